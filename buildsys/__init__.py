@@ -1,0 +1,1 @@
+"""The build orchestrator for bare-metal Go."""

@@ -1,0 +1,60 @@
+"""Whether a file or folder still is what it was.
+
+A file is recognised by its stat (size, times, inode) and, when that differs,
+by its contents. The time of change (ctime) cannot be set by a user, so a
+restored file with its old mtime is noticed. A file changed less than RACY
+nanoseconds before it was looked at could change again unseen within the
+resolution of the clock: its stat is not kept, so its contents are compared.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from pathlib import Path
+
+RACY = 30_000_000  # ns; the kernel's coarse clock ticks every 1 to 10 ms
+_CHUNK = 1 << 20
+
+# What is kept of a file: its stat, empty if it may not be trusted, and the sha256 of its contents.
+Print = tuple[tuple[int, ...], str]
+MISSING: Print = ((), "")
+
+
+def of_file(path: Path | str, known: Print = MISSING) -> Print:
+    """The print of the file at `path`; `known`, an earlier one, saves reading it if nothing changed."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return MISSING
+    key = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev)
+    if key == known[0]:
+        return known
+    settled = time.time_ns() - status.st_ctime_ns > RACY
+    try:
+        return (key if settled else (), _digest(path))
+    except OSError:
+        return MISSING
+
+
+def of_folder(path: Path | str, known: Print = MISSING) -> Print:
+    """The print of the folder at `path`: the names in it, not what they hold."""
+    try:
+        status = os.stat(path)
+        key = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev)
+        if key == known[0]:
+            return known
+        settled = time.time_ns() - status.st_ctime_ns > RACY
+        names = "\0".join(sorted(os.listdir(path)))
+    except OSError:
+        return MISSING
+    return (key if settled else (), hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest())
+
+
+def _digest(path: Path | str) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,149 @@
+"""The symbol table of an ELF file, searched without turning it into objects first.
+
+A table is four parallel arrays over the raw entries (System V ABI, figure
+4-16), so that looking up a few names among tens of thousands costs little.
+"""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+STB_LOCAL, STB_GLOBAL = 0, 1
+STT_NOTYPE, STT_OBJECT, STT_FUNC = 0, 1, 2
+SHN_UNDEF, SHN_ABS = 0, 0xFFF1
+
+
+@dataclass(frozen=True)
+class Symbol:
+    """One symbol: `value` is its address, `size` in bytes, `section` the index it is defined in."""
+
+    name: str
+    value: int
+    size: int
+    kind: int
+    binding: int
+    section: int
+
+    @property
+    def is_global(self) -> bool:
+        """Whether its binding is STB_GLOBAL."""
+        return self.binding == STB_GLOBAL
+
+    @property
+    def end(self) -> int:
+        """The first address after it."""
+        return self.value + self.size
+
+    def letter(self) -> str:
+        """`t` or `T` as nm prints it for a function; only functions are told apart here."""
+        return "T" if self.is_global else "t"
+
+
+class Symbols:
+    """Every symbol of one file; `name` is the file's, for messages."""
+
+    def __init__(self, entries: bytes, strings: bytes, name: str) -> None:
+        self._strings, self._name = strings, name
+        halves, wholes = array("I", entries), array("Q", entries)
+        if sys.byteorder == "big":
+            halves.byteswap()
+            wholes.byteswap()
+        # Elf64_Sym: u32 name, u8 info, u8 other, u16 shndx, u64 value, u64 size
+        self._names, self._infos = halves[0::6], halves[1::6]
+        self._values, self._sizes = wholes[1::3], wholes[2::3]
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def named(self, *names: str) -> dict[str, list[Symbol]]:
+        """Every defined symbol that bears one of `names`, by name; a name nobody bears has none."""
+        found: dict[str, list[Symbol]] = {name: [] for name in names}
+        wanted: dict[int, str] = {}
+        for name in names:
+            # GNU ld shares the tails of names, so a name may begin inside another.
+            needle, at = name.encode() + b"\0", -1
+            while (at := self._strings.find(needle, at + 1)) >= 0:
+                wanted[at] = name
+        for index, offset in enumerate(self._names):
+            if offset in wanted:
+                symbol = self._symbol(index)
+                if symbol.section != SHN_UNDEF and symbol.name == wanted[offset]:
+                    found[wanted[offset]].append(symbol)
+        return found
+
+    def addresses(self, *names: str) -> dict[str, int]:
+        """The address of each of `names` that exactly one value can be told for."""
+        return {
+            name: symbols[0].value
+            for name, symbols in self.named(*names).items()
+            if len({symbol.value for symbol in symbols}) == 1
+        }
+
+    def all(self) -> Iterable[Symbol]:
+        """Every symbol but the null one; slow, for tools that list."""
+        return (self._symbol(index) for index in range(1, len(self)))
+
+    def all_names(self) -> set[str]:
+        """Every name a symbol of the file bears."""
+        strings = self._strings
+        return {strings[at : strings.find(b"\0", at)].decode("utf-8", "replace") for at in set(self._names)}
+
+    @cached_property
+    def _functions(self) -> tuple[list[int], list[int]]:
+        pairs = sorted(
+            (value, index)
+            for index, (value, info) in enumerate(zip(self._values, self._infos, strict=True))
+            if info & 0xF == STT_FUNC and info >> 16 != SHN_UNDEF
+        )
+        return [value for value, _ in pairs], [index for _, index in pairs]
+
+    @cached_property
+    def _objects(self) -> tuple[list[int], list[int]]:
+        pairs = sorted(
+            (value, index)
+            for index, (value, info) in enumerate(zip(self._values, self._infos, strict=True))
+            if info & 0xF == STT_OBJECT and info >> 16 != SHN_UNDEF
+        )
+        return [value for value, _ in pairs], [index for _, index in pairs]
+
+    def function_at(self, address: int) -> Symbol | None:
+        """The function whose bytes include `address`; one without a size reaches to the next."""
+        return self._at(self._functions, address)
+
+    def object_at(self, address: int) -> Symbol | None:
+        """The variable whose bytes include `address`."""
+        return self._at(self._objects, address)
+
+    def functions(self) -> list[Symbol]:
+        """Every function, lowest address first."""
+        return [self._symbol(index) for index in self._functions[1]]
+
+    def _at(self, table: tuple[list[int], list[int]], address: int) -> Symbol | None:
+        values, indices = table
+        place = bisect_right(values, address) - 1
+        if place < 0:
+            return None
+        symbol = self._symbol(indices[place])
+        return symbol if not symbol.size or address < symbol.end else None
+
+    def by_index(self, index: int) -> Symbol | None:
+        """The symbol a relocation entry names by number; None if there is no such number."""
+        return self._symbol(index) if 0 <= index < len(self) else None
+
+    def _symbol(self, index: int) -> Symbol:
+        start = self._names[index]
+        info = self._infos[index]
+        end = self._strings.find(b"\0", start)
+        return Symbol(
+            self._strings[start:end].decode("utf-8", "replace"),
+            self._values[index],
+            self._sizes[index],
+            info & 0xF,
+            info >> 4 & 0xF,
+            info >> 16,
+        )

@@ -1,0 +1,102 @@
+"""The tasks every project has: the four steps, `build` over them, and what is done with an image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from buildsys.cache.action import Action, Records
+from buildsys.config.project import load
+from buildsys.errors import UserError
+from buildsys.front.reporter import Failed, Reporter
+from buildsys.front.steps import Steps
+
+Task = dict[str, Any]
+
+DOIT_CONFIG = {
+    "default_tasks": ["build"],
+    "reporter": Reporter.NAME,
+    "backend": "buildsys",
+    "verbosity": 2,
+}
+
+
+def project_steps() -> Steps:
+    """The chain of the project in the working folder; a mistake in its configuration ends the program."""
+    try:
+        return Steps(load())
+    except UserError as error:
+        raise SystemExit(f"error: {error}") from None
+
+
+def step(records: Records, action: Callable[[], Action], says: str, after: str | None = None) -> Task:
+    """A task that performs an action unless its record says that nothing changed."""
+
+    def uptodate() -> bool:
+        try:
+            return not records.stale(action())
+        except UserError:
+            return False  # a tool is missing, say; performing it will tell
+
+    def perform() -> Failed | dict[str, Any]:
+        try:
+            return records.perform(action())
+        except UserError as error:
+            return Failed(error)
+        except OSError as error:
+            if error.filename is None:
+                raise
+            return Failed(f"{error.filename}: {error.strerror}")
+
+    try:
+        targets = [str(path) for path in action().outputs]
+    except UserError:
+        targets = []
+    return {
+        "actions": [perform],
+        "uptodate": [uptodate],
+        "targets": targets,
+        "clean": True,
+        "task_dep": [after] if after else [],
+        "meta": {"step": says},
+    }
+
+
+def compile_task(steps: Steps) -> Task:
+    """Compile the kernel package with the stock Go toolchain, to build/go.o."""
+    says = f"Go {steps.go.release} compiled {steps.project.package}" if _found(steps) else "compile"
+    return step(steps.records, steps.compile, says)
+
+
+def runtime_task(steps: Steps) -> Task:
+    """Read field offsets and the functions to take over from build/go.o, to build/runtime.json."""
+    return step(steps.records, steps.runtime, f"read {steps.go_object}: offsets, barriers", "compile")
+
+
+def link_task(steps: Steps) -> Task:
+    """Render, assemble and link until symbol addresses hold still, to build/kernel.unpatched.elf."""
+    return step(steps.records, steps.link, f"linked for {steps.project.board.name}, addresses bound", "runtime")
+
+
+def patch_task(steps: Steps) -> Task:
+    """Redirect every call site to our functions, to build/kernel.elf and build/patch.json."""
+    return step(steps.records, steps.patch, "redirected call sites", "link")
+
+
+def build_task(steps: Steps) -> Task:
+    """Build the image: compile, link, bind, redirect."""
+
+    def closing(built: bool, seconds: float) -> str:
+        facts = steps.records.facts("patch")
+        size = steps.image.stat().st_size / 1e6
+        about = f"{steps.image}  {size:.1f} MB, {facts['sites']} sites patched"
+        return f"{about}, {seconds:.2f} s" if built else f"{about}; everything is up to date"
+
+    return {"actions": [], "task_dep": ["patch"], "meta": {"closing": closing}}
+
+
+def _found(steps: Steps) -> bool:
+    try:
+        return bool(steps.go)
+    except UserError:
+        return False

@@ -1,0 +1,185 @@
+"""The steps of the chain as actions: what each reads, what each makes, what else decides it."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+from buildsys.cache.action import Action, Discovered, Made, Records
+from buildsys.config.project import PACKAGE, Project
+from buildsys.go import toolchain as go_toolchain
+from buildsys.go.toolchain import GoToolchain
+from buildsys.toolchains import binary
+from buildsys.toolchains.binary import BinaryToolchain
+
+TEMPLATES = ("boot.s", "writebarrier.s", "fatal.s")
+
+
+class Steps:
+    """The chain of one project; every path is relative to its root, the working folder."""
+
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        build = project.build
+        self.records = Records(build / ".done")
+        self.archive, self.go_object = build / "kernel.a", build / "go.o"
+        self.runtime_json, self.binding = build / "runtime.json", build / "binding.json"
+        self.unpatched, self.image = build / "kernel.unpatched.elf", build / "kernel.elf"
+        self.patch_json = build / "patch.json"
+
+    @cached_property
+    def go(self) -> GoToolchain:
+        """The Go toolchain the project asks for."""
+        return go_toolchain.find(self.project.go, self.project.go_setting)
+
+    @cached_property
+    def binutils(self) -> BinaryToolchain:
+        """The assembler and linker the project asks for."""
+        return binary.find(self.project.toolchain)
+
+    def compile(self) -> Action:
+        """The kernel package ─go build─▶ kernel.a ─▶ go.o."""
+        project = self.project
+
+        def discover() -> Discovered:
+            from buildsys.go.build import inputs
+
+            files, folders = inputs(self.go, project.package, project.options)
+            return Discovered(tuple(files), tuple(folders))
+
+        def run() -> Made:
+            from buildsys.stages.objects import make_object
+
+            found: list[Discovered] = []
+
+            def meanwhile() -> None:
+                found.append(discover())
+                _import_what_follows()
+
+            said = make_object(
+                self.go, project.package, project.options, self._made(self.archive), self.go_object, meanwhile
+            )
+            return Made({"said": said}, found[0])
+
+        return Action(
+            name="compile",
+            inputs=(*self.go.files, *_code("go", "stages/objects.py")),
+            outputs=(self.archive, self.go_object),
+            parameters={
+                "package": str(project.package),
+                "tags": project.options.tags,
+                "gcflags": project.options.gcflags,
+                "ldflags": project.options.ldflags,
+                "Go release": self.go.release,
+                "environment": {k: v for k, v in self.go.environment().items() if k in go_toolchain.SET},
+            },
+            run=run,
+            discover=discover,
+        )
+
+    def runtime(self) -> Action:
+        """go.o ─▶ runtime.json: field offsets from DWARF, the functions to take over."""
+
+        def run() -> Made:
+            from buildsys.stages.objects import describe_runtime
+
+            describe_runtime(self.go_object, self._made(self.runtime_json))
+            return Made()
+
+        return Action(
+            name="runtime",
+            inputs=(self.go_object, *_code("go", "formats", "stages/objects.py")),
+            outputs=(self.runtime_json,),
+            parameters={},
+            run=run,
+        )
+
+    def link(self) -> Action:
+        """templates, linker script, board, runtime.json and go.o ─▶ kernel.unpatched.elf, addresses bound."""
+        project, build = self.project, self.project.build
+
+        def run() -> Made:
+            from buildsys.stages.link import LinkInputs, link
+            from buildsys.stages.objects import read_runtime
+
+            offsets, plan = read_runtime(self.runtime_json)
+            inputs = LinkInputs(
+                go_object=self.go_object,
+                layout=offsets,
+                plan=plan,
+                board=project.board,
+                entry=project.entry,
+                folders=project.templates,
+                templates=TEMPLATES,
+                toolchain=self.binutils,
+            )
+            passes = link(inputs, build, self._made(self.unpatched), self.binding)
+            return Made({"passes": passes}, self._templates())
+
+        made = [build / f"{name.removesuffix('.s')}{end}" for name in TEMPLATES for end in (".s", ".o")]
+        return Action(
+            name="link",
+            inputs=(
+                self.go_object,
+                self.runtime_json,
+                project.board.path,
+                *self.binutils.files,
+                *_code("config", "formats", "go/runtime.py", "stages", "toolchains"),
+            ),
+            outputs=(*made, build / "kernel.ld", self.unpatched, self.binding),
+            parameters={
+                "entry": project.entry,
+                "toolchain": self.binutils.name,
+                "templates": [str(folder) for folder in project.templates],
+            },
+            run=run,
+            discover=self._templates,
+        )
+
+    def patch(self) -> Action:
+        """kernel.unpatched.elf ─▶ kernel.elf and patch.json: every call site redirected."""
+
+        def run() -> Made:
+            from buildsys.stages.objects import read_runtime
+            from buildsys.stages.patch import patch_image
+
+            _, plan = read_runtime(self.runtime_json)
+            facts = patch_image(
+                self.unpatched, plan, self.project.entry, self._made(self.image), self.patch_json
+            )
+            return Made(facts)
+
+        return Action(
+            name="patch",
+            inputs=(self.unpatched, self.runtime_json, *_code("formats", "go", "stages/patch.py")),
+            outputs=(self.image, self.patch_json),
+            parameters={"entry": self.project.entry},
+            run=run,
+        )
+
+    def _templates(self) -> Discovered:
+        """Every file a template could include, and the folders they are looked for in."""
+        folders = tuple(folder for folder in self.project.templates if folder.is_dir())
+        return Discovered(tuple(file for folder in folders for file in sorted(folder.glob("*.j2"))), folders)
+
+    def _made(self, path: Path) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+
+def _code(*rooms: str) -> tuple[Path, ...]:
+    """The modules a step consists of: when one changes, what the step made is made again."""
+    found: list[Path] = []
+    for room in rooms:
+        path = PACKAGE / room
+        found += [path] if path.suffix else sorted(path.glob("*.py"))
+    return tuple(found)
+
+
+def _import_what_follows() -> None:
+    """Load what the next steps need while Go, in processes of its own, compiles."""
+    import elftools.elf.elffile
+    import jinja2
+
+    import buildsys.stages.link
+    import buildsys.stages.patch  # noqa: F401

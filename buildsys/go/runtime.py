@@ -1,0 +1,105 @@
+"""What the Go runtime in an object asks of a bare-metal image, told from the names it defines.
+
+Three kinds of function are taken over for a bare kernel:
+
+* barriers: called by compiled code before a pointer store (the barrier ABI);
+* readers: runtime functions that test the flag, or are called when it is set,
+  and then record pointers in `getg().m.p`, which bare metal does not have;
+* fatal: functions that never return to compiled code (stack growth, panics,
+  throws) and need the scheduler and the collector to say why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from buildsys.errors import UserError
+
+FLAG = "runtime.writeBarrier"
+G0 = "runtime.g0"
+
+# src/runtime/asm_arm64.s: gcWriteBarrier1..8 since Go 1.21, one gcWriteBarrier before.
+SLOTTED = tuple(f"runtime.gcWriteBarrier{slots}" for slots in range(1, 9))
+STORING = "runtime.gcWriteBarrier"
+
+# src/runtime/mbarrier.go, mbitmap.go, atomic_pointer.go. All of these only tell
+# the collector about pointers: with no collector there is nothing to tell.
+READERS = (
+    "runtime.wbZero",
+    "runtime.wbMove",
+    "runtime.bulkBarrierPreWrite",
+    "runtime.bulkBarrierPreWriteSrcOnly",
+    "runtime.bulkBarrierBitmap",
+    "runtime.typeBitsBulkBarrier",
+    "runtime.atomicwb",
+)
+
+# src/runtime/panic.go, stack.go, asm_arm64.s; compiled code calls these and expects no return.
+FATAL = (
+    "runtime.morestack",
+    "runtime.morestack_noctxt",
+    "runtime.gopanic",
+    "runtime.goPanic*",
+    "runtime.panic*",
+    "runtime.throw",
+    "runtime.fatal",
+)
+
+STACK_GUARD = 928  # internal/abi/stack.go StackGuard without instrumentation: 800 + 128
+
+
+@dataclass(frozen=True)
+class Barrier:
+    """One barrier function: `slots` is how many pointers a call makes room for, 0 if it stores itself."""
+
+    name: str
+    slots: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The functions of one Go object that an image takes over."""
+
+    barriers: tuple[Barrier, ...]
+    readers: tuple[str, ...]
+    fatal: tuple[str, ...]
+
+    @property
+    def slot_bytes(self) -> int:
+        """How many bytes the largest barrier call may write through x25; 0 for the storing ABI."""
+        return 8 * max(barrier.slots for barrier in self.barriers)
+
+    @property
+    def abi(self) -> str:
+        """The barrier ABI: "slots" (Go >= 1.21) or "store" (Go <= 1.20)."""
+        return "slots" if self.slot_bytes else "store"
+
+    @property
+    def functions(self) -> tuple[str, ...]:
+        """Every function taken over."""
+        return (*(barrier.name for barrier in self.barriers), *self.readers, *self.fatal)
+
+
+def plan(functions: Collection[str], name: str) -> Plan:
+    """The plan for an object that defines `functions`. Raises UserError if it has no known barrier ABI."""
+    slotted = tuple(Barrier(barrier, slots) for slots, barrier in enumerate(SLOTTED, 1) if barrier in functions)
+    storing = (Barrier(STORING, 0),) if STORING in functions else ()
+    if bool(slotted) == bool(storing):
+        found = ", ".join(sorted(each for each in functions if "gcWriteBarrier" in each)) or "none"
+        raise UserError(
+            f"{name}: an unknown write barrier ABI: its barrier functions are {found}",
+            f"known are {SLOTTED[0]}..{len(SLOTTED)} (Go 1.21 and newer) and {STORING} (Go 1.20 and older)",
+        )
+    return Plan(
+        barriers=slotted or storing,
+        readers=tuple(reader for reader in READERS if reader in functions),
+        fatal=tuple(sorted(each for each in functions if _is_fatal(each))),
+    )
+
+
+def _is_fatal(function: str) -> bool:
+    plain = function.removesuffix(".abi0")
+    # A further dot marks a closure inside the function, which only it calls.
+    return plain.count(".") == 1 and any(fnmatchcase(plain, pattern) for pattern in FATAL)

@@ -1,0 +1,51 @@
+"""What a run did."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+class End(Enum):
+    """Why a run ended."""
+
+    EXIT = "the guest exited through semihosting"
+    POWER_OFF = "the guest powered the machine off"
+    RESET = "the guest reset the machine"
+    TIME_LIMIT = "the time limit ended it"
+    FAULT = "the processor faulted and nothing handled it"
+    EMULATOR = "the emulator failed"
+    INTERRUPTED = "it was interrupted"
+
+
+@dataclass(frozen=True)
+class LostWrite:
+    """A store to flash: the instruction at `pc` wrote `size` bytes at `address`; they are lost."""
+
+    pc: int
+    address: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run did.
+
+    `exit_code` is the guest's, 0 to 255, None unless `end` is EXIT. `serial` is every byte
+    the UART sent, and what was written to the semihosting console, in the order sent.
+    `seconds` is the time the run took on the host. `detail` says more about the end: the
+    fault, or the emulator's own words.
+
+    Only the embedded emulator sees these: `lost_writes`, the first stores to flash (their
+    whole number is `lost_write_count`); `registers` (x0-x30, sp, pc), filled after every
+    end but EXIT.
+    """
+
+    end: End
+    serial: bytes
+    seconds: float
+    exit_code: int | None = None
+    detail: str = ""
+    lost_writes: tuple[LostWrite, ...] = ()
+    registers: dict[str, int] = field(default_factory=dict)
+    lost_write_count: int = 0

@@ -1,0 +1,1 @@
+"""What verify asserts: one small module per claim, all of one shape."""

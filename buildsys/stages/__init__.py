@@ -1,0 +1,1 @@
+"""The steps of the chain: each a function from files and parameters to files."""

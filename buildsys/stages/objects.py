@@ -1,0 +1,56 @@
+"""The first step: the kernel package to `kernel.a` and the Go object in it; and what that object's runtime asks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+from buildsys.files import replace
+from buildsys.formats.elf import Elf
+from buildsys.go import build
+from buildsys.go.build import GoOptions
+from buildsys.go.layout import layouts
+from buildsys.go.runtime import Barrier, Plan, plan
+from buildsys.go.toolchain import GoToolchain
+
+
+def make_object(
+    go: GoToolchain,
+    package: Path,
+    options: GoOptions,
+    archive: Path,
+    go_object: Path,
+    meanwhile: Callable[[], object],
+) -> str:
+    """Compile `package` to `archive` and take `go_object` out of it; returns Go's warnings. Raises UserError."""
+    partial = archive.with_suffix(".compiling")
+    try:
+        said = build.build(go, package, options, partial, meanwhile)
+        contents = build.extract(partial)
+        partial.replace(archive)
+    finally:
+        partial.unlink(missing_ok=True)
+    replace(go_object, contents)
+    return said
+
+
+def describe_runtime(go_object: Path, output: Path) -> None:
+    """Write what an image must know of the object's runtime: field offsets, functions to take over."""
+    contents = go_object.read_bytes()
+    elf = Elf(contents, str(go_object))
+    found = plan({function.name for function in elf.symbols.functions()}, str(go_object))
+    described = {"offsets": layouts(contents, str(go_object)), "plan": asdict(found)}
+    replace(output, json.dumps(described, indent=1).encode() + b"\n")
+
+
+def read_runtime(path: Path) -> tuple[dict[str, int], Plan]:
+    """What `describe_runtime` wrote: (offsets by field, plan)."""
+    described = json.loads(path.read_text("utf-8"))
+    stored = described["plan"]
+    return described["offsets"], Plan(
+        barriers=tuple(Barrier(**each) for each in stored["barriers"]),
+        readers=tuple(stored["readers"]),
+        fatal=tuple(stored["fatal"]),
+    )

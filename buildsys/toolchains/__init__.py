@@ -1,0 +1,1 @@
+"""Assemblers and linkers: one small module per toolchain, all answering the same questions."""

@@ -1,0 +1,30 @@
+"""zig's clang and lld, from the `ziglang` wheel: nothing to install on the system.
+
+The driver's `clang` and `ld.lld` are LLVM's own entry points; `zig cc` would
+add debug sections that name the working folder, and a cache of its own.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from buildsys.errors import UserError
+from buildsys.toolchains.binary import BinaryToolchain
+
+
+def toolchain() -> BinaryToolchain:
+    """zig's assembler and linker. Raises UserError if the wheel is not installed."""
+    spec = find_spec("ziglang")
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError("the `ziglang` wheel is not installed", "run ./dev, which installs what is needed")
+    zig = Path(spec.submodule_search_locations[0]) / "zig"
+    return BinaryToolchain(
+        "zig",
+        (str(zig), "clang", "-target", "aarch64-none-elf", "-c"),
+        (str(zig), "ld.lld", "-m", "aarch64elf", *LINK_FLAGS),
+        (zig,),
+    )
+
+
+LINK_FLAGS = ("-static", "--emit-relocs", "--orphan-handling=error", "--build-id=none", "-z", "max-page-size=4096")
