@@ -109,6 +109,7 @@ class Records:
         Returns its facts. Raises UserError, having recorded nothing.
         """
         record = self._read(action.name)
+        known = {name: _print(each) for group in ("inputs", "folders") for name, each in record.get(group, {}).items()}
         self.forget(action.name)
         found = Discovered(
             tuple(map(Path, record.get("discovered", ()))), tuple(map(Path, record.get("folders", ())))
@@ -116,9 +117,9 @@ class Records:
         if not record:
             found = action.discover()
         for _ in range(ATTEMPTS):
-            before = self._look(action, found)
+            before = self._look(action, found, known)
             made = action.run()
-            after = self._look(action, made.discovered)
+            after = self._look(action, made.discovered, before)
             if {name: each[1] for name, each in before.items()} == {name: each[1] for name, each in after.items()}:
                 break
             found = made.discovered
@@ -141,9 +142,11 @@ class Records:
         )
         return dict(made.facts)
 
-    def _look(self, action: Action, found: Discovered) -> dict[str, Print]:
-        prints = {str(path): of_file(path) for path in (*action.inputs, *found.files)}
-        return prints | {str(folder): of_folder(folder) for folder in found.folders}
+    def _look(self, action: Action, found: Discovered, known: Mapping[str, Print]) -> dict[str, Print]:
+        files = {str(path) for path in (*action.inputs, *found.files)}
+        prints = {name: of_file(name, known.get(name, MISSING)) for name in files}
+        folders = {str(folder) for folder in found.folders}
+        return prints | {name: of_folder(name, known.get(name, MISSING)) for name in folders}
 
     def _read(self, name: str) -> dict[str, Any]:
         try:

@@ -6,8 +6,10 @@ returned only if every site could be re-encoded.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 from buildsys.errors import UserError
 from buildsys.formats.a64 import OutOfRange, encode_branch
@@ -104,19 +106,21 @@ def _file_offset(elf: Elf, address: int) -> int:
 
 
 def address_takers(elf: Elf, addresses: Sequence[int]) -> list[tuple[int, int]]:
-    """Where data holds one of `addresses` as a 64-bit pointer: (place, address), lowest place first.
+    """Where data holds one of `addresses` as an aligned 64-bit pointer: (place, address), lowest place first.
 
     Calls through such a pointer are not call sites and reach the old function.
     """
-    wanted = {address.to_bytes(8, "little"): address for address in addresses}
+    wanted = frozenset(addresses)
+    marked = {address >> 16 & 0xFF for address in wanted}
+    marks = bytes(byte in marked for byte in range(256))
     found = []
     for section in elf.sections:
         if not section.flags & SHF_ALLOC or section.flags & SHF_EXECINSTR or not section.in_file:
             continue
-        contents = elf.contents(section)
-        for needle, address in wanted.items():
-            at = -1
-            while (at := contents.find(needle, at + 1)) >= 0:
-                if (section.address + at) % 8 == 0:
-                    found.append((section.address + at, address))
+        contents = elf.contents(section)[-section.address % 8 :]
+        words = array("Q", contents[: len(contents) & ~7])
+        # The third byte of a pointer rules out most words, at C speed.
+        for index in compress(range(len(words)), contents[2::8].translate(marks)):
+            if words[index] in wanted:
+                found.append((section.address + -section.address % 8 + 8 * index, words[index]))
     return sorted(found)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,13 @@ from buildsys.errors import UserError
 from buildsys.files import replace
 from buildsys.formats.elf import Elf
 from buildsys.go.runtime import FLAG, STACK_GUARD, Plan
-from buildsys.stages.render import Addresses, render
+from buildsys.stages.render import Addresses, Templates
 from buildsys.stages.translation import translation
 from buildsys.toolchains.binary import BinaryToolchain
 
 PASSES = 4
 SCRIPT = "kernel.ld"
+COMPILED = ".templates"
 
 
 @dataclass(frozen=True)
@@ -80,24 +82,30 @@ def _objects(
     inputs: LinkInputs, build: Path, known: Mapping[str, int], assembled: dict[str, str]
 ) -> tuple[list[Path], set[str]]:
     """Render all, assemble what differs from `assembled` (text by template): (objects, symbols asked for)."""
-    addresses, objects = Addresses(known), []
-    values, folders = _values(inputs, addresses), list(inputs.folders)
-    replace(build / SCRIPT, render(folders, f"{SCRIPT}.j2", values).encode())
+    addresses = Addresses(known)
+    templates = Templates(inputs.folders, build / COMPILED)
+    values = _values(inputs, addresses)
+    replace(build / SCRIPT, templates.render(f"{SCRIPT}.j2", values).encode())
+    changed = []
     for name in inputs.templates:
-        source = build / name
-        output = source.with_suffix(".o")
-        text = render(folders, f"{name}.j2", values)
+        text = templates.render(f"{name}.j2", values)
         if assembled.get(name) != text:
-            replace(source, text.encode())
-            partial = output.with_suffix(".assembling")
-            try:
-                inputs.toolchain.assemble(source, partial)
-                partial.replace(output)
-            finally:
-                partial.unlink(missing_ok=True)
+            replace(build / name, text.encode())
             assembled[name] = text
-        objects.append(output)
-    return objects, addresses.asked
+            changed.append(build / name)
+    with ThreadPoolExecutor() as pool:
+        for _ in pool.map(lambda source: _assemble(inputs.toolchain, source), changed):
+            pass  # raises what the assembler raised
+    return [(build / name).with_suffix(".o") for name in inputs.templates], addresses.asked
+
+
+def _assemble(toolchain: BinaryToolchain, source: Path) -> None:
+    partial = source.with_suffix(".assembling")
+    try:
+        toolchain.assemble(source, partial)
+        partial.replace(source.with_suffix(".o"))
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _values(inputs: LinkInputs, addresses: Addresses) -> dict[str, Any]:

@@ -126,23 +126,23 @@ def _report(
             }
             for redirect in redirects
         ],
-        "sites": [
-            {
-                "address": hex(rewrite.site.address),
-                "function": _name(elf, rewrite.site.address),
-                "calls": rewrite.redirect.name,
-                "kind": rewrite.site.kind,
-                "before": f"{rewrite.site.word:08x}",
-                "after": f"{rewrite.word:08x}",
-            }
-            for rewrite in done.rewrites
-        ],
+        "sites": _sites(elf, done),
     }
 
 
-def _name(elf: Elf, address: int) -> str:
-    function = elf.symbols.function_at(address)
-    return function.name if function else ""
+def _sites(elf: Elf, done: Patch) -> list[str]:
+    """Each site as a line of JSON; made by hand, for there are thousands."""
+    lines, function, name = [], None, '""'
+    for rewrite in done.rewrites:
+        address = rewrite.site.address
+        if function is None or not function.value <= address < function.end:
+            function = elf.symbols.function_at(address)
+            name = json.dumps(function.name if function else "")
+        lines.append(
+            f'{{"address": "{address:#x}", "function": {name}, "calls": "{rewrite.redirect.name}", '
+            f'"kind": "{rewrite.site.kind}", "before": "{rewrite.site.word:08x}", "after": "{rewrite.word:08x}"}}'
+        )
+    return lines
 
 
 def _json(report: dict[str, Any]) -> bytes:
@@ -150,7 +150,7 @@ def _json(report: dict[str, Any]) -> bytes:
     lines = []
     for key, value in report.items():
         if isinstance(value, list):
-            rows = ",\n  ".join(json.dumps(row) for row in value)
+            rows = ",\n  ".join(row if isinstance(row, str) else json.dumps(row) for row in value)
             lines.append(f' "{key}": [\n  {rows}\n ]' if value else f' "{key}": []')
         else:
             lines.append(f' "{key}": {json.dumps(value)}')

@@ -6,7 +6,8 @@ a name that does not exist is an error with the template's file and line.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,37 +31,54 @@ class Addresses:
         return self._known.get(symbol, 0)
 
 
-def render(folders: list[Path], name: str, values: Mapping[str, Any]) -> str:
-    """The template `name`, looked for in `folders` in turn, filled with `values`.
+class Templates:
+    """The templates in `folders`, looked for in turn; `compiled` is where their compiled form is kept."""
 
-    Raises UserError naming template and line for whatever goes wrong in it.
-    """
-    import jinja2
+    def __init__(self, folders: Sequence[Path], compiled: Path) -> None:
+        import jinja2
 
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([str(folder) for folder in folders]),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,
-    )
-    environment.filters["hex"] = hex
-    environment.filters["address32"] = _address32
-    environment.filters["half"] = _half
-    environment.globals.update(values)
-    try:
-        return environment.get_template(name).render()
-    except jinja2.TemplateNotFound as error:
-        looked = ", ".join(str(folder) for folder in folders)
-        raise UserError(f"there is no template {error.name!r}", f"looked in {looked}") from error
-    except jinja2.TemplateSyntaxError as error:
-        raise UserError(f"{error.filename or name}:{error.lineno}: {error.message}") from error
-    except (jinja2.UndefinedError, LookupError, ValueError, TypeError, ArithmeticError) as error:
-        place = _place(error, folders)
-        if place is None:
-            raise  # no template is on the stack: a defect of ours
-        raise UserError(f"{place}: {error.args[0] if error.args else error}") from error
+        self._folders = list(folders)
+        compiled.mkdir(parents=True, exist_ok=True)
+        self._environment = jinja2.Environment(
+            loader=jinja2.FileSystemLoader([str(folder) for folder in folders]),
+            # Entries are found by a hash of the template's text.
+            bytecode_cache=jinja2.FileSystemBytecodeCache(str(compiled), "%s"),
+            undefined=jinja2.StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=True,
+            autoescape=False,
+        )
+        self._environment.filters |= {"hex": hex, "address32": _address32, "half": _half}
+
+    def load(self, *names: str) -> None:
+        """Compile templates ahead of their use; what is wrong with them shows when they are used."""
+        import jinja2
+
+        with suppress(jinja2.TemplateError):
+            for name in names:
+                self._environment.get_template(name)
+
+    def render(self, name: str, values: Mapping[str, Any]) -> str:
+        """The template `name` filled with `values`.
+
+        Raises UserError naming template and line for whatever goes wrong in it.
+        """
+        import jinja2
+
+        self._environment.globals.update(values)
+        try:
+            return self._environment.get_template(name).render(values)
+        except jinja2.TemplateNotFound as error:
+            looked = ", ".join(str(folder) for folder in self._folders)
+            raise UserError(f"there is no template {error.name!r}", f"looked in {looked}") from error
+        except jinja2.TemplateSyntaxError as error:
+            raise UserError(f"{error.filename or name}:{error.lineno}: {error.message}") from error
+        except (jinja2.UndefinedError, LookupError, ValueError, TypeError, ArithmeticError) as error:
+            place = _place(error, self._folders)
+            if place is None:
+                raise  # no template is on the stack: a defect of ours
+            raise UserError(f"{place}: {error.args[0] if error.args else error}") from error
 
 
 def _place(error: BaseException, folders: list[Path]) -> str | None:
