@@ -1,12 +1,12 @@
 """What is made from what. `doit list` shows the tasks; this page is all of them.
 
-    src/*.go ──compile──▶ build/kernel.a ─▶ go.o ──runtime──▶ runtime.json
-                                             │                    │
-    templates/*.j2, linker/*.j2, board ──────┴───────link─────────┴─▶ kernel.unpatched.elf
-                                                                              │
-                                                          kernel.elf ◀──patch─┘
+src/*.go ──compile──▶ build/kernel.a ─▶ go.o ──runtime──▶ runtime.json
+                                         │                    │
+templates/*.j2, linker/*.j2, board ──────┴───────link─────────┴─▶ kernel.unpatched.elf
+                                                                          │
+                                                      kernel.elf ◀──patch─┘
 
-    kernel.elf ──▶ run-qemu, run (embedded emulator), verify, debug
+kernel.elf ──▶ run-qemu, run (embedded emulator), verify, debug
 """
 
 from buildsys.front import chain
@@ -38,3 +38,18 @@ def task_patch() -> Task:
 def task_build() -> Task:
     """Build the image (what `doit` alone does)."""
     return chain.build_task(STEPS)
+
+
+def task_verify() -> Task:
+    """Prove what the image is and does: every claim checked against the files and a run."""
+    return chain.verify_task(STEPS)
+
+
+def task_run_embedded() -> Task:
+    """Boot the image on the embedded emulator (also: `doit run`)."""
+    return {"basename": "run-embedded", **chain.run_embedded_task(STEPS)}
+
+
+def task_run_qemu() -> Task:
+    """Boot the image on QEMU; the exit status is the guest's."""
+    return {"basename": "run-qemu", **chain.run_qemu_task(STEPS)}

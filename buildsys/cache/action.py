@@ -111,9 +111,7 @@ class Records:
         record = self._read(action.name)
         known = {name: _print(each) for group in ("inputs", "folders") for name, each in record.get(group, {}).items()}
         self.forget(action.name)
-        found = Discovered(
-            tuple(map(Path, record.get("discovered", ()))), tuple(map(Path, record.get("folders", ())))
-        )
+        found = Discovered(tuple(map(Path, record.get("discovered", ()))), tuple(map(Path, record.get("folders", ()))))
         if not record:
             found = action.discover()
         for _ in range(ATTEMPTS):

@@ -7,6 +7,7 @@ tables, emulators, checks and documentation are all rendered from a `Board`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from buildsys.config.toml import Table, read
@@ -121,7 +122,7 @@ def parse(table: Table, path: Path) -> Board:
         name=path.stem,
         path=path,
         description=table.string("description"),
-        regions=tuple(_region(memory, name) for name in memory.keys()),
+        regions=tuple(_region(memory, name) for name in memory),
         text=layout.integer("text"),
         bss=layout.integer("bss"),
         stack=layout.integer("stack"),
@@ -145,7 +146,7 @@ def _region(memory: Table, name: str) -> Region:
 
 def _refuse_impossible(board: Board) -> None:
     ordered = sorted(board.regions, key=lambda region: region.origin)
-    for low, high in zip(ordered, ordered[1:], strict=False):
+    for low, high in pairwise(ordered):
         if high.origin < low.end:
             raise UserError(
                 f"{board.path}: memory regions overlap\n{drawing(board)}",

@@ -33,7 +33,7 @@ class Project:
     @property
     def build(self) -> Path:
         """The folder everything is made in."""
-        return Path("build")
+        return self.root / "build"
 
     @property
     def go_setting(self) -> str:

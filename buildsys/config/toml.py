@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,9 @@ class Table:
         self._path, self._text, self._values, self._prefix = path, text, values, prefix
         self._known: set[str] = set()
 
-    def keys(self) -> Iterable[str]:
+    def __iter__(self) -> Iterator[str]:
         """The keys the file has."""
-        return self._values.keys()
+        return iter(self._values)
 
     def has(self, key: str) -> bool:
         """Whether the file sets `key`."""

@@ -12,7 +12,7 @@ BRANCH_RANGE = 1 << 27  # imm26, signed, times 4: -128 MiB .. +128 MiB - 4
 RET = 0xD65F_03C0  # C6.2 RET x30
 
 
-class OutOfRange(ValueError):
+class OutOfRangeError(ValueError):
     """A branch cannot reach its target."""
 
 
@@ -42,7 +42,7 @@ def branch_target(word: int, address: int) -> int | None:
 def encode_branch(word: int, address: int, target: int) -> int:
     """`word`, a `B` or `BL`, made to go from `address` to `target`.
 
-    Raises OutOfRange when the target is 128 MiB or more away, ValueError when
+    Raises OutOfRangeError when the target is 128 MiB or more away, ValueError when
     the word is no such branch or an address is not a multiple of 4.
     """
     if not (is_b(word) or is_bl(word)):
@@ -51,7 +51,7 @@ def encode_branch(word: int, address: int, target: int) -> int:
     if address % 4 or target % 4:
         raise ValueError(f"a branch from {address:#x} to {target:#x} is not aligned to 4 bytes")
     if not -BRANCH_RANGE <= offset < BRANCH_RANGE:
-        raise OutOfRange(f"a branch from {address:#x} to {target:#x} spans {offset:+#x} bytes")
+        raise OutOfRangeError(f"a branch from {address:#x} to {target:#x} spans {offset:+#x} bytes")
     return (word & 0xFC00_0000) | (offset >> 2 & 0x03FF_FFFF)
 
 

@@ -34,15 +34,14 @@ class CallSite:
 
     @property
     def kind(self) -> str:
-        """"bl" or "b"."""
+        """ "bl" or "b"."""
         return "bl" if is_bl(self.word) else "b"
 
 
 def words_of(elf: Elf, section: Section) -> array[int]:
     """The instruction words of an executable section, as unsigned 32-bit integers."""
     contents = elf.contents(section)
-    words = array("I", contents[: len(contents) & ~3])
-    return words
+    return array("I", contents[: len(contents) & ~3])
 
 
 def call_sites(elf: Elf, targets: Iterable[int]) -> list[CallSite]:

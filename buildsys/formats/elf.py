@@ -211,9 +211,7 @@ class Elf:
 
     def _check(self, offset: int, size: int, what: str) -> None:
         if offset + size > len(self.data):
-            raise UserError(
-                f"{self.name}: truncated: {what} would end at byte {offset + size} of {len(self.data)}"
-            )
+            raise UserError(f"{self.name}: truncated: {what} would end at byte {offset + size} of {len(self.data)}")
 
     def _damaged(self, what: str) -> UserError:
         return UserError(f"{self.name}: damaged: {what} cannot be right")

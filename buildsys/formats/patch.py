@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import compress
 
 from buildsys.errors import UserError
-from buildsys.formats.a64 import OutOfRange, encode_branch
+from buildsys.formats.a64 import OutOfRangeError, encode_branch, is_bl
 from buildsys.formats.callsites import CallSite, call_sites
 from buildsys.formats.elf import ET_EXEC, SHF_ALLOC, SHF_EXECINSTR, Elf
 from buildsys.formats.symbols import STT_FUNC, STT_NOTYPE, Symbol
@@ -20,11 +20,20 @@ from buildsys.formats.symbols import STT_FUNC, STT_NOTYPE, Symbol
 
 @dataclass(frozen=True)
 class Redirect:
-    """Calls of the function at address `old` are to go to `new`; `name` is the old one's."""
+    """Calls of the function at `old` .. `old_end` are to go to `new`; `name` is the old one's."""
 
     name: str
     old: int
+    old_end: int
     new: int
+
+    def is_loop(self, site: CallSite) -> bool:
+        """Whether `site` is the old function's own branch back to its first instruction.
+
+        Go's prologue does that after growing the stack. It is no call: sent to
+        the new function, an original that somebody still calls would never run.
+        """
+        return site.target == self.old <= site.address < self.old_end and not is_bl(site.word)
 
 
 @dataclass(frozen=True)
@@ -65,14 +74,14 @@ def _resolve(name: str, symbols: list[Symbol], image: str) -> Redirect:
         raise UserError(
             f"{image}: {name}: one local function (the runtime's) and one global (ours) are needed; found: {listed}"
         )
-    return Redirect(name, old[0].value, new[0].value)
+    return Redirect(name, old[0].value, old[0].end, new[0].value)
 
 
 def patch(elf: Elf, redirects: Sequence[Redirect]) -> Patch:
     """Re-encode every call of every redirect's old function.
 
-    Calls inside the old functions themselves are re-encoded like any other.
-    Raises UserError if the file is no linked image or a branch cannot reach.
+    Calls inside the old functions themselves are re-encoded like any other,
+    X
     """
     if elf.kind != ET_EXEC:
         raise UserError(f"{elf.name}: is not a linked executable", "give the image the linker wrote")
@@ -85,9 +94,11 @@ def patch(elf: Elf, redirects: Sequence[Redirect]) -> Patch:
         if redirect is None:
             already[by_new[site.target]] += 1
             continue
+        if redirect.is_loop(site):
+            continue
         try:
             word = encode_branch(site.word, site.address, redirect.new)
-        except OutOfRange as error:
+        except OutOfRangeError as error:
             raise UserError(
                 f"{elf.name}: the call of {redirect.name} at {site.address:#x} cannot be redirected: {error}",
                 "a branch reaches 128 MiB; place the new function nearer to the code",

@@ -95,6 +95,66 @@ def build_task(steps: Steps) -> Task:
     return {"actions": [], "task_dep": ["patch"], "meta": {"closing": closing}}
 
 
+def verify_task(steps: Steps) -> Task:
+    """Prove what the image is and does: every claim checked against the files and a run."""
+
+    def perform(claim: str, details: bool, strict: bool) -> Failed | None:
+        from buildsys.front.verify import verify
+
+        return verify(steps, claim, details, strict)
+
+    return {
+        "actions": [perform],
+        "task_dep": ["build"],
+        "uptodate": [False],
+        "params": [
+            {"name": "claim", "long": "claim", "default": "", "help": "check one claim, by number or name"},
+            {"name": "details", "short": "v", "long": "details", "type": bool, "default": False,
+             "help": "show the evidence of every claim"},
+            {"name": "strict", "long": "strict", "type": bool, "default": False,
+             "help": "fail if a claim could not be checked"},
+        ],
+        "verbosity": 2,
+        "io": {"capture": False},
+    }  # fmt: skip
+
+
+def run_embedded_task(steps: Steps) -> Task:
+    """Boot the image on the embedded emulator (also: `doit run`)."""
+
+    def perform(time_limit: float) -> Failed | None:
+        from buildsys.front.boot import boot_embedded
+
+        return boot_embedded(steps, time_limit)
+
+    return _boot(steps, perform)
+
+
+def run_qemu_task(steps: Steps) -> Task:
+    """Boot the image on QEMU; the exit status is the guest's."""
+
+    def perform(time_limit: float) -> Failed | None:
+        from buildsys.front.boot import boot_qemu
+
+        return boot_qemu(steps, time_limit)
+
+    return _boot(steps, perform)
+
+
+def _boot(steps: Steps, perform: Callable[[float], Failed | None]) -> Task:
+    return {
+        "actions": [perform],
+        "task_dep": ["build"],
+        "uptodate": [False],
+        "params": [
+            {"name": "time_limit", "long": "time-limit", "type": float, "default": steps.project.time_limit,
+             "help": "seconds after which the run is ended"},
+        ],
+        "verbosity": 2,
+        "io": {"capture": False},
+    }  # fmt: skip
+
+
 def _found(steps: Steps) -> bool:
     try:
         return bool(steps.go)

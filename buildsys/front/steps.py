@@ -144,9 +144,7 @@ class Steps:
             from buildsys.stages.patch import patch_image
 
             _, plan = read_runtime(self.runtime_json)
-            facts = patch_image(
-                self.unpatched, plan, self.project.entry, self._made(self.image), self.patch_json
-            )
+            facts = patch_image(self.unpatched, plan, self.project.entry, self._made(self.image), self.patch_json)
             return Made(facts)
 
         return Action(
@@ -178,8 +176,7 @@ def _code(*rooms: str) -> tuple[Path, ...]:
 
 def _import_what_follows() -> None:
     """Load what the next steps need while Go, in processes of its own, compiles."""
-    import elftools.elf.elffile
-    import jinja2
+    from importlib import import_module
 
-    import buildsys.stages.link
-    import buildsys.stages.patch  # noqa: F401
+    for name in ("elftools.elf.elffile", "jinja2", "buildsys.stages.link", "buildsys.stages.patch"):
+        import_module(name)

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from buildsys import processes
 from buildsys.errors import UserError
@@ -113,7 +114,7 @@ def inputs(go: GoToolchain, package: Path, options: GoOptions) -> tuple[list[Pat
 _FILES = ("GoFiles", "IgnoredGoFiles", "SFiles", "HFiles", "OtherFiles", "EmbedFiles", "SysoFiles")
 
 
-def _objects(text: str) -> list[dict[str, object]]:
+def _objects(text: str) -> list[dict[str, Any]]:
     decoder, found, at = json.JSONDecoder(), [], 0
     while (at := text.find("{", at)) >= 0:
         value, at = decoder.raw_decode(text, at)
@@ -131,6 +132,4 @@ def _run(
 
 def _located(said: str, package: Path) -> str:
     """Go names files relative to the package it ran in; name them as the user would from here."""
-    return "\n".join(
-        f"{package}/{line[2:]}" if line.startswith("./") else line for line in said.splitlines() if line
-    )
+    return "\n".join(f"{package}/{line[2:]}" if line.startswith("./") else line for line in said.splitlines() if line)

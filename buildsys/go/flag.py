@@ -50,9 +50,7 @@ def judge(elf: Elf, read: FlagRead, redirected: Container[int]) -> Verdict:
     return _first_call(words, when_set, read, redirected)
 
 
-def _first_call(
-    words: dict[int, int], at: int | None, read: FlagRead, redirected: Container[int]
-) -> Verdict:
+def _first_call(words: dict[int, int], at: int | None, read: FlagRead, redirected: Container[int]) -> Verdict:
     for _ in range(SEARCH):
         word = words.get(at) if at is not None else None
         if at is None or word is None:

@@ -25,6 +25,7 @@ class Addresses:
         self.asked: set[str] = set()
 
     def __call__(self, symbol: str) -> int:
+        """The address of `symbol`. Raises LookupError if the image has none."""
         self.asked.add(symbol)
         if self._known and symbol not in self._known:
             raise LookupError(f"the image has no symbol {symbol!r}")

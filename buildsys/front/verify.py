@@ -1,0 +1,203 @@
+"""`doit verify`: every claim checked, as a table; build/verify.json and build/verify.xml beside it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from buildsys.config.project import FILE, load
+from buildsys.errors import UserError
+from buildsys.front.reporter import Failed
+from buildsys.front.steps import Steps
+from buildsys.proof.case import Case
+from buildsys.proof.claim import Claim, Result, Verdict
+
+
+@dataclass(frozen=True)
+class Line:
+    """One claim's verdict: its number and the seconds its check took."""
+
+    number: int
+    claim: Claim
+    verdict: Verdict
+    seconds: float
+
+
+def case_of(steps: Steps) -> Case:
+    """The case of the image `steps` built."""
+    project = steps.project
+    return Case(
+        image=steps.image,
+        unpatched=steps.unpatched,
+        go_object=steps.go_object,
+        board=project.board,
+        entry=project.entry,
+        package=project.package,
+        time_limit=project.time_limit,
+        rebuild=lambda folder: rebuild(project.root, folder),
+    )
+
+
+def rebuild(root: Path, folder: Path) -> Path:
+    """Build the project at `root` again, from nothing, in the empty `folder`; returns the image."""
+    for entry in root.iterdir():
+        if entry.name.startswith(".") or entry.name == "build":
+            continue
+        if entry.is_dir():
+            shutil.copytree(entry, folder / entry.name, symlinks=True)
+        elif entry.suffix in (".py", ".toml") or entry.name == FILE:
+            shutil.copy2(entry, folder / entry.name)
+    steps = Steps(load(folder))
+    for action in (steps.compile, steps.runtime, steps.link, steps.patch):
+        steps.records.perform(action())
+    return steps.image
+
+
+def check(case: Case, claims: Sequence[tuple[int, Claim]]) -> list[Line]:
+    """Every claim's verdict. A claim that needs something missing is NOT_RUN, never passed."""
+    lines = []
+    for number, claim in claims:
+        began = time.perf_counter()
+        try:
+            found = claim.check(case)
+        except UserError as error:
+            found = Verdict(Result.FAILED, error.message.splitlines()[0], {}, (error.message,), error.hint)
+        lines.append(Line(number, claim, found, time.perf_counter() - began))
+    return lines
+
+
+def verify(steps: Steps, only: str, verbose: bool, strict: bool) -> Failed | None:
+    """Check the claims (only the one numbered or named `only`, if any), print and write the verdicts.
+
+    Fails if a claim failed, or with `strict` if one could not run.
+    """
+    from buildsys.proof.claims import CLAIMS
+
+    try:
+        chosen = select(list(enumerate(CLAIMS, 1)), only)
+        case = case_of(steps)
+        lines = check(case, chosen)
+    except UserError as error:
+        return Failed(error)
+    show(lines, verbose)
+    if not only:
+        (steps.project.build / "verify.json").write_text(as_json(steps, lines))
+        (steps.project.build / "verify.xml").write_text(as_junit(lines))
+    failed = [line for line in lines if line.verdict.result is Result.FAILED]
+    missing = [line for line in lines if line.verdict.result is Result.NOT_RUN]
+    if failed or (strict and missing):
+        bad = failed or missing
+        return Failed(f"{len(bad)} of {len(lines)} claims {'failed' if failed else 'did not run'}")
+    return None
+
+
+def select(claims: list[tuple[int, Claim]], only: str) -> list[tuple[int, Claim]]:
+    """The claims `only` names, by number or by name; all if it is empty. Raises UserError."""
+    if not only:
+        return claims
+    chosen = [(number, claim) for number, claim in claims if only in (str(number), claim.name)]
+    if not chosen:
+        from buildsys.config.toml import nearest
+
+        raise UserError(f"there is no claim {only!r}", nearest(only, [claim.name for _, claim in claims]))
+    return chosen
+
+
+def show(lines: Sequence[Line], verbose: bool) -> None:
+    """The table, on the terminal with colour; as plain lines elsewhere."""
+    if sys.stdout.isatty():
+        _show_table(lines, verbose)
+    else:
+        for line in lines:
+            verdict = line.verdict
+            print(f"{line.number:2} {verdict.result.value:8} {line.claim.title}: {verdict.figure}")
+            for detail in _details(line, verbose):
+                print(f"            {detail}")
+    passed = sum(line.verdict.passed for line in lines)
+    print(f"{passed} of {len(lines)} claims hold, {sum(line.seconds for line in lines):.2f} s")
+
+
+def _show_table(lines: Sequence[Line], verbose: bool) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    colours = {Result.PASSED: "green", Result.FAILED: "bold red", Result.NOT_RUN: "yellow"}
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for name, justify in (("", "right"), ("claim", "left"), ("seen", "left"), ("", "left"), ("ms", "right")):
+        table.add_column(name, justify="right" if justify == "right" else "left")
+    for line in lines:
+        verdict = line.verdict
+        table.add_row(
+            str(line.number),
+            Text(line.claim.title),
+            Text(verdict.figure),
+            Text(verdict.result.value, style=colours[verdict.result]),
+            f"{1000 * line.seconds:.0f}",
+        )
+        for detail in _details(line, verbose):
+            table.add_row("", Text(detail, style="dim"), "", "", "")
+    Console(highlight=False).print(table)
+
+
+def _details(line: Line, verbose: bool) -> list[str]:
+    verdict = line.verdict
+    if verdict.passed:
+        return list(verdict.details) if verbose else []
+    shown = list(verdict.details) if verbose else list(verdict.details[:5])
+    return [*shown, f"→ {verdict.advice}"] if verdict.advice else shown
+
+
+def as_json(steps: Steps, lines: Sequence[Line]) -> str:
+    """What was found, as JSON: image, tools, each claim with its evidence."""
+    import hashlib
+
+    return json.dumps(
+        {
+            "format": 1,
+            "image": str(steps.image),
+            "sha256": hashlib.sha256(steps.image.read_bytes()).hexdigest(),
+            "go": steps.go.release,
+            "toolchain": steps.project.toolchain,
+            "board": steps.project.board.name,
+            "claims": [
+                {
+                    "number": line.number,
+                    "name": line.claim.name,
+                    "title": line.claim.title,
+                    "result": line.verdict.result.value,
+                    "figure": line.verdict.figure,
+                    "evidence": line.verdict.evidence,
+                    "seconds": round(line.seconds, 4),
+                }
+                for line in lines
+            ],
+        },
+        indent=1,
+    )
+
+
+def as_junit(lines: Sequence[Line]) -> str:
+    """The verdicts as JUnit XML, one test case a claim."""
+    from xml.etree import ElementTree
+
+    failed = sum(line.verdict.result is Result.FAILED for line in lines)
+    skipped = sum(line.verdict.result is Result.NOT_RUN for line in lines)
+    suite = ElementTree.Element(
+        "testsuite", name="doit verify", tests=str(len(lines)), failures=str(failed), skipped=str(skipped)
+    )
+    for line in lines:
+        case = ElementTree.SubElement(
+            suite, "testcase", classname="verify", name=line.claim.title, time=f"{line.seconds:.4f}"
+        )
+        if line.verdict.result is Result.FAILED:
+            failure = ElementTree.SubElement(case, "failure", message=line.verdict.figure)
+            failure.text = "\n".join([*line.verdict.details, line.verdict.advice])
+        elif line.verdict.result is Result.NOT_RUN:
+            ElementTree.SubElement(case, "skipped", message=line.verdict.figure)
+    return ElementTree.tostring(suite, encoding="unicode", xml_declaration=True) + "\n"

@@ -1,0 +1,294 @@
+"""The embedded emulator: an image runs on a board inside this process, by Unicorn; nothing to install.
+
+What it has: the board's flash and RAM, one core at EL1, a PL011 that sends, semihosting
+exit and console, PSCI power-off and reset, and synchronous exceptions, which enter the
+guest's vectors with the registers QEMU gives them (`exceptions` says how).
+
+What it does not have: interrupts, so that `wfi` sleeps until the time limit; any other
+device, so that touching one ends the run as a fault where QEMU would carry on; other cores.
+It is stricter than QEMU where that finds a mistake sooner: an exception with no handler
+behind it ends the run, and so does an access to nothing, though QEMU turns that one into
+an external abort. A store to flash is lost and reported; to QEMU's flash it is a command
+of the CFI chip, which ignores most values.
+"""
+
+from __future__ import annotations
+
+import select
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from buildsys.config.board import Board, drawing
+from buildsys.errors import UserError
+from buildsys.formats.elf import PT_LOAD, Elf
+from buildsys.machines import exceptions, semihosting
+from buildsys.machines.interruption import Interruption
+from buildsys.machines.outcome import End, LostWrite, Outcome
+from buildsys.machines.pl011 import Pl011
+from buildsys.machines.processor import UNDEFINED, AccessError, CoreError, Processor
+
+WFI = 0xD503207F
+HVC, HVC_MASK = 0xD4000002, 0xFFE0001F
+# Arm DEN 0022, Power State Coordination Interface: its functions, without the bit that says
+# "64-bit", and the two of them that end a run. Arm DEN 0028: what any other function returns.
+PSCI, PSCI_64_BIT = range(0x84000000, 0x84000020), 0x40000000
+PSCI_ENDS = {0x84000008: End.POWER_OFF, 0x84000009: End.RESET}
+NOT_SUPPORTED = (1 << 64) - 1
+
+LOST_WRITES_KEPT = 1000
+STOP_AGAIN = 0.01  # seconds
+
+
+def run(
+    image: Path,
+    board: Board,
+    time_limit: float,
+    on_serial: Callable[[bytes], None] | None = None,
+    prepare: Callable[[Machine], None] | None = None,
+) -> Outcome:
+    """Run `image` on `board` for at most `time_limit` seconds.
+
+    `on_serial` gets each byte as the guest sends it. `prepare` gets the machine, loaded but
+    not started, to watch addresses. Raises UserError for an image or board that cannot run.
+    """
+    machine = Machine(board)
+    machine.load(image)
+    if prepare is not None:
+        prepare(machine)
+    return machine.run(time_limit, on_serial)
+
+
+class Machine:
+    """One board that runs one image once. Raises UserError for a processor Unicorn does not have."""
+
+    def __init__(self, board: Board) -> None:
+        self.board = board
+        self._core = Processor(board.cpu, str(board.path))
+        self._serial = bytearray()
+        self._on_serial: Callable[[bytes], None] | None = None
+        self._end: End | None = None
+        self._exit_code: int | None = None
+        self._detail = ""
+        self._last_exception = ""
+        self._lost: list[LostWrite] = []
+        self._lost_count = 0
+        self._last_lost = LostWrite(0, 0, 0)
+
+        for region in board.regions:
+            if region.kind in ("flash", "ram"):
+                self._core.add_memory(region.origin, region.length, writable=region.kind == "ram")
+        uart = Pl011(self._send)
+        self._core.add_device(board.uart.base, board.uart.size, uart.read, uart.write)
+        self._core.on_exception(self._excepted)
+        self._core.on_lost_write(self._wrote_flash)
+
+    def load(self, image: Path) -> None:
+        """Put the segments of the ELF file `image` at their load addresses. Raises UserError."""
+        elf = Elf.read(image)
+        segments = [segment for segment in elf.segments if segment.kind == PT_LOAD and segment.memory_size]
+        if not segments:
+            raise UserError(f"{image}: nothing in it is to be loaded", "it must be a linked image")
+        entry = elf.entry
+        for segment in segments:
+            last = segment.lma + segment.memory_size - 1
+            region = self.board.region_at(segment.lma)
+            if region is None or region.kind == "device" or last not in region:
+                raise UserError(
+                    f"{image}: the segment {segment.lma:#x}-{last + 1:#x} does not fit the board's memory\n"
+                    + drawing(self.board)
+                )
+            self._core.store(segment.lma, elf.data[segment.offset : segment.offset + segment.file_size])
+            # The header names where the entry runs, the core starts where it is stored; as QEMU has it.
+            if segment.vma <= elf.entry < segment.vma + segment.file_size:
+                entry = elf.entry - segment.vma + segment.lma
+        self._core.set("pc", entry)
+
+    def run(self, time_limit: float, on_serial: Callable[[bytes], None] | None = None) -> Outcome:
+        """Run from the image's entry for at most `time_limit` seconds. What a callback raises is raised."""
+        began = time.monotonic()
+        self._on_serial = on_serial
+        with Interruption() as interruption:
+            end = self._run_until(began + time_limit, interruption)
+        return Outcome(
+            end=end,
+            serial=bytes(self._serial),
+            seconds=time.monotonic() - began,
+            exit_code=self._exit_code,
+            detail=self._detail,
+            lost_writes=tuple(self._lost),
+            registers={} if end is End.EXIT else self.registers(),
+            lost_write_count=self._lost_count,
+        )
+
+    def read(self, address: int, size: int) -> bytes:
+        """`size` bytes at `address` as the guest sees them. Raises ValueError where it sees nothing."""
+        data = self._core.read(address, size)
+        if data is None:
+            raise ValueError(f"the guest has no memory at {address:#x}-{address + size:#x}")
+        return data
+
+    def registers(self) -> dict[str, int]:
+        """x0 to x30, sp and pc."""
+        return {name: self._core.get(name) for name in (*(f"x{n}" for n in range(31)), "sp", "pc")}
+
+    def watch(self, address: int, callback: Callable[[Machine], None]) -> None:
+        """Call `callback` each time the instruction at `address` is about to run; only before run()."""
+        self._core.on_execution(address, lambda: callback(self))
+
+    def _send(self, data: bytes) -> None:
+        self._serial += data
+        if self._on_serial is not None:
+            self._on_serial(data)
+
+    def _wrote_flash(self, address: int, size: int) -> None:
+        lost, before = LostWrite(self._core.get("pc"), address, size), self._last_lost
+        # A store that crosses a page is reported whole, and then again byte by byte.
+        if lost.pc == before.pc and size < before.size and before.address <= address < before.address + before.size:
+            return
+        self._last_lost = lost
+        self._lost_count += 1
+        if self._lost_count <= LOST_WRITES_KEPT:
+            self._lost.append(lost)
+
+    def _excepted(self, number: int) -> None:
+        pc, function = self._core.get("pc"), self._core.get("w0")
+        word = self._core.word(pc) if number == UNDEFINED else None
+        if word == semihosting.INSTRUCTION and not exceptions.from_el0(self._core):
+            self._semihost(function, pc)
+        elif word is not None and word & HVC_MASK == HVC:
+            self._call_firmware(function)
+        else:
+            self._except(number)
+
+    def _call_firmware(self, function: int) -> None:
+        if function in PSCI_ENDS:
+            self._finish(PSCI_ENDS[function], "by PSCI" + self._pc_text())
+        elif function & ~PSCI_64_BIT in PSCI:
+            what = f"PSCI function {function:#x} is not supported by the embedded emulator"
+            self._finish(End.FAULT, what + self._pc_text())
+        else:
+            self._core.set("x0", NOT_SUPPORTED)
+            self._core.set("pc", self._core.get("pc") + 4)
+
+    def _semihost(self, operation: int, pc: int) -> None:
+        try:
+            done = semihosting.call(operation, self._core.get("x1"), self._core.read, self._send)
+        except semihosting.RefusedError as refused:
+            self._finish(End.FAULT, f"{refused}, at pc {pc:#x}")
+            return
+        if isinstance(done, semihosting.Exit):
+            self._exit_code = done.code
+            self._finish(End.EXIT, "")
+        else:
+            self._core.set("x0", done.value)
+            self._core.set("pc", pc + 4)
+
+    def _except(self, number: int) -> None:
+        taken = exceptions.pending(self._core, number)
+        if taken is None:
+            self._finish(End.FAULT, f"exception {number} of unknown syndrome{self._pc_text()}")
+            return
+        word = self._core.word(taken.at)
+        what = f"{taken}, at pc {taken.at:#x}" + ("" if word is None else f" (instruction {word:#010x})")
+        target = exceptions.vector(self._core)
+        if target == taken.pc:
+            self._finish(End.FAULT, _sentence(what, "the exception vector itself faults", self._last_exception))
+        elif not self._core.word(target):
+            # On the machine it would be undefined too, and so for ever.
+            self._finish(End.FAULT, f"{what}; its vector, {target:#x}, holds no handler")
+        else:
+            self._last_exception = f"last exception: {what}"
+            exceptions.take(self._core, taken)
+
+    def _finish(self, end: End, detail: str) -> None:
+        self._end, self._detail = end, detail
+        self._core.stop()
+
+    def _run_until(self, deadline: float, interruption: Interruption) -> End:
+        with _Stopper(self._core, deadline, interruption) as stopper:
+            while self._end is None:
+                try:
+                    self._core.run()
+                except AccessError as nothing:
+                    self._finish(End.FAULT, f"{nothing}{self._pc_text()}: {self._missing(nothing.address)}")
+                except CoreError as error:
+                    self._finish(End.EMULATOR, f"{error}{self._pc_text()}")
+                else:
+                    self._returned(deadline, interruption, stopper)
+            return self._end
+
+    def _returned(self, deadline: float, interruption: Interruption, stopper: _Stopper) -> None:
+        """The core stopped and nothing was wrong: at an end, at a signal, at the deadline, or in `wfi`."""
+        asleep = self._end is None and not stopper.fired.is_set()
+        if asleep:
+            stopper.fired.wait()
+        if self._end is not None:
+            return
+        where = "asleep in wfi" + self._pc_text(-4) if asleep else "running" + self._pc_text()
+        if interruption.seen:
+            self._finish(End.INTERRUPTED, where)
+        elif time.monotonic() >= deadline:
+            self._finish(End.TIME_LIMIT, _sentence(where, self._last_exception))
+        else:
+            stopper.again()
+
+    def _pc_text(self, offset: int = 0) -> str:
+        return f", at pc {self._core.get('pc') + offset:#x}"
+
+    def _missing(self, address: int) -> str:
+        kind = "memory" if self.board.region_at(address) is None else "device"
+        return f"no {kind} is there"
+
+
+def _sentence(*parts: str) -> str:
+    return "; ".join(part for part in parts if part)
+
+
+class _Stopper:
+    """While entered, a thread stops `core` at the deadline and at every signal.
+
+    Unicorn runs in C, so that no Python of this thread would. `fired` tells of a stop; after it
+    the main thread, which by then has seen to the signal, calls again() and may start `core` anew.
+    """
+
+    def __init__(self, core: Processor, deadline: float, interruption: Interruption) -> None:
+        self.fired = threading.Event()
+        self._core, self._deadline, self._interruption = core, deadline, interruption
+        self._done = threading.Event()
+        self._lock = threading.Lock()  # no stop may come after again()
+        self._thread = threading.Thread(target=self._watch, name="time limit", daemon=True)
+
+    def __enter__(self) -> _Stopper:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._done.set()
+        self.again()
+        self._interruption.wake()
+        self._thread.join()
+
+    def again(self) -> None:
+        """Let `core` run again."""
+        with self._lock:
+            self.fired.clear()
+
+    def _watch(self) -> None:
+        while not self._done.is_set():
+            # select() takes no endless time; waking for nothing once an hour is harmless.
+            remaining = min(max(0.0, self._deadline - time.monotonic()), 3600.0)
+            ready, _, _ = select.select([self._interruption.fd], [], [], remaining)
+            self._interruption.drain()
+            if self._done.is_set() or (not ready and time.monotonic() < self._deadline):
+                continue
+            self.fired.set()
+            while self._stop_again():
+                time.sleep(STOP_AGAIN)
+
+    def _stop_again(self) -> bool:
+        with self._lock:
+            if self.fired.is_set():
+                self._core.stop()
+            return self.fired.is_set()

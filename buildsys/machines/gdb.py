@@ -1,0 +1,168 @@
+"""Debugging an image: QEMU halted at reset, gdb attached to it with symbols and Go sources.
+
+gdb gets the terminal; QEMU has none, so Ctrl-C interrupts the guest through gdb and nothing
+else. What the guest sends appears between gdb's own lines.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import termios
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from buildsys.config.board import Board
+from buildsys.errors import UserError
+from buildsys.formats.elf import Elf
+from buildsys.machines import qemu
+from buildsys.machines.interruption import Interruption
+
+# The last may know AArch64 or not, depending on how it was built.
+PROGRAMS = ("gdb-multiarch", "aarch64-linux-gnu-gdb", "aarch64-none-elf-gdb", "gdb")
+INSTALL = "apt-get install --no-install-recommends gdb-multiarch"
+
+ANSWER = 60  # seconds gdb waits for QEMU to start and answer
+LINGER = 0.5  # seconds
+
+
+def debug(
+    image: Path,
+    board: Board,
+    entry: str,
+    package: Path | None = None,
+    goroot: Path | None = None,
+    batch: Sequence[str] = (),
+) -> int:
+    """Run gdb on `image`, stopped at the function `entry`, until the user quits; gdb's exit status.
+
+    `package` is the folder of the Go package, `goroot` the Go tree that compiled it: their
+    sources are shown, and Go's own gdb commands loaded. With `batch`, gdb carries out these
+    commands and ends. No QEMU is left afterwards. Raises UserError without QEMU or a gdb for
+    AArch64, and for an entry the image does not have.
+    """
+    debugger = program()
+    if entry not in Elf.read(image).symbols.addresses(entry):
+        raise UserError(f"{image}: there is no function {entry!r} to stop at", "`entry` names the Go function")
+    with tempfile.TemporaryDirectory(prefix="buildsys-gdb-") as folder, _same_terminal(), Interruption():
+        address = str(Path(folder) / "gdb")
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(address)
+            listening.listen()
+            with subprocess.Popen(
+                [debugger, *arguments(image, address, entry, package, goroot, batch)],
+                # It has the terminal; asked to end, it leaves it as it was.
+                preexec_fn=qemu.dies_with_parent(signal.SIGTERM),
+            ) as process:
+                _serve(process, listening, image, board)
+                return process.wait()
+
+
+def _serve(debugger: subprocess.Popen[bytes], listening: socket.socket, image: Path, board: Board) -> None:
+    """When gdb connects, start QEMU on the connection, and keep it until gdb has gone.
+
+    QEMU tells gdb of the guest's exit and is gone at once; gdb then answers, and would complain
+    that nobody listens. So the connection stays open here for a moment longer.
+    """
+    ended = os.pidfd_open(debugger.pid)
+    try:
+        if listening.fileno() not in select.select([listening.fileno(), ended], [], [])[0]:
+            return
+        connection, _ = listening.accept()
+        with connection, qemu.ending(_halted(image, board, connection)) as machine:
+            gone = os.pidfd_open(machine.pid)
+            try:
+                select.select([ended, gone], [], [])
+            finally:
+                os.close(gone)
+            select.select([ended], [], [], LINGER)
+    finally:
+        os.close(ended)
+
+
+def _halted(image: Path, board: Board, connection: socket.socket) -> subprocess.Popen[bytes]:
+    """QEMU with `image`, not started, its gdb stub on `connection`."""
+    number = connection.fileno()
+    return qemu.start(
+        [
+            *qemu.command(image, board),
+            *("-chardev", "stdio,id=console,mux=on,signal=off", "-serial", "chardev:console"),
+            *("-chardev", f"socket,id=gdb,fd={number}", "-gdb", "chardev:gdb", "-S"),
+        ],
+        pass_fds=(number,),
+    )
+
+
+def arguments(
+    image: Path, address: str, entry: str, package: Path | None, goroot: Path | None, batch: Sequence[str]
+) -> list[str]:
+    """gdb's arguments for `image`, whose machine listens at `address`, a gdb remote target."""
+    before = [f'set substitute-path {name} "{folder}"' for name, folder in modules(package)]
+    if goroot is not None:
+        # The image names Go's gdb commands by a path relative to these sources.
+        before.append(f'directory "{goroot / "src"}"')
+        before.append(f"add-auto-load-safe-path {goroot / 'src' / 'runtime' / 'runtime-gdb.py'}")
+    after = [
+        f"set remotetimeout {ANSWER}",
+        f"target remote {address}",
+        f"break '{entry}'",
+        "continue",
+        *batch,
+    ]
+    return [
+        "-q",
+        *(["-batch"] if batch else []),
+        *(part for command in before for part in ("-iex", command)),
+        str(image),
+        *(part for command in after for part in ("-ex", command)),
+    ]
+
+
+def modules(package: Path | None) -> list[tuple[str, Path]]:
+    """The Go module `package` is in, as (path, folder): `-trimpath` puts the one for the other."""
+    if package is None:
+        return []
+    for folder in (package.resolve(), *package.resolve().parents):
+        with contextlib.suppress(OSError):
+            found = re.search(r'^\s*module\s+"?([^\s"]+)', (folder / "go.mod").read_text("utf-8"), re.MULTILINE)
+            return [(found[1], folder)] if found else []
+    return []
+
+
+def program() -> str:
+    """The path of a gdb that knows AArch64. Raises UserError, with the command that installs one."""
+    for name in PROGRAMS:
+        path = shutil.which(name)
+        if path and (name != "gdb" or _knows_aarch64(path)):
+            return path
+    raise UserError("there is no gdb for AArch64", f"on Debian: {INSTALL}")
+
+
+def _knows_aarch64(path: str) -> bool:
+    asked = [path, "-nx", "-batch", "-ex", "set architecture aarch64"]
+    return '"aarch64"' in subprocess.run(asked, capture_output=True, text=True, check=False).stdout
+
+
+@contextlib.contextmanager
+def _same_terminal() -> Iterator[None]:
+    """If there is a terminal, it behaves afterwards as it did before."""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        yield
+        return
+    try:
+        before = termios.tcgetattr(terminal)
+        try:
+            yield
+        finally:
+            termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+    finally:
+        os.close(terminal)

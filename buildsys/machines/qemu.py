@@ -1,0 +1,248 @@
+"""QEMU as a machine: run an image on a board and return an outcome.
+
+QEMU exits with the guest's status, but also with 1 when it does not understand its
+arguments. The two are told apart by QMP: the machine is held until QEMU has answered
+there, which it does only when it is set up; whatever QEMU exits with after that is the
+guest's, unless an event said that the machine was powered off or reset.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import json
+import os
+import re
+import selectors
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from buildsys.config.board import Board
+from buildsys.errors import UserError
+from buildsys.formats.elf import Elf
+from buildsys.machines.interruption import Interruption
+from buildsys.machines.outcome import End, Outcome
+
+PROGRAM = "qemu-system-aarch64"
+INSTALL = "apt-get install --no-install-recommends qemu-system-arm"
+
+# QMP's ShutdownCause (qapi/run-state.json) of the guest's own doing.
+GUEST_ENDS = {"guest-shutdown": End.POWER_OFF, "guest-reset": End.RESET}
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def run(
+    image: Path,
+    board: Board,
+    time_limit: float,
+    on_serial: Callable[[bytes], None] | None = None,
+    extra: Sequence[str] = (),
+) -> Outcome:
+    """Run `image` on QEMU for at most `time_limit` seconds; Ctrl-C ends it too, as an outcome.
+
+    `on_serial` gets serial output as it comes. `extra` are more arguments for QEMU. When this
+    returns, or this process dies in any way, no QEMU is left. Raises UserError without QEMU,
+    and for an image that is not one: QEMU would run any file's bytes.
+    """
+    began = time.monotonic()
+    Elf.read(image)
+    ours, theirs = socket.socketpair()
+    arguments = [
+        *command(image, board),
+        *("-serial", "chardev:console", "-chardev", "stdio,id=console,mux=on,signal=off"),
+        *("-chardev", f"socket,id=qmp,fd={theirs.fileno()}", "-mon", "chardev=qmp,mode=control"),
+        *("-S", "-no-reboot", *extra),
+    ]
+    with Interruption() as interruption, ours:
+        with theirs:
+            process = start(arguments, pass_fds=(theirs.fileno(),), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        with ending(process):
+            watched = _Watched(process, ours, on_serial)
+            stopped = watched.until(began + time_limit, interruption)
+            if stopped is not None:
+                process.kill()
+            watched.rest()
+            status = process.wait()
+    end, exit_code, detail = _verdict(stopped, status, watched)
+    return Outcome(end, bytes(watched.serial), time.monotonic() - began, exit_code, detail)
+
+
+def command(image: Path, board: Board) -> list[str]:
+    """QEMU's arguments for `image` on `board`, without a serial port. Raises UserError without QEMU.
+
+    The console of semihosting goes to the chardev "console", which the caller defines.
+    """
+    return [
+        program(),
+        *board.qemu,
+        *("-display", "none", "-monitor", "none", "-parallel", "none"),
+        *("-semihosting-config", "enable=on,target=native,chardev=console"),
+        *("-kernel", str(image)),
+    ]
+
+
+def program() -> str:
+    """QEMU's path. Raises UserError, with the command that installs it, if there is none."""
+    found = shutil.which(PROGRAM)
+    if found is None:
+        raise UserError(f"{PROGRAM} is not installed", f"on Debian: {INSTALL}")
+    return found
+
+
+def version() -> str:
+    """QEMU's version, such as "7.2.22". Raises UserError without QEMU."""
+    asked = subprocess.run([program(), "--version"], capture_output=True, text=True, check=False)
+    found = re.search(r"version (\d+(?:\.\d+)+)", asked.stdout)
+    if found is None:
+        raise UserError(f"{program()} --version does not name a version: {asked.stdout or asked.stderr!r}")
+    return found[1]
+
+
+def start(
+    arguments: Sequence[str],
+    *,
+    pass_fds: Sequence[int] = (),
+    stdout: int | None = None,
+    stderr: int | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start a process that dies with this one, out of reach of the terminal's Ctrl-C and keyboard."""
+    return subprocess.Popen(
+        arguments,
+        stdin=subprocess.DEVNULL,
+        stdout=stdout,
+        stderr=stderr,
+        pass_fds=pass_fds,
+        start_new_session=True,
+        preexec_fn=dies_with_parent(),
+    )
+
+
+def dies_with_parent(number: int = signal.SIGKILL) -> Callable[[], None]:
+    """What a new process has to call to get signal `number` when its parent dies, even by SIGKILL."""
+    parent = os.getpid()
+    # Looked up here: little is safe between fork and exec.
+    prctl = _libc().prctl
+
+    def arrange() -> None:
+        prctl(PR_SET_PDEATHSIG, number)
+        if os.getppid() != parent:  # it died before the line above
+            os.kill(os.getpid(), number)
+
+    return arrange
+
+
+@contextlib.contextmanager
+def ending(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """Whatever happens inside, `process` is gone afterwards."""
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
+
+
+class _Watched:
+    """What a running QEMU tells: serial output, its own messages, QMP's answers and events."""
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], qmp: socket.socket, on_serial: Callable[[bytes], None] | None
+    ) -> None:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        self.serial, self.messages = bytearray(), bytearray()
+        self.started = False
+        self.shutdown = ""
+        self._on_serial = on_serial
+        self._qmp, self._qmp_text = qmp, b""
+        self._selector = selectors.DefaultSelector()
+        self._readers = {
+            process.stdout.fileno(): self._on_output,
+            process.stderr.fileno(): self.messages.extend,
+            qmp.fileno(): self._on_qmp,
+        }
+        for number in self._readers:
+            self._selector.register(number, selectors.EVENT_READ)
+        self._say("qmp_capabilities")
+
+    def until(self, deadline: float, interruption: Interruption) -> End | None:
+        """Read until QEMU is gone (None), `deadline` or Ctrl-C."""
+        self._selector.register(interruption.fd, selectors.EVENT_READ)
+        while len(self._selector.get_map()) > 1:
+            remaining = deadline - time.monotonic()
+            if interruption.seen:
+                return End.INTERRUPTED
+            if remaining <= 0:
+                return End.TIME_LIMIT
+            for key, _ in self._selector.select(min(remaining, 3600.0)):
+                if key.fd == interruption.fd:
+                    interruption.drain()
+                else:
+                    self._read(key.fd)
+        return None
+
+    def rest(self) -> None:
+        """Read what a QEMU that is gone, or going, still said."""
+        for number in self._readers:
+            while number in self._selector.get_map():
+                self._read(number)
+        self._selector.close()
+
+    def _read(self, number: int) -> None:
+        try:
+            data = os.read(number, 65536)
+        except ConnectionResetError:
+            data = b""
+        if data:
+            self._readers[number](data)
+        else:
+            self._selector.unregister(number)
+
+    def _on_output(self, data: bytes) -> None:
+        self.serial += data
+        if self._on_serial is not None:
+            self._on_serial(data)
+
+    def _on_qmp(self, data: bytes) -> None:
+        *lines, self._qmp_text = (self._qmp_text + data).split(b"\n")
+        for line in lines:
+            message = json.loads(line)
+            if message.get("event") == "SHUTDOWN":
+                self.shutdown = message["data"]["reason"]
+            elif "return" in message and not self.started:
+                # QEMU answers once its main loop runs: the machine is set up, the image loaded.
+                self.started = True
+                self._say("cont")
+
+    def _say(self, execute: str) -> None:
+        # A QEMU that failed to start is gone; its messages say why.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            self._qmp.sendall(json.dumps({"execute": execute}).encode())
+
+
+def _verdict(stopped: End | None, status: int, watched: _Watched) -> tuple[End, int | None, str]:
+    words = watched.messages.decode(errors="replace").strip()
+    if stopped is not None:
+        return stopped, None, words
+    if status < 0:
+        return End.EMULATOR, None, f"QEMU was ended by {signal.Signals(-status).name}\n{words}".strip()
+    if not watched.started:
+        return End.EMULATOR, None, words or f"QEMU exited with status {status} before it ran the guest"
+    if watched.shutdown:
+        end = GUEST_ENDS.get(watched.shutdown, End.EMULATOR)
+        return end, None, f"QEMU shut down: {watched.shutdown}\n{words}".strip()
+    return End.EXIT, status, words
+
+
+@functools.cache
+def _libc() -> ctypes.CDLL:
+    return ctypes.CDLL(None, use_errno=True)
