@@ -9,6 +9,7 @@ from __future__ import annotations
 
 WORD = 0xFFFF_FFFF
 BRANCH_RANGE = 1 << 27  # imm26, signed, times 4: -128 MiB .. +128 MiB - 4
+BRANCH = 0x1400_0000  # C6.2 B, to itself
 RET = 0xD65F_03C0  # C6.2 RET x30
 
 
@@ -34,7 +35,7 @@ def is_b(word: int) -> bool:
 
 def branch_target(word: int, address: int) -> int | None:
     """Where a `B` or `BL` at `address` goes; None for any other word."""
-    if not (is_b(word) or is_bl(word)):
+    if word & 0x7C00_0000 != 0x1400_0000:  # bit 31 tells BL from B
         return None
     return address + 4 * sign_extend(word, 26)
 
@@ -45,10 +46,10 @@ def encode_branch(word: int, address: int, target: int) -> int:
     Raises OutOfRangeError when the target is 128 MiB or more away, ValueError when
     the word is no such branch or an address is not a multiple of 4.
     """
-    if not (is_b(word) or is_bl(word)):
+    if word & 0x7C00_0000 != 0x1400_0000:
         raise ValueError(f"{word:#010x} is neither B nor BL")
     offset = target - address
-    if address % 4 or target % 4:
+    if (address | target) & 3:
         raise ValueError(f"a branch from {address:#x} to {target:#x} is not aligned to 4 bytes")
     if not -BRANCH_RANGE <= offset < BRANCH_RANGE:
         raise OutOfRangeError(f"a branch from {address:#x} to {target:#x} spans {offset:+#x} bytes")

@@ -3,16 +3,16 @@
 Plain Python is made fast enough by two observations. The top byte of a word
 says whether it is a `B` or `BL`, so `bytes.translate` marks the candidates at
 C speed. And for the word at index i of a section that begins at `base`,
-imm26 + i = (target - base) / 4 (mod 2**26): one addition and one set look-up
+imm26 + i = (target - base) / 4 (mod 2**26): one addition and one look-up
 decide, however many targets there are.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from itertools import compress
+from typing import NamedTuple
 
 from buildsys.formats.a64 import branch_target, is_bl
 from buildsys.formats.elf import Elf, Section
@@ -24,8 +24,7 @@ _ADRP = bytes(byte & 0x9F == 0x90 for byte in range(256))
 _MASK26 = 0x03FF_FFFF
 
 
-@dataclass(frozen=True)
-class CallSite:
+class CallSite(NamedTuple):
     """One `BL` or `B`: its address, the instruction word, and where it goes."""
 
     address: int
@@ -34,7 +33,7 @@ class CallSite:
 
     @property
     def kind(self) -> str:
-        """ "bl" or "b"."""
+        """`bl` or `b`, whichever it is."""
         return "bl" if is_bl(self.word) else "b"
 
 
@@ -44,22 +43,38 @@ def words_of(elf: Elf, section: Section) -> array[int]:
     return array("I", contents[: len(contents) & ~3])
 
 
-def call_sites(elf: Elf, targets: Iterable[int]) -> list[CallSite]:
-    """Every `B` and `BL` in executable sections that goes to one of `targets`, lowest first."""
+class Hits(NamedTuple):
+    """The branches of one section that go to wanted targets: `indices` into `words`, and the target of each."""
+
+    section: Section
+    words: array[int]
+    indices: list[int]
+    targets: list[int]
+
+
+def hits(elf: Elf, targets: Iterable[int]) -> Iterator[Hits]:
+    """Every `B` and `BL` to one of `targets`, executable section by executable section."""
     wanted = frozenset(targets)
-    found = []
     for section in elf.code:
-        words = words_of(elf, section)
-        base = section.address
-        keys = {(target - base) >> 2 & _MASK26 for target in wanted}
+        words, base = words_of(elf, section), section.address
+        keys = {target - base >> 2 & _MASK26: target for target in wanted}
         marks = elf.contents(section)[3::4].translate(_BRANCH)
-        for index in compress(range(len(words)), marks):
-            if (words[index] + index) & _MASK26 in keys:
-                address = base + 4 * index
-                target = branch_target(words[index], address)
-                if target in wanted:  # the key wraps round every 256 MiB
-                    found.append(CallSite(address, words[index], target))
-    return found
+        found = [at for at in compress(range(len(words)), marks) if words[at] + at & _MASK26 in keys]
+        goals = [keys[words[at] + at & _MASK26] for at in found]
+        if section.size >= 1 << 27 or any(abs(target - base) >= 1 << 27 for target in wanted):
+            # The key wraps round every 256 MiB: so far away it must be decoded to be sure.
+            exact = [(at, branch_target(words[at], base + 4 * at)) for at in found]
+            found, goals = [at for at, goal in exact if goal in wanted], [goal for _, goal in exact if goal in wanted]
+        yield Hits(section, words, found, goals)
+
+
+def call_sites(elf: Elf, targets: Iterable[int]) -> list[CallSite]:
+    """The same as a list of sites, lowest address first."""
+    return sorted(
+        CallSite(each.section.address + 4 * at, each.words[at], target)
+        for each in hits(elf, targets)
+        for at, target in zip(each.indices, each.targets, strict=True)
+    )
 
 
 def adrp_sites(elf: Elf, page: int) -> list[int]:
@@ -67,8 +82,7 @@ def adrp_sites(elf: Elf, page: int) -> list[int]:
     found = []
     number = page >> 12
     for section in elf.code:
-        words = words_of(elf, section)
-        base = section.address
+        words, base = words_of(elf, section), section.address
         marks = elf.contents(section)[3::4].translate(_ADRP)
         for index in compress(range(len(words)), marks):
             word = words[index]

@@ -152,7 +152,8 @@ class Elf:
             return ()
         if self._shstrndx >= len(rows):
             raise self._damaged(f"section names are said to be in section {self._shstrndx}")
-        names = self.data[rows[self._shstrndx][4] :][: rows[self._shstrndx][5]]
+        at, size = rows[self._shstrndx][4:6]
+        names = self.data[at : at + size]
         return tuple(
             Section(at, _string(names, row[0]), row[1], row[2], row[3], row[4], row[5], row[6], row[7], row[8])
             for at, row in enumerate(rows)

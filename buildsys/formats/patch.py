@@ -1,4 +1,9 @@
-"""Re-encoding call sites: every `B` and `BL` to one function made to go to another.
+"""Redirecting functions: at every call site, or at the function's entry.
+
+At call sites, every `B` and `BL` to the old function is made to go to the new
+one; the old one stays whole and can still be called through a pointer. At the
+entry, the old function's first instruction becomes a branch to the new one:
+that catches every way into it, and the old one is gone.
 
 Works on any AArch64 ELF image with symbols. All or nothing: the new bytes are
 returned only if every site could be re-encoded.
@@ -10,10 +15,12 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import compress
+from operator import itemgetter
+from typing import NamedTuple
 
 from buildsys.errors import UserError
-from buildsys.formats.a64 import OutOfRangeError, encode_branch, is_bl
-from buildsys.formats.callsites import CallSite, call_sites
+from buildsys.formats.a64 import BRANCH, OutOfRangeError, encode_branch, is_bl
+from buildsys.formats.callsites import Hits, hits
 from buildsys.formats.elf import ET_EXEC, SHF_ALLOC, SHF_EXECINSTR, Elf
 from buildsys.formats.symbols import STT_FUNC, STT_NOTYPE, Symbol
 
@@ -27,33 +34,34 @@ class Redirect:
     old_end: int
     new: int
 
-    def is_loop(self, site: CallSite) -> bool:
-        """Whether `site` is the old function's own branch back to its first instruction.
+    def is_loop(self, address: int, word: int) -> bool:
+        """Whether the branch `word` at `address` is the old function's own, back to its first instruction.
 
         Go's prologue does that after growing the stack. It is no call: sent to
         the new function, an original that somebody still calls would never run.
         """
-        return site.target == self.old <= site.address < self.old_end and not is_bl(site.word)
+        return self.old <= address < self.old_end and not is_bl(word)
 
 
-@dataclass(frozen=True)
-class Rewrite:
-    """One call site that was re-encoded: the word before and after."""
+class Rewrite(NamedTuple):
+    """One call site that was re-encoded: its address, the word before and after."""
 
-    site: CallSite
+    address: int
+    before: int
+    after: int
     redirect: Redirect
-    word: int
 
 
 @dataclass(frozen=True)
 class Patch:
-    """What a pass did: the new contents of the image, and each site it changed, by address.
+    """What a pass did: the new contents of the image, each call site and each entry it changed, by address.
 
-    `already` counts, by function name, the sites that went to the new function before the pass.
+    `already` counts, by function name, the branches that went to the new function before the pass.
     """
 
     contents: bytes
     rewrites: tuple[Rewrite, ...]
+    entries: tuple[Rewrite, ...]
     already: dict[str, int]
 
 
@@ -77,43 +85,56 @@ def _resolve(name: str, symbols: list[Symbol], image: str) -> Redirect:
     return Redirect(name, old[0].value, old[0].end, new[0].value)
 
 
-def patch(elf: Elf, redirects: Sequence[Redirect]) -> Patch:
-    """Re-encode every call of every redirect's old function.
+def patch(elf: Elf, calls: Sequence[Redirect], entries: Sequence[Redirect] = ()) -> Patch:
+    """Redirect the functions of `calls` at every call site, those of `entries` at their first instruction.
 
-    Calls inside the old functions themselves are re-encoded like any other,
-    X
+    Calls inside the old functions themselves are re-encoded like any other, but
+    not a branch back to the function's own start. Raises UserError if the file
+    is no linked image or a branch cannot reach.
     """
     if elf.kind != ET_EXEC:
         raise UserError(f"{elf.name}: is not a linked executable", "give the image the linker wrote")
-    by_old = {redirect.old: redirect for redirect in redirects}
-    by_new = {redirect.new: redirect.name for redirect in redirects}
+    by_old = {redirect.old: redirect for redirect in calls}
+    by_new = {redirect.new: redirect.name for redirect in (*calls, *entries)}
     already = dict.fromkeys(by_new.values(), 0)
-    contents, rewrites = bytearray(elf.data), []
-    for site in call_sites(elf, [*by_old, *by_new]):
-        redirect = by_old.get(site.target)
-        if redirect is None:
-            already[by_new[site.target]] += 1
-            continue
-        if redirect.is_loop(site):
-            continue
-        try:
-            word = encode_branch(site.word, site.address, redirect.new)
-        except OutOfRangeError as error:
-            raise UserError(
-                f"{elf.name}: the call of {redirect.name} at {site.address:#x} cannot be redirected: {error}",
-                "a branch reaches 128 MiB; place the new function nearer to the code",
-            ) from error
-        at = _file_offset(elf, site.address)
-        contents[at : at + 4] = word.to_bytes(4, "little")
-        rewrites.append(Rewrite(site, redirect, word))
-    return Patch(bytes(contents), tuple(rewrites), already)
+    rewrites: list[Rewrite] = []
+    taken: list[Rewrite] = []
+    pieces: list[memoryview | array[int]] = []
+    data, end = memoryview(elf.data), 0
+    for section, words, indices, targets in sorted(hits(elf, [*by_old, *by_new]), key=_in_file):
+        for at, target in zip(indices, targets, strict=True):
+            redirect = by_old.get(target)
+            address, before = section.address + 4 * at, words[at]
+            if redirect is None:
+                already[by_new[target]] += 1
+            elif not redirect.is_loop(address, before):
+                words[at] = after = _encode(elf, address, before, redirect)
+                rewrites.append(Rewrite(address, before, after, redirect))
+        for redirect in entries:
+            if redirect.old in section:
+                at = redirect.old - section.address >> 2
+                after = _encode(elf, redirect.old, BRANCH, redirect)
+                if words[at] != after:
+                    taken.append(Rewrite(redirect.old, words[at], after, redirect))
+                    words[at] = after
+        pieces += [data[end : section.offset], words]
+        end = section.offset + 4 * len(words)
+    rewrites.sort(key=itemgetter(0))
+    return Patch(b"".join([*pieces, data[end:]]), tuple(rewrites), tuple(taken), already)
 
 
-def _file_offset(elf: Elf, address: int) -> int:
-    for section in elf.code:
-        if address in section:
-            return section.offset + address - section.address
-    raise AssertionError("a call site lies in a code section")
+def _in_file(found: Hits) -> int:
+    return found.section.offset
+
+
+def _encode(elf: Elf, address: int, word: int, redirect: Redirect) -> int:
+    try:
+        return encode_branch(word, address, redirect.new)
+    except OutOfRangeError as error:
+        raise UserError(
+            f"{elf.name}: {redirect.name} cannot be redirected at {address:#x}: {error}",
+            "a branch reaches 128 MiB; place the new function nearer to the code",
+        ) from error
 
 
 def address_takers(elf: Elf, addresses: Sequence[int]) -> list[tuple[int, int]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -114,6 +114,19 @@ class Symbols:
     def function_at(self, address: int) -> Symbol | None:
         """The function whose bytes include `address`; one without a size reaches to the next."""
         return self._at(self._functions, address)
+
+    def function_names(self, addresses: Iterable[int]) -> Iterator[str]:
+        """The name of the function each address lies in, empty if in none; quick for ascending addresses."""
+        values, _ = self._functions
+        low, high, name = 0, 0, ""
+        for address in addresses:
+            if not low <= address < high:
+                symbol = self.function_at(address)
+                place = bisect_right(values, address)
+                name = symbol.name if symbol else ""
+                low, high = address, values[place] if place < len(values) else address + 1
+                high = min(high, symbol.end) if symbol and symbol.size else high
+            yield name
 
     def object_at(self, address: int) -> Symbol | None:
         """The variable whose bytes include `address`."""

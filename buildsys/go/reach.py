@@ -86,6 +86,10 @@ class _Graph:
 
     def edges(self, function: Symbol) -> set[int]:
         """The entry addresses of the functions `function` can transfer control to."""
+        first = self._elf.word(function.value)
+        target = a64.branch_target(first, function.value) if first is not None and a64.is_b(first) else None
+        if target is not None and not function.value <= target < function.end:
+            return self._entry_of(target)  # redirected at its entry: nothing behind it runs
         found: set[int] = set()
         pages: dict[int, int] = {}
         for address, word in self._words(function):

@@ -6,7 +6,9 @@ Three kinds of function are taken over for a bare kernel:
 * readers: runtime functions that test the flag, or are called when it is set,
   and then record pointers in `getg().m.p`, which bare metal does not have;
 * fatal: functions that never return to compiled code (stack growth, panics,
-  throws) and need the scheduler and the collector to say why.
+  throws) and need the scheduler and the collector to say why. Nothing calls
+  an original on, so these are taken over at their first instruction, which
+  catches calls through pointers as well.
 """
 
 from __future__ import annotations
@@ -77,9 +79,14 @@ class Plan:
         return "slots" if self.slot_bytes else "store"
 
     @property
+    def called(self) -> tuple[str, ...]:
+        """The functions taken over call site by call site: their originals stay as they are."""
+        return (*(barrier.name for barrier in self.barriers), *self.readers)
+
+    @property
     def functions(self) -> tuple[str, ...]:
         """Every function taken over."""
-        return (*(barrier.name for barrier in self.barriers), *self.readers, *self.fatal)
+        return (*self.called, *self.fatal)
 
 
 def plan(functions: Collection[str], name: str) -> Plan:

@@ -17,14 +17,14 @@ from buildsys.proof.claim import Claim, Verdict, verdict
 
 def check(case: Case) -> Verdict:
     """Count three ways, look for what still refers to the old functions, and compare the two images."""
-    olds = {pair.old.value: name for name, pair in case.pairs.items() if pair.old}
-    news = {pair.new.value: name for name, pair in case.pairs.items() if pair.new}
-    linked, compiled = relocated(case.before, case.pairs), relocated(case.object, case.pairs)
+    olds = {pair.old.value: name for name, pair in case.called.items() if pair.old}
+    news = {pair.new.value: name for name, pair in case.called.items() if pair.new}
+    linked, compiled = relocated(case.before, case.called), relocated(case.object, case.called)
     now = {site.address: site for site in case.sites}
     decoded = Counter(news[site.target] for site in case.sites if site.target in news)
     counts = {
         name: (decoded[name], list(linked.values()).count(name), list(compiled.values()).count(name))
-        for name in case.pairs
+        for name in case.called
     }
     problems, loops = _left(case, olds, set(linked))
     problems += [
@@ -37,22 +37,34 @@ def check(case: Case) -> Verdict:
         for address, name in linked.items()
         if address in now and now[address].target in news and news[now[address].target] != name
     ]
-    problems += differences(case, {address for address in linked if address not in loops})
+    problems += _entries(case)
+    entries = {pair.old.value for pair in case.fatal.values() if pair.old}
+    problems += differences(case, {address for address in linked if address not in loops} | entries)
     problems += _conditional(case, olds)
     barriers = sum(decoded[name] for name in case.barriers)
     return verdict(
         problems,
-        f"{barriers} barrier calls and {decoded.total() - barriers} more redirected, none left",
+        f"{barriers} barrier calls, {decoded.total() - barriers} of flag readers, {len(entries)} entries; none left",
         {
             "loops": [hex(address) for address in sorted(loops)],
             "counts": {
-                name: {"decoded": seen, "linked": kept, "compiled": made}
-                for name, (seen, kept, made) in counts.items()
+                name: {"decoded": seen, "linked": kept, "compiled": made} for name, (seen, kept, made) in counts.items()
             },
         },
         [f"{counts[name][0]:5} calls of {name}" for name in case.barriers],
         "the image is not what the call-site pass makes: `doit forget patch` and build again",
     )
+
+
+def _entries(case: Case) -> list[str]:
+    """Functions that must be redirected at their first instruction, and are not."""
+    problems = []
+    for name, pair in case.fatal.items():
+        word = case.elf.word(pair.old.value) if pair.old else None
+        goal = a64.branch_target(word, pair.old.value) if pair.old and word is not None and a64.is_b(word) else None
+        if pair.old and (pair.new is None or goal != pair.new.value):
+            problems.append(f"{name} at {pair.old.value:#x} does not begin with a branch to ours")
+    return problems
 
 
 def _left(case: Case, olds: dict[int, str], relocated_at: set[int]) -> tuple[list[str], set[int]]:

@@ -79,14 +79,24 @@ class Case:
         return {name: pair for name, pair in self.pairs.items() if name in names}
 
     @cached_property
+    def called(self) -> dict[str, Pair]:
+        """The pairs redirected at their call sites: barriers and readers of the flag."""
+        return {name: self.pairs[name] for name in self.plan.called}
+
+    @cached_property
+    def fatal(self) -> dict[str, Pair]:
+        """The pairs redirected at the old function's entry."""
+        return {name: self.pairs[name] for name in self.plan.fatal}
+
+    @cached_property
     def sites(self) -> list[CallSite]:
-        """Every call site in the patched image of an old or a new function, lowest address first."""
-        return call_sites(self.elf, self._targets(self.pairs))
+        """Every branch in the patched image to an old or new function of `called`, lowest address first."""
+        return call_sites(self.elf, self._targets(self.called))
 
     @cached_property
     def sites_before(self) -> list[CallSite]:
         """The same in the unpatched image, where the addresses of the functions are the same."""
-        return call_sites(self.before, self._targets(self.pairs))
+        return call_sites(self.before, self._targets(self.called))
 
     @cached_property
     def embedded(self) -> Observation:

@@ -9,7 +9,7 @@ way it is reached.
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 from buildsys.errors import UserError
 from buildsys.files import replace
 from buildsys.formats.elf import Elf
-from buildsys.formats.patch import Patch, Redirect, address_takers, patch, resolve
+from buildsys.formats.patch import Patch, Redirect, Rewrite, address_takers, patch, resolve
 from buildsys.go.flag import judge
 from buildsys.go.reach import Reach, reach
 from buildsys.go.runtime import FLAG, Plan
@@ -29,22 +29,22 @@ def patch_image(unpatched: Path, plan: Plan, entry: str, image: Path, report: Pa
     Raises UserError, leaving earlier files alone, if not all of the job can be done.
     """
     elf = Elf.read(unpatched)
-    redirects = resolve(elf, plan.functions)
-    done = patch(elf, redirects)
+    calls, entries = resolve(elf, plan.called), resolve(elf, plan.fatal)
+    done = patch(elf, calls, entries)
     barriers = {barrier.name for barrier in plan.barriers}
     if not any(rewrite.redirect.name in barriers for rewrite in done.rewrites):
         if any(done.already[name] for name in barriers):
-            _write(elf, done, redirects, plan, [], image, report)
+            _write(elf, done, [*calls, *entries], plan, [], image, report)
             return _facts(done, f"{unpatched} is patched already: nothing was changed")
         raise UserError(
             f"{unpatched}: no call site of {', '.join(sorted(barriers))}",
             "no barrier was compiled in: is this the object of the Go release in use?",
         )
     patched = Elf(done.contents, str(image))
-    pointers = address_takers(patched, [redirect.old for redirect in redirects])
+    pointers = address_takers(patched, [redirect.old for redirect in calls])
     reached = _reach(patched, entry)
-    _refuse_reachable(patched, reached, redirects, pointers)
-    _write(elf, done, redirects, plan, pointers, image, report)
+    _refuse_reachable(patched, reached, calls, pointers)
+    _write(elf, done, [*calls, *entries], plan, pointers, image, report)
     return _facts(done, "")
 
 
@@ -97,61 +97,57 @@ def _write(
 ) -> None:
     replace(image, done.contents)
     image.chmod(0o755)
-    replace(report, _json(_report(elf, done, redirects, plan, pointers)))
+    replace(report, _report(elf, done, redirects, plan, pointers))
 
 
 def _report(
     elf: Elf, done: Patch, redirects: Sequence[Redirect], plan: Plan, pointers: Sequence[tuple[int, int]]
-) -> dict[str, Any]:
-    counts = Counter(rewrite.redirect.name for rewrite in done.rewrites)
+) -> bytes:
+    """What was done, as JSON: totals, then each function taken over with its call sites, a line each."""
     groups = [
         ("barrier", [barrier.name for barrier in plan.barriers]),
         ("reader", plan.readers),
         ("fatal", plan.fatal),
     ]
     kinds = {name: kind for kind, names in groups for name in names}
-    return {
+    sites = _sites(elf, done)
+    totals = {
         "abi": plan.abi,
         "sites_patched": len(done.rewrites),
-        "barrier_sites": sum(counts[barrier.name] for barrier in plan.barriers),
-        "functions": [
-            {
-                "name": redirect.name,
-                "kind": kinds[redirect.name],
-                "old": hex(redirect.old),
-                "new": hex(redirect.new),
-                "sites": counts[redirect.name],
-                "already": done.already[redirect.name],
-                "pointers": [hex(place) for place, address in pointers if address == redirect.old],
-            }
-            for redirect in redirects
-        ],
-        "sites": _sites(elf, done),
+        "entries_patched": len(done.entries),
+        "barrier_sites": sum(len(sites[barrier.name]) for barrier in plan.barriers),
     }
+    functions = []
+    for redirect in redirects:
+        about = {
+            "name": redirect.name,
+            "kind": kinds[redirect.name],
+            "redirected": "at its entry" if kinds[redirect.name] == "fatal" else "at its call sites",
+            "old": hex(redirect.old),
+            "new": hex(redirect.new),
+            "count": len(sites[redirect.name]),
+            "already": done.already[redirect.name],
+            "pointers": [hex(place) for place, address in pointers if address == redirect.old],
+        }
+        rows = ",\n   ".join(sites[redirect.name])
+        functions.append(f'{json.dumps(about)[:-1]}, "sites": [\n   {rows}\n  ]}}')
+    return f'{json.dumps(totals)[:-1]}, "functions": [\n  {f",{chr(10)}  ".join(functions)}\n]}}\n'.encode()
 
 
-def _sites(elf: Elf, done: Patch) -> list[str]:
-    """Each site as a line of JSON; made by hand, for there are thousands."""
-    lines, function, name = [], None, '""'
-    for rewrite in done.rewrites:
-        address = rewrite.site.address
-        if function is None or not function.value <= address < function.end:
-            function = elf.symbols.function_at(address)
-            name = json.dumps(function.name if function else "")
-        lines.append(
-            f'{{"address": "{address:#x}", "function": {name}, "calls": "{rewrite.redirect.name}", '
-            f'"kind": "{rewrite.site.kind}", "before": "{rewrite.site.word:08x}", "after": "{rewrite.word:08x}"}}'
+def _sites(elf: Elf, done: Patch) -> dict[str, list[str]]:
+    """The sites of each function as lines of JSON; made by hand, for there are tens of thousands."""
+    lines: dict[str, list[str]] = defaultdict(list)
+    names = elf.symbols.function_names(rewrite.address for rewrite in done.rewrites)
+    quoted: dict[str, str] = {}
+    for rewrite, name in zip(done.rewrites, names, strict=True):
+        lines[rewrite.redirect.name].append(
+            _site(rewrite, quoted.get(name) or quoted.setdefault(name, json.dumps(name)))
         )
+    for rewrite in done.entries:
+        lines[rewrite.redirect.name].append(_site(rewrite, json.dumps(rewrite.redirect.name)))
     return lines
 
 
-def _json(report: dict[str, Any]) -> bytes:
-    """One line per function and per site, so that a difference between two reports can be read."""
-    lines = []
-    for key, value in report.items():
-        if isinstance(value, list):
-            rows = ",\n  ".join(row if isinstance(row, str) else json.dumps(row) for row in value)
-            lines.append(f' "{key}": [\n  {rows}\n ]' if value else f' "{key}": []')
-        else:
-            lines.append(f' "{key}": {json.dumps(value)}')
-    return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
+def _site(rewrite: Rewrite, function: str) -> str:
+    address, before, after, _ = rewrite
+    return f'{{"address": "{address:#x}", "function": {function}, "before": "{before:08x}", "after": "{after:08x}"}}'
