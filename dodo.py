@@ -7,7 +7,11 @@ templates/*.j2, linker/*.j2, board ──────┴───────lin
                                                       kernel.elf ◀──patch─┘
 
 kernel.elf ──▶ run-qemu, run (embedded emulator), verify, debug
+
+The last four tasks are this repository's own: lint, test, test-all, bench.
 """
+
+import sys
 
 from buildsys.front import chain
 from buildsys.front.chain import DOIT_CONFIG, Task  # noqa: F401  doit reads DOIT_CONFIG
@@ -53,3 +57,41 @@ def task_run_embedded() -> Task:
 def task_run_qemu() -> Task:
     """Boot the image on QEMU; the exit status is the guest's."""
     return {"basename": "run-qemu", **chain.run_qemu_task(STEPS)}
+
+
+def task_debug() -> Task:
+    """Halt the image on QEMU and attach gdb, with symbols and Go sources, at the entry."""
+    return chain.debug_task(STEPS)
+
+
+def task_lint() -> Task:
+    """Check style and types of everything: ruff, mypy, gofmt, go vet."""
+    return _tool(
+        [sys.executable, "-m", "ruff", "check", "--quiet", "."],
+        [sys.executable, "-m", "ruff", "format", "--quiet", "--check", "."],
+        [sys.executable, "-m", "mypy"],
+        [sys.executable, "-m", "tests.golint", "src", "tests/kernels"],
+    )
+
+
+def task_test() -> Task:
+    """Run the whole test suite, after lint."""
+    return _tool(_pytest("not campaign")) | {"task_dep": ["lint"]}
+
+
+def task_test_all() -> Task:
+    """Run the test suite and the long campaigns behind it (hours)."""
+    return {"basename": "test-all", **_tool(_pytest("")), "task_dep": ["lint"]}
+
+
+def task_bench() -> Task:
+    """Measure what the project promises of its speed: medians, and ratios taken in one run."""
+    return _tool([sys.executable, "-m", "tests.benchmarks"])
+
+
+def _tool(*commands: list[str]) -> Task:
+    return {"actions": list(commands), "verbosity": 2, "io": {"capture": False}, "uptodate": [False]}
+
+
+def _pytest(marked: str) -> list[str]:
+    return [sys.executable, "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile", "-m", marked]

@@ -61,6 +61,7 @@ class Records:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._seen: dict[str, Print] = {}  # the tools are inputs of several actions, and large
 
     def path(self, name: str) -> Path:
         """Where the record of the action `name` is."""
@@ -142,7 +143,8 @@ class Records:
 
     def _look(self, action: Action, found: Discovered, known: Mapping[str, Print]) -> dict[str, Print]:
         files = {str(path) for path in (*action.inputs, *found.files)}
-        prints = {name: of_file(name, known.get(name, MISSING)) for name in files}
+        prints = {name: of_file(name, known.get(name) or self._seen.get(name, MISSING)) for name in files}
+        self._seen |= prints
         folders = {str(folder) for folder in found.folders}
         return prints | {name: of_folder(name, known.get(name, MISSING)) for name in folders}
 

@@ -141,6 +141,22 @@ def run_qemu_task(steps: Steps) -> Task:
     return _boot(steps, perform)
 
 
+def debug_task(steps: Steps) -> Task:
+    """Halt the image on QEMU and attach gdb, with symbols and Go sources, at the entry."""
+
+    def perform() -> Failed | None:
+        from buildsys.machines.gdb import debug
+
+        project = steps.project
+        try:
+            status = debug(steps.image, project.board, project.entry, project.package, steps.go.root)
+        except UserError as error:
+            return Failed(error)
+        return Failed("", status) if status else None
+
+    return {"actions": [perform], "task_dep": ["build"], "uptodate": [False], "verbosity": 2, "io": {"capture": False}}
+
+
 def _boot(steps: Steps, perform: Callable[[float], Failed | None]) -> Task:
     return {
         "actions": [perform],

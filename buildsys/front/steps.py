@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
@@ -42,10 +43,10 @@ class Steps:
         project = self.project
 
         def discover() -> Discovered:
-            from buildsys.go.build import inputs
+            from buildsys.go.inputs import known_inputs
 
-            files, folders = inputs(self.go, project.package, project.options)
-            return Discovered(tuple(files), tuple(folders))
+            found = known_inputs(self.go, project.package, project.options, self.records.folder / "inputs")
+            return Discovered(tuple(map(self._here, found.files)), tuple(map(self._here, found.folders)))
 
         def run() -> Made:
             from buildsys.stages.objects import make_object
@@ -99,24 +100,19 @@ class Steps:
         project, build = self.project, self.project.build
 
         def run() -> Made:
-            from buildsys.stages.link import LinkInputs, link
-            from buildsys.stages.objects import read_runtime
+            from buildsys.stages.link import SCRIPT, link
 
-            offsets, plan = read_runtime(self.runtime_json)
-            inputs = LinkInputs(
-                go_object=self.go_object,
-                layout=offsets,
-                plan=plan,
-                board=project.board,
-                entry=project.entry,
-                folders=project.templates,
-                templates=TEMPLATES,
-                toolchain=self.binutils,
+            passes = link(
+                self.binutils,
+                build / SCRIPT,
+                self.go_object,
+                self._objects,
+                project.entry,
+                self._made(self.unpatched),
+                self.binding,
             )
-            passes = link(inputs, build, self._made(self.unpatched), self.binding)
             return Made({"passes": passes}, self._templates())
 
-        made = [build / f"{name.removesuffix('.s')}{end}" for name in TEMPLATES for end in (".s", ".o")]
         return Action(
             name="link",
             inputs=(
@@ -126,7 +122,13 @@ class Steps:
                 *self.binutils.files,
                 *_code("config", "formats", "go/runtime.py", "stages", "toolchains"),
             ),
-            outputs=(*made, build / "kernel.ld", self.unpatched, self.binding),
+            outputs=(
+                *(build / name for name in TEMPLATES),
+                *((build / name).with_suffix(".o") for name in TEMPLATES),
+                build / "kernel.ld",
+                self.unpatched,
+                self.binding,
+            ),
             parameters={
                 "entry": project.entry,
                 "toolchain": self.binutils.name,
@@ -134,6 +136,69 @@ class Steps:
             },
             run=run,
             discover=self._templates,
+        )
+
+    def _objects(self, known: Mapping[str, int]) -> tuple[list[Path], list[str]]:
+        """Our own objects, bound to the addresses in `known`: (objects, symbols asked for)."""
+        render = self._render(known)
+        facts = self.records.perform(render) if self.records.stale(render) else self.records.facts(render.name)
+        actions = [self._assemble(self.project.build / name) for name in TEMPLATES]
+        if stale := [action for action in actions if self.records.stale(action)]:
+            from concurrent.futures import ThreadPoolExecutor
+
+            with ThreadPoolExecutor() as pool:
+                list(pool.map(self.records.perform, stale))  # raises what the assembler raised
+        return [action.outputs[0] for action in actions], facts["asked"]
+
+    def _render(self, known: Mapping[str, int]) -> Action:
+        """Templates, board and runtime.json ─▶ boot.s, writebarrier.s, fatal.s, kernel.ld."""
+        project, build = self.project, self.project.build
+
+        def run() -> Made:
+            from buildsys.stages.link import Sources, render
+            from buildsys.stages.objects import read_runtime
+
+            offsets, plan = read_runtime(self.runtime_json)
+            sources = Sources(
+                layout=offsets,
+                plan=plan,
+                board=project.board,
+                entry=project.entry,
+                folders=project.templates,
+                templates=TEMPLATES,
+                toolchain=self.binutils.name,
+            )
+            return Made({"asked": render(sources, build, known)}, self._templates())
+
+        return Action(
+            name="render",
+            inputs=(self.runtime_json, project.board.path, *_code("config", "go/runtime.py", "stages")),
+            outputs=(*(build / name for name in TEMPLATES), build / "kernel.ld"),
+            parameters={
+                "addresses": dict(known),
+                "entry": project.entry,
+                "toolchain": self.binutils.name,
+                "templates": [str(folder) for folder in project.templates],
+            },
+            run=run,
+            discover=self._templates,
+        )
+
+    def _assemble(self, source: Path) -> Action:
+        """boot.s ─▶ boot.o, and the like."""
+
+        def run() -> Made:
+            from buildsys.stages.link import assemble
+
+            assemble(self.binutils, source)
+            return Made()
+
+        return Action(
+            name=f"assemble {source.name}",
+            inputs=(source, *self.binutils.files, *_code("toolchains", "stages/link.py")),
+            outputs=(source.with_suffix(".o"),),
+            parameters={"command": self.binutils.assembler[1:]},
+            run=run,
         )
 
     def patch(self) -> Action:
@@ -160,6 +225,14 @@ class Steps:
         folders = tuple(folder for folder in self.project.templates if folder.is_dir())
         return Discovered(tuple(file for folder in folders for file in sorted(folder.glob("*.j2"))), folders)
 
+    def _here(self, path: Path) -> Path:
+        """`path` as seen from the working folder if it lies in the project, so that a copied tree is its own."""
+        root = self.project.root
+        try:
+            return root / path.relative_to(root.resolve())
+        except ValueError:
+            return path
+
     def _made(self, path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
@@ -178,5 +251,5 @@ def _import_what_follows() -> None:
     """Load what the next steps need while Go, in processes of its own, compiles."""
     from importlib import import_module
 
-    for name in ("elftools.elf.elffile", "jinja2", "buildsys.stages.link", "buildsys.stages.patch"):
+    for name in ("buildsys.stages.objects", "buildsys.stages.link", "buildsys.stages.patch"):
         import_module(name)

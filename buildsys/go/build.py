@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from buildsys import processes
 from buildsys.errors import UserError
@@ -18,6 +16,8 @@ FLAGS = ("-buildmode=c-archive", "-trimpath", "-buildvcs=false")
 LDFLAGS = "-buildid="
 # Printed by every c-archive build without cgo; means nothing here.
 HARMLESS = ("loadinternal: cannot find runtime/cgo",)
+# cmd/go/internal/work/build.go: what go says of a package without func main, and of several packages.
+NOT_MAIN = "-buildmode=c-archive requires exactly one main package"
 AR_MAGIC = b"!<arch>\n"
 
 
@@ -53,17 +53,16 @@ def build(
         str(archive.resolve()),
         ".",
     ]
-    done = _run(go, command, package, meanwhile)
-    said = "\n".join(line for line in done.stderr.splitlines() if line not in HARMLESS)
-    if done.returncode:
-        raise UserError(f"go build of {package} failed\n{_located(said, package)}")
-    lines = [line for line in said.splitlines() if not line.startswith("# ")]
-    if not archive.is_file() or archive.read_bytes()[: len(AR_MAGIC)] != AR_MAGIC:
+    done = run(go, command, package, meanwhile)
+    said = located("\n".join(line for line in done.stderr.splitlines() if line not in HARMLESS), package)
+    if NOT_MAIN in said:
         raise UserError(
-            f"{package}: go built no archive: is this a `main` package?",
+            f"{package} is not a `main` package",
             "the kernel package must be `package main` with a func main that calls the entry function",
         )
-    return "\n".join(lines)
+    if done.returncode:
+        raise UserError(f"go build of {package} failed\n{said}")
+    return "\n".join(line for line in said.splitlines() if not line.startswith("# "))
 
 
 def extract(archive: Path) -> bytes:
@@ -71,7 +70,9 @@ def extract(archive: Path) -> bytes:
     data = archive.read_bytes()
     at = len(AR_MAGIC)
     while data[: len(AR_MAGIC)] == AR_MAGIC and at + 60 <= len(data):
-        name, size = data[at : at + 16].decode("ascii", "replace").strip().rstrip("/"), data[at + 48 : at + 58]
+        name, size = data[at : at + 16].decode("ascii", "replace").strip().rstrip("/"), data[at + 48 : at + 58].strip()
+        if not size.isdigit() or at + 60 + int(size) > len(data):
+            break
         length = int(size)
         if name == "go.o":
             return data[at + 60 : at + 60 + length]
@@ -79,57 +80,22 @@ def extract(archive: Path) -> bytes:
     raise UserError(f"{archive}: holds no go.o; it is no Go c-archive")
 
 
-def inputs(go: GoToolchain, package: Path, options: GoOptions) -> tuple[list[Path], list[Path]]:
-    """What a build of `package` reads outside the Go tree: (files, the folders they lie in).
-
-    A file that appears in one of the folders may become part of the build.
-    Source: `go help list`, the fields of Package and Module. Raises UserError.
-    """
-    command = [str(go.command), "list", "-deps", "-json=Dir,Standard,Module," + ",".join(_FILES)]
-    command += [f"-tags={','.join(options.tags)}"] if options.tags else []
-    done = _run(go, [*command, "."], package)
-    if done.returncode:
-        raise UserError(f"go list of {package} failed\n{_located(done.stderr.strip(), package)}")
-    files: set[Path] = set()
-    folders: set[Path] = set()
-    for entry in _objects(done.stdout):
-        if entry.get("Standard"):
-            continue
-        folder = Path(entry["Dir"])
-        folders.add(folder)
-        for key in _FILES:
-            for name in entry.get(key) or ():
-                files.add(folder / name)
-                folders.add((folder / name).parent)
-        module = entry.get("Module") or {}
-        for origin in (module, module.get("Replace") or {}):
-            if origin.get("GoMod"):
-                files.add(Path(origin["GoMod"]))
-                if (checksums := Path(origin["GoMod"]).with_name("go.sum")).is_file():
-                    files.add(checksums)
-                folders.add(Path(origin["GoMod"]).parent)
-    return sorted(files), sorted(folders)
-
-
-_FILES = ("GoFiles", "IgnoredGoFiles", "SFiles", "HFiles", "OtherFiles", "EmbedFiles", "SysoFiles")
-
-
-def _objects(text: str) -> list[dict[str, Any]]:
-    decoder, found, at = json.JSONDecoder(), [], 0
-    while (at := text.find("{", at)) >= 0:
-        value, at = decoder.raw_decode(text, at)
-        found.append(value)
-    return found
-
-
-def _run(
+def run(
     go: GoToolchain, command: Sequence[str], package: Path, meanwhile: Callable[[], object] | None = None
 ) -> subprocess.CompletedProcess[str]:
+    """Run the go command in `package`, with nothing of the user's settings. Raises UserError if it cannot be."""
     if not package.is_dir():
         raise UserError(f"{package}: there is no such folder", "`package` in [tool.buildsys] names the kernel package")
     return processes.run(command, package, go.environment(), meanwhile)
 
 
-def _located(said: str, package: Path) -> str:
-    """Go names files relative to the package it ran in; name them as the user would from here."""
-    return "\n".join(f"{package}/{line[2:]}" if line.startswith("./") else line for line in said.splitlines() if line)
+def located(said: str, package: Path) -> str:
+    """Go names files as seen from the package it ran in; name them as the user would from here."""
+    import os
+    import re
+
+    def place(found: re.Match[str]) -> str:
+        file = package / found[2]
+        return found[1] + (os.path.normpath(file) if file.is_file() else found[2])
+
+    return "\n".join(re.sub(r"^(\s*)([^\s:]+)(?=:\d)", place, line) for line in said.splitlines() if line)

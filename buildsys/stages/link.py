@@ -9,8 +9,7 @@ values and two links settle it; a guess from the last build usually needs one.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,6 @@ from buildsys.errors import UserError
 from buildsys.files import replace
 from buildsys.formats.elf import Elf
 from buildsys.go.runtime import FLAG, STACK_GUARD, Plan
-from buildsys.stages.render import Addresses, Templates
-from buildsys.stages.translation import translation
 from buildsys.toolchains.binary import BinaryToolchain
 
 PASSES = 4
@@ -30,38 +27,69 @@ COMPILED = ".templates"
 
 
 @dataclass(frozen=True)
-class LinkInputs:
-    """What one image is made of. `folders` are searched for templates, the user's first."""
+class Sources:
+    """What the templates are filled with. `folders` are searched for `templates`, the user's first."""
 
-    go_object: Path
     layout: Mapping[str, int]
     plan: Plan
     board: Board
     entry: str
     folders: tuple[Path, ...]
     templates: tuple[str, ...]
-    toolchain: BinaryToolchain
+    toolchain: str
 
 
-def link(inputs: LinkInputs, build: Path, image: Path, binding: Path) -> int:
-    """Make `image` under the folder `build`, beside it the rendered sources and objects.
+def render(sources: Sources, build: Path, known: Mapping[str, int]) -> list[str]:
+    """Write the linker script and every source under `build`, with the addresses in `known`.
+
+    Returns the symbols whose address was asked for. Raises UserError.
+    """
+    from buildsys.stages.render import Addresses, Templates
+
+    addresses = Addresses(known)
+    templates = Templates(sources.folders, build / COMPILED)
+    values = _values(sources, addresses)
+    for name in (SCRIPT, *sources.templates):
+        replace(build / name, templates.render(f"{name}.j2", values).encode())
+    return sorted(addresses.asked)
+
+
+def assemble(toolchain: BinaryToolchain, source: Path) -> None:
+    """Assemble `source` to the object beside it. Raises UserError, leaving an earlier object alone."""
+    partial = source.with_suffix(".assembling")
+    try:
+        toolchain.assemble(source, partial)
+        partial.replace(source.with_suffix(".o"))
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def link(
+    toolchain: BinaryToolchain,
+    script: Path,
+    go_object: Path,
+    objects: Callable[[Mapping[str, int]], tuple[Sequence[Path], Sequence[str]]],
+    entry: str,
+    image: Path,
+    binding: Path,
+) -> int:
+    """Make `image` of `go_object` and of what `objects` makes for given addresses (and which it asked for).
 
     `binding` keeps the addresses bound, as JSON: the guess of the next build.
     Returns how many links it took. Raises UserError, leaving an earlier image alone.
     """
     guess, linked = _guess(binding), image.with_suffix(".linking")
-    assembled: dict[str, str] = {}
     try:
         for passes in range(1, PASSES + 1):
-            objects, asked = _objects(inputs, build, guess, assembled)
-            inputs.toolchain.link(build / SCRIPT, [*objects, inputs.go_object], linked)
-            real = _addresses(Elf.read(linked), asked, inputs)
+            made, asked = objects(guess)
+            toolchain.link(script, [*made, go_object], linked)
+            real = _addresses(Elf.read(linked), asked, entry)
             if {name: guess.get(name) for name in asked} == real:
                 linked.replace(image)
                 replace(binding, json.dumps(dict(sorted(real.items())), indent=1).encode() + b"\n")
                 return passes
-            guess = real
-        moving = ", ".join(sorted(name for name in real if real[name] != guess.get(name))) or ", ".join(asked)
+            before, guess = guess, real
+        moving = ", ".join(sorted(name for name in real if real[name] != before.get(name)))
         raise UserError(
             f"symbol addresses do not hold still after {PASSES} links: {moving}",
             "a template's length must not depend on an address: use load(), which always takes two instructions",
@@ -78,60 +106,32 @@ def _guess(binding: Path) -> dict[str, int]:
     return found
 
 
-def _objects(
-    inputs: LinkInputs, build: Path, known: Mapping[str, int], assembled: dict[str, str]
-) -> tuple[list[Path], set[str]]:
-    """Render all, assemble what differs from `assembled` (text by template): (objects, symbols asked for)."""
-    addresses = Addresses(known)
-    templates = Templates(inputs.folders, build / COMPILED)
-    values = _values(inputs, addresses)
-    replace(build / SCRIPT, templates.render(f"{SCRIPT}.j2", values).encode())
-    changed = []
-    for name in inputs.templates:
-        text = templates.render(f"{name}.j2", values)
-        if assembled.get(name) != text:
-            replace(build / name, text.encode())
-            assembled[name] = text
-            changed.append(build / name)
-    with ThreadPoolExecutor() as pool:
-        for _ in pool.map(lambda source: _assemble(inputs.toolchain, source), changed):
-            pass  # raises what the assembler raised
-    return [(build / name).with_suffix(".o") for name in inputs.templates], addresses.asked
-
-
-def _assemble(toolchain: BinaryToolchain, source: Path) -> None:
-    partial = source.with_suffix(".assembling")
-    try:
-        toolchain.assemble(source, partial)
-        partial.replace(source.with_suffix(".o"))
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _values(inputs: LinkInputs, addresses: Addresses) -> dict[str, Any]:
+def _values(sources: Sources, addresses: Callable[[str], int]) -> dict[str, Any]:
     def offset(field: str) -> int:
-        if field not in inputs.layout:
-            raise LookupError(f"no offset is known of {field!r}; known: {', '.join(inputs.layout)}")
-        return inputs.layout[field]
+        if field not in sources.layout:
+            raise LookupError(f"no offset is known of {field!r}; known: {', '.join(sources.layout)}")
+        return sources.layout[field]
+
+    from buildsys.stages.translation import translation
 
     return {
         "address": addresses,
         "offset": offset,
-        "board": inputs.board,
-        "entry": inputs.entry,
+        "board": sources.board,
+        "entry": sources.entry,
         "flag": FLAG,
-        "plan": inputs.plan,
+        "plan": sources.plan,
         "stack_guard": STACK_GUARD,
-        "toolchain": inputs.toolchain.name,
-        "translation": translation(inputs.board),
+        "toolchain": sources.toolchain,
+        "translation": translation(sources.board),
     }
 
 
-def _addresses(elf: Elf, asked: set[str], inputs: LinkInputs) -> dict[str, int]:
+def _addresses(elf: Elf, asked: Sequence[str], entry: str) -> dict[str, int]:
     found = {}
     for name, symbols in elf.symbols.named(*asked).items():
         if not symbols:
-            raise _unknown(name, inputs, elf)
+            raise _unknown(name, entry, elf)
         if len({symbol.value for symbol in symbols}) > 1:
             raise UserError(
                 f"{name} is ambiguous: " + ", ".join(f"{each.value:#x} ({each.letter()})" for each in symbols),
@@ -141,10 +141,10 @@ def _addresses(elf: Elf, asked: set[str], inputs: LinkInputs) -> dict[str, int]:
     return found
 
 
-def _unknown(name: str, inputs: LinkInputs, elf: Elf) -> UserError:
+def _unknown(name: str, entry: str, elf: Elf) -> UserError:
     from difflib import get_close_matches
 
-    if name != inputs.entry:
+    if name != entry:
         return UserError(f"the image has no symbol {name!r}, which a template asks the address of")
     package = name.rsplit(".", 1)[0] + "."
     near = get_close_matches(name, [each for each in elf.symbols.all_names() if each.startswith(package)], 3)

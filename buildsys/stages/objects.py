@@ -38,10 +38,9 @@ def make_object(
 
 def describe_runtime(go_object: Path, output: Path) -> None:
     """Write what an image must know of the object's runtime: field offsets, functions to take over."""
-    contents = go_object.read_bytes()
-    elf = Elf(contents, str(go_object))
+    elf = Elf.read(go_object)
     found = plan({function.name for function in elf.symbols.functions()}, str(go_object))
-    described = {"offsets": layouts(contents, str(go_object)), "plan": asdict(found)}
+    described = {"offsets": layouts(elf), "plan": asdict(found)}
     replace(output, json.dumps(described, indent=1).encode() + b"\n")
 
 
