@@ -8,7 +8,7 @@ templates/*.j2, linker/*.j2, board ──────┴───────lin
 
 kernel.elf ──▶ run-qemu, run (embedded emulator), verify, debug
 
-The last four tasks are this repository's own: lint, test, test-all, bench.
+The last five tasks are this repository's own: lint, test, test-all, docs, bench.
 """
 
 import sys
@@ -82,6 +82,11 @@ def task_test() -> Task:
 def task_test_all() -> Task:
     """Run the test suite and the long campaigns behind it (hours)."""
     return {"basename": "test-all", **_tool(_pytest("")), "task_dep": ["lint"]}
+
+
+def task_docs() -> Task:
+    """Write the generated parts of the documents anew: figures, tables, what commands print."""
+    return _tool([sys.executable, "-m", "docs.generate"]) | {"task_dep": ["build"]}
 
 
 def task_bench() -> Task:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from buildsys.cache.fingerprint import MISSING, Print, of_file, of_folder
+from buildsys.cache.fingerprint import MISSING, Print, of_file, of_folder, settled
 from buildsys.errors import UserError
 from buildsys.files import replace
 
@@ -61,7 +61,9 @@ class Records:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._seen: dict[str, Print] = {}  # the tools are inputs of several actions, and large
+        # Prints of what was looked at in this process: the tools, inputs of several
+        # actions and large, and what the actions made, which nobody else writes.
+        self._seen: dict[str, Print] = {}
 
     def path(self, name: str) -> Path:
         """Where the record of the action `name` is."""
@@ -94,7 +96,7 @@ class Records:
         ):
             for name in sorted(names):
                 known = _print(record[group].get(name))
-                now = look(name, known)
+                now = look(name, self._seen.get(name, known))
                 if now == MISSING:
                     return f"{name} is missing"
                 if now[1] != known[1]:
@@ -118,7 +120,7 @@ class Records:
         for _ in range(ATTEMPTS):
             before = self._look(action, found, known)
             made = action.run()
-            after = self._look(action, made.discovered, before)
+            after = self._look(action, made.discovered, {name: settled(each) for name, each in before.items()})
             if {name: each[1] for name, each in before.items()} == {name: each[1] for name, each in after.items()}:
                 break
             found = made.discovered
@@ -128,6 +130,8 @@ class Records:
                 "stop what keeps writing " + ", ".join(sorted(n for n in after if after[n] != before.get(n))[:3]),
             )
         folders = {str(folder) for folder in found.folders}
+        outputs = {str(path): of_file(path) for path in action.outputs}
+        self._seen |= outputs
         self._write(
             action.name,
             {
@@ -135,7 +139,7 @@ class Records:
                 "inputs": {name: each for name, each in before.items() if name not in folders},
                 "folders": {name: each for name, each in before.items() if name in folders},
                 "discovered": sorted(map(str, found.files)),
-                "outputs": {str(path): of_file(path) for path in action.outputs},
+                "outputs": outputs,
                 "facts": made.facts,
             },
         )
@@ -143,8 +147,8 @@ class Records:
 
     def _look(self, action: Action, found: Discovered, known: Mapping[str, Print]) -> dict[str, Print]:
         files = {str(path) for path in (*action.inputs, *found.files)}
-        prints = {name: of_file(name, known.get(name) or self._seen.get(name, MISSING)) for name in files}
-        self._seen |= prints
+        prints = {name: of_file(name, self._seen.get(name) or known.get(name, MISSING)) for name in files}
+        self._seen |= {name: each for name, each in prints.items() if settled(each) == each}
         folders = {str(folder) for folder in found.folders}
         return prints | {name: of_folder(name, known.get(name, MISSING)) for name in folders}
 
@@ -157,6 +161,8 @@ class Records:
 
     def _write(self, name: str, record: Mapping[str, Any]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
+        for group in ("inputs", "folders", "outputs"):
+            record = {**record, group: {at: settled(_print(each)) for at, each in record[group].items()}}
         replace(self.path(name), json.dumps({"format": FORMAT, **record}).encode())
 
 

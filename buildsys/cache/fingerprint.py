@@ -28,12 +28,12 @@ def of_file(path: Path | str, known: Print = MISSING) -> Print:
         status = os.stat(path)
     except OSError:
         return MISSING
+    # The time of change stands third from the end, for `settled`.
     key = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev)
     if key == known[0]:
         return known
-    settled = time.time_ns() - status.st_ctime_ns > RACY
     try:
-        return (key if settled else (), _digest(path))
+        return key, _digest(path)
     except OSError:
         return MISSING
 
@@ -45,11 +45,17 @@ def of_folder(path: Path | str, known: Print = MISSING) -> Print:
         key = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev)
         if key == known[0]:
             return known
-        settled = time.time_ns() - status.st_ctime_ns > RACY
         names = "\0".join(sorted(os.listdir(path)))
     except OSError:
         return MISSING
-    return (key if settled else (), hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest())
+    return key, hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def settled(found: Print) -> Print:
+    """`found` as it may be kept: without its stat if that could stay the same through another change."""
+    key, digest = found
+    changed = key[-3] if key else 0
+    return found if time.time_ns() - changed > RACY else ((), digest)
 
 
 def _digest(path: Path | str) -> str:

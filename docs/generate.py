@@ -1,0 +1,137 @@
+"""Fills the generated parts of the documents: `doit docs` writes them, a test asks whether they are true.
+
+A part is what stands between `<!-- generated: NAME -->` and `<!-- end -->`. NAME is
+one of the functions in PARTS, or `run COMMAND`: the command, in a block, and what it
+printed. Times differ from run to run and are compared without their digits.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from buildsys.config import board as boards
+from buildsys.config.board import Board
+from buildsys.formats.elf import PF_R, PF_W, PF_X, PT_LOAD, Elf
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = ("README.md", "docs/write-barrier.md", "docs/memory-map.md", "docs/architecture.md")
+PART = re.compile(r"(<!-- generated: (.+?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+TIMES = re.compile(r"\d+(\.\d+)? *(s|ms)\b")
+
+
+def filled(text: str) -> str:
+    """`text` with every generated part made anew."""
+    return PART.sub(lambda part: part[1] + _part(part[2]).rstrip("\n") + "\n" + part[4], text)
+
+
+def without_times(text: str) -> str:
+    """`text` with every time and every run of spaces made the same."""
+    return re.sub(r" +", " ", TIMES.sub("TIME", text))
+
+
+def _part(name: str) -> str:
+    if name.startswith("run "):
+        return run(name.removeprefix("run "))
+    return PARTS[name]()
+
+
+def run(command: str) -> str:
+    """A block with the command and what it prints; doit and python are those of this environment."""
+    tools = {"doit": "doit", "./dev": "doit", "python": "python"}
+    words = command.split()
+    words[0] = str(Path(sys.executable).with_name(tools[words[0]])) if words[0] in tools else words[0]
+    done = subprocess.run(
+        words,
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=True,
+    )
+    lines = "\n".join(line.rstrip() for line in done.stdout.splitlines())
+    return f"```\n$ {command}\n{lines}\n```"
+
+
+def board_map() -> str:
+    """The board's regions as a table."""
+    board = boards.load("qemu-virt", "docs")
+    rows = ["| from | to | region | kind |", "|---|---|---|---|"]
+    for region in sorted(board.regions, key=lambda region: region.origin):
+        rows.append(f"| `{region.origin:#010x}` | `{region.end - 1:#010x}` | {region.name} | {region.kind} |")
+    return "\n".join(rows)
+
+
+def image_map() -> str:
+    """The segments of the image, where they live and where their bytes are stored."""
+    elf = Elf.read(ROOT / "build" / "kernel.elf")
+    board = boards.load("qemu-virt", "docs")
+    rows = ["| lives at | stored at | bytes | in the file | access | sections |", "|---|---|---|---|---|---|"]
+    for segment in elf.segments:
+        if segment.kind != PT_LOAD:
+            continue
+        inside = [
+            section.name
+            for section in elf.sections
+            if section.flags & 2 and segment.vma <= section.address < segment.vma + max(segment.memory_size, 1)
+        ]
+        access = "".join(letter for bit, letter in ((PF_R, "r"), (PF_W, "w"), (PF_X, "x")) if segment.flags & bit)
+        lives = f"`{segment.vma:#010x}` {_region(board, segment.vma)}"
+        stored = f"`{segment.lma:#010x}` {_region(board, segment.lma)}"
+        names = " ".join(f"`{name}`" for name in inside)
+        rows.append(f"| {lives} | {stored} | {segment.memory_size:,} | {segment.file_size:,} | {access} | {names} |")
+    bounds = ("__exception_stack_low", "__stack_low", "__stack_high", "__heap_low", "__heap_high")
+    found = elf.symbols.addresses(*bounds)
+    rows += ["", "| boundary | address |", "|---|---|"]
+    rows += [f"| `{name}` | `{found[name]:#010x}` |" for name in bounds]
+    return "\n".join(rows)
+
+
+def _region(board: Board, address: int) -> str:
+    region = board.region_at(address)
+    return region.name if region else "nowhere"
+
+
+def barrier_table() -> str:
+    """Each barrier function: the runtime's address, ours, and how many calls were redirected."""
+    report = json.loads((ROOT / "build" / "patch.json").read_text())
+    rows = ["| function | Go's (`t`) | ours (`T`) | calls redirected |", "|---|---|---|---|"]
+    for function in report["functions"]:
+        if function["kind"] == "barrier":
+            row = (function["name"], function["old"], function["new"], function["count"])
+            rows.append("| `{}` | `{}` | `{}` | {} |".format(*row))
+    rows.append(f"| together | | | {report['barrier_sites']} |")
+    return "\n".join(rows)
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "board map": board_map,
+    "image map": image_map,
+    "barrier table": barrier_table,
+}
+
+
+def main() -> int:
+    """Write every document, or with --check say which are not true."""
+    stale = []
+    for name in DOCUMENTS:
+        path = ROOT / name
+        text = path.read_text("utf-8")
+        new = filled(text)
+        if without_times(new) != without_times(text):
+            stale.append(name)
+        if "--check" not in sys.argv:
+            path.write_text(new, "utf-8")
+    if "--check" in sys.argv and stale:
+        print(f"not what the tools print today: {', '.join(stale)}; `doit docs` writes them anew", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
