@@ -5,11 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 
 from buildsys.errors import UserError
+
+# What asks a program to end: Ctrl-C, kill, a terminal that is closed.
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+# The tools that run now, in whatever thread: only this process as a whole can be interrupted.
+_running: set[subprocess.Popen[str]] = set()
 
 
 def run(
@@ -22,10 +30,68 @@ def run(
 
     It gets a session of its own, and whatever ends us (Ctrl-C, a signal turned
     into an exception, an error in `meanwhile`) ends it and all its children.
-    Raises UserError if it cannot be started.
+    Raises UserError if it cannot be started, or a signal ended it.
     """
+    process: subprocess.Popen[str] | None = None
     try:
-        process = subprocess.Popen(
+        # An exception between the start of a process and its assignment would leave it without an owner.
+        with undisturbed():
+            process = _start(command, cwd, env)
+            _running.add(process)
+        if meanwhile:
+            meanwhile()
+        out, err = process.communicate()
+    except BaseException:
+        if process is not None:
+            _end(process)
+        raise
+    finally:
+        if process is not None:
+            _running.discard(process)
+    if process.returncode < 0:
+        raise UserError(
+            f"{command[0]} was ended by {signal.Signals(-process.returncode).name}",
+            "a full disk or too little memory does that, or somebody who ended it",
+        )
+    return subprocess.CompletedProcess(list(command), process.returncode, out, err)
+
+
+def end_all() -> None:
+    """End every tool that runs, with all its children, whichever thread waits for it."""
+    for process in tuple(_running):
+        _end(process)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Inside, a signal that asks us to end waits until the block is done.
+
+    Not by blocking it: a process started inside would inherit that, and not notice it either.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python runs signal handlers in the main thread alone
+        return
+    seen: list[int] = []
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        seen.append(number)
+
+    before = {number: signal.getsignal(number) for number in ENDING}
+    ours = [number for number, handler in before.items() if callable(handler)]
+    for number in ours:
+        signal.signal(number, remember)
+    try:
+        yield
+    finally:
+        for number in ours:
+            signal.signal(number, before[number])
+        for each in seen:
+            signal.raise_signal(each)
+
+
+def _start(command: Sequence[str], cwd: Path | None, env: Mapping[str, str] | None) -> subprocess.Popen[str]:
+    try:
+        return subprocess.Popen(
             command,
             cwd=cwd,
             env=env,
@@ -38,13 +104,10 @@ def run(
         )
     except OSError as error:
         raise UserError(f"{command[0]}: cannot be run: {error.strerror}") from error
-    try:
-        if meanwhile:
-            meanwhile()
-        out, err = process.communicate()
-    except BaseException:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-        raise
-    return subprocess.CompletedProcess(list(command), process.returncode, out, err)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    # It leads a group of that number until it is waited for, and the group outlives it.
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

@@ -385,9 +385,7 @@ def test_pythons_venv_module_is_offered_where_debian_leaves_it_out(tmp_path: Pat
 
 
 @pytest.mark.parametrize("command", ["verify", "run-qemu", "test"])
-def test_without_root_the_one_command_to_type_is_printed_and_the_work_goes_on(
-    ready: Checkout, command: str
-) -> None:
+def test_without_root_the_one_command_to_type_is_printed_and_the_work_goes_on(ready: Checkout, command: str) -> None:
     ready.program("id", "echo 1000")
     ready.program("apt-get", 'echo "$@" >>"$0.log"')
     result = ready.run(command)
@@ -449,9 +447,7 @@ def locked() -> dict[str, tuple[str, int]]:
 def test_the_lock_holds_what_the_project_asks_for() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     wanted = project["project"]["dependencies"] + project["build-system"]["requires"]
-    wanted += [
-        line for line in (ROOT / "requirements.in").read_text().splitlines() if line and line[0] != "#"
-    ]
+    wanted += [line for line in (ROOT / "requirements.in").read_text().splitlines() if line and line[0] != "#"]
     versions = locked()
     assert len(wanted) > 10
     for requirement in map(Requirement, wanted):

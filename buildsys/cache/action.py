@@ -21,6 +21,7 @@ from buildsys.errors import UserError
 from buildsys.files import replace
 
 FORMAT = 1
+PARTS = {"parameters", "inputs", "folders", "discovered", "outputs", "facts"}
 ATTEMPTS = 3
 
 
@@ -154,10 +155,11 @@ class Records:
 
     def _read(self, name: str) -> dict[str, Any]:
         try:
-            record: dict[str, Any] = json.loads(self.path(name).read_bytes())
+            record = json.loads(self.path(name).read_bytes())
         except (OSError, ValueError):
             return {}
-        return record if record.get("format") == FORMAT else {}
+        whole = isinstance(record, dict) and record.get("format") == FORMAT and record.keys() >= PARTS
+        return record if whole else {}
 
     def _write(self, name: str, record: Mapping[str, Any]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 RACY = 30_000_000  # ns; the kernel's coarse clock ticks every 1 to 10 ms
 _CHUNK = 1 << 20
 
-# What is kept of a file: its stat, empty if it may not be trusted, and the sha256 of its contents.
+# What is known of a file: its stat, with whether it rested when looked at, and the sha256 of its contents.
 Print = tuple[tuple[int, ...], str]
 MISSING: Print = ((), "")
 
@@ -28,12 +28,12 @@ def of_file(path: Path | str, known: Print = MISSING) -> Print:
         status = os.stat(path)
     except OSError:
         return MISSING
-    # The time of change stands third from the end, for `settled`.
     key = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev)
-    if key == known[0]:
+    if key == known[0][:-1]:
         return known
+    rests = _rests(status)
     try:
-        return key, _digest(path)
+        return (*key, rests), _digest(path)
     except OSError:
         return MISSING
 
@@ -43,19 +43,24 @@ def of_folder(path: Path | str, known: Print = MISSING) -> Print:
     try:
         status = os.stat(path)
         key = (status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev)
-        if key == known[0]:
+        if key == known[0][:-1]:
             return known
+        rests = _rests(status)
         names = "\0".join(sorted(os.listdir(path)))
     except OSError:
         return MISSING
-    return key, hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()
+    return (*key, rests), hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def settled(found: Print) -> Print:
     """`found` as it may be kept: without its stat if that could stay the same through another change."""
     key, digest = found
-    changed = key[-3] if key else 0
-    return found if time.time_ns() - changed > RACY else ((), digest)
+    return found if key and key[-1] else ((), digest)
+
+
+def _rests(status: os.stat_result) -> bool:
+    """Whether a change from now on would show in the time of change."""
+    return time.time_ns() - status.st_ctime_ns > RACY
 
 
 def _digest(path: Path | str) -> str:

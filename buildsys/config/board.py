@@ -16,6 +16,8 @@ from buildsys.errors import UserError
 BOARDS = Path(__file__).parent.parent / "boards"
 
 KINDS = ("flash", "ram", "device")
+PAGE = 0x1000  # no section needs a larger alignment, so code and zeroed data begin exactly where they are said to
+STACK_ALIGNMENT = 16  # Arm ARM, SP alignment checking
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,19 @@ def parse(table: Table, path: Path) -> Board:
     )
     for part in (table, layout, devices, uart, qemu):
         part.refuse_unknown()
-    _refuse_impossible(board)
+    _refuse_overlap(board, memory)
+    # stages/translation.py makes flash executable and nothing else.
+    _refuse_misplaced(board, layout, "text", board.text, "flash")
+    _refuse_misplaced(board, layout, "bss", board.bss, "ram")
+    _refuse_misplaced(board, uart, "base", board.uart.base, "device")
+    if not 0 < board.uart.size <= board._containing(board.uart.base).end - board.uart.base:
+        raise uart.error("size", f"is {board.uart.size:#x}", "the registers must lie within one region")
+    for key, address in (("text", board.text), ("bss", board.bss)):
+        if address % PAGE:
+            raise layout.error(key, f"is {address:#x}", f"it must be a multiple of {PAGE:#x}")
+    for key, size in (("stack", board.stack), ("exception-stack", board.exception_stack)):
+        if size <= 0 or size % STACK_ALIGNMENT:
+            raise layout.error(key, f"is {size:#x}", f"it must be a multiple of {STACK_ALIGNMENT}, and more than 0")
     return board
 
 
@@ -141,29 +155,29 @@ def _region(memory: Table, name: str) -> Region:
     part = memory.table(name)
     region = Region(name, part.integer("origin"), part.integer("length"), part.choice("kind", KINDS))
     part.refuse_unknown()
+    if region.origin < 0:
+        raise part.error("origin", f"is {region.origin:#x}", "it must be 0 or more")
+    if region.length <= 0:
+        raise part.error("length", f"is {region.length:#x}", "it must be more than 0")
     return region
 
 
-def _refuse_impossible(board: Board) -> None:
+def _refuse_overlap(board: Board, memory: Table) -> None:
     ordered = sorted(board.regions, key=lambda region: region.origin)
     for low, high in pairwise(ordered):
         if high.origin < low.end:
-            raise UserError(
-                f"{board.path}: memory regions overlap\n{drawing(board)}",
+            raise memory.error(
+                high.name,
+                f"overlaps `memory.{low.name}`\n{drawing(board)}",
                 f"{low.name} ends at {low.end:#x}, {high.name} begins at {high.origin:#x}",
             )
-    for key, address, kinds in (
-        ("text", board.text, ("flash", "ram")),
-        ("bss", board.bss, ("ram",)),
-        ("device.uart.base", board.uart.base, ("device",)),
-    ):
-        region = board.region_at(address)
-        if region is None or region.kind not in kinds:
-            place = "no region" if region is None else f"{region.name}, which is {region.kind}"
-            raise UserError(
-                f"{board.path}: {key} = {address:#x} lies in {place}\n{drawing(board)}",
-                f"{key} must lie in a region of kind {' or '.join(kinds)}",
-            )
+
+
+def _refuse_misplaced(board: Board, table: Table, key: str, address: int, kind: str) -> None:
+    region = board.region_at(address)
+    if region is None or region.kind != kind:
+        place = "no region" if region is None else f"{region.name}, which is {region.kind}"
+        raise table.error(key, f"= {address:#x} lies in {place}\n{drawing(board)}", f"it must lie in {kind}")
 
 
 def drawing(board: Board) -> str:

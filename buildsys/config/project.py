@@ -49,6 +49,8 @@ def load(root: Path = Path()) -> Project:
         if not folder.is_dir():
             raise table.error("templates", f"names {folder}, which is no folder")
     name = table.string("board", "qemu-virt")
+    if name.endswith(".toml"):
+        name = str(root / name)
     project = Project(
         root=root,
         package=root / table.string("package"),

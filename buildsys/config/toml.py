@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Iterable, Iterator
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,9 @@ class Table:
         return key in self._values
 
     def table(self, key: str) -> Table:
-        """The sub-table `key`; an empty one if the file has none."""
+        """The sub-table `key`; an empty one if the file has none, nor one that looks misspelt."""
+        if key not in self._values and (alike := self._alike(key)):
+            raise self.error(key, "is missing", alike)
         return Table(self._path, self._text, self._get(key, dict, "a table", {}), f"{self._prefix}{key}.")
 
     def string(self, key: str, default: str | None = None) -> str:
@@ -45,8 +48,14 @@ class Table:
         return value
 
     def number(self, key: str, default: float | None = None) -> float:
-        """The number at `key`."""
-        return float(self._get(key, (int, float), "a number", default))
+        """The finite number at `key`."""
+        value = self._get(key, (int, float), "a number", default)
+        try:
+            if isfinite(value):
+                return float(value)
+        except OverflowError:  # TOML's integers have no bound in Python
+            pass
+        raise self.error(key, "must be a finite number")
 
     def strings(self, key: str, default: tuple[str, ...] = ()) -> list[str]:
         """The list of strings at `key`."""
@@ -81,15 +90,24 @@ class Table:
         self._known.add(key)
         if key not in self._values:
             if default is None:
-                raise self.error(key, "is missing", f"it must be {words}")
+                raise self.error(key, "is missing", self._alike(key) or f"it must be {words}")
             return default
         value = self._values[key]
         if not isinstance(value, kind) or isinstance(value, bool):
             raise self.error(key, f"must be {words}, not {value!r}")
         return value
 
+    def _alike(self, key: str) -> str:
+        """A hint naming the key nobody asked for that is most like `key`; empty if none is."""
+        from difflib import get_close_matches
+
+        near = get_close_matches(key, [name for name in self._values if name not in self._known], 1, 0.8)
+        return f"is `{self._prefix}{near[0]}` meant to be it?" if near else ""
+
     def _at(self, key: str) -> str:
-        line = _line_of(self._text, self._prefix.rstrip("."), key)
+        """File and line of `key`, or of this table's header if the file does not set it."""
+        table = self._prefix.rstrip(".")
+        line = _line_of(self._text, table, key) or _line_of(self._text, *_parent(table))
         return f"{self._path}:{line}" if line else str(self._path)
 
 
@@ -105,19 +123,31 @@ def read(path: Path) -> Table:
     """The whole of a TOML file. Raises UserError if it is missing or is not TOML."""
     try:
         text = path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: is not UTF-8: {error.reason} at byte {error.start}") from error
     try:
         return Table(path, text, tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{path}: {error}", "the file is not valid TOML") from error
+    except ValueError as error:
+        place = re.search(r" \(at line (\d+), column \d+\)$", str(error))
+        line = place[1] if place else text.count("\n") + 1
+        raise UserError(f"{path}:{line}: {error}", "the file is not valid TOML") from error
+    except RecursionError as error:
+        raise UserError(f"{path}: its values are nested too deeply") from error
+
+
+def _parent(table: str) -> tuple[str, str]:
+    """The dotted name of a table, split before its last part."""
+    before, _, name = table.rpartition(".")
+    return before, name
 
 
 def _line_of(text: str, prefix: str, key: str) -> int:
     """The 1-based line that sets `prefix.key`, 0 if it cannot be told (a dotted or inline key)."""
     section = ""
-    for number, line in enumerate(text.splitlines(), 1):
-        if header := re.match(r"\s*\[([^\[\]]+)\]", line):
+    for number, line in enumerate(text.split("\n"), 1):
+        if header := re.match(r"\s*\[\[?([^\[\]]+)\]", line):
             section = re.sub(r'[\s"]', "", header[1])
             if section == (f"{prefix}.{key}" if prefix else key):
                 return number

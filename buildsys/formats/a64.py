@@ -95,8 +95,10 @@ def load_store_unsigned(word: int) -> tuple[int, int, int, int, bool] | None:
     """
     if word & 0x3F00_0000 != 0x3900_0000:
         return None
-    size = word >> 30
-    return word & 31, word >> 5 & 31, (word >> 10 & 0xFFF) << size, 1 << size, bool(word >> 22 & 3)
+    size, operation = word >> 30, word >> 22 & 3  # store, load, load signed to 64 bits, and to 32
+    if size + operation > 4:
+        return None  # PRFM, which moves nothing, or unallocated
+    return word & 31, word >> 5 & 31, (word >> 10 & 0xFFF) << size, 1 << size, bool(operation)
 
 
 def move_wide(word: int) -> tuple[str, int, int, int] | None:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from itertools import compress
 from typing import NamedTuple
 
-from buildsys.formats.a64 import branch_target, is_bl
+from buildsys.formats.a64 import BRANCH_RANGE, branch_target, is_bl
 from buildsys.formats.elf import Elf, Section
 
 # 000101xx is B, 100101xx is BL: top bytes 0x14-0x17 and 0x94-0x97.
@@ -61,8 +61,9 @@ def hits(elf: Elf, targets: Iterable[int]) -> Iterator[Hits]:
         marks = elf.contents(section)[3::4].translate(_BRANCH)
         found = [at for at in compress(range(len(words)), marks) if words[at] + at & _MASK26 in keys]
         goals = [keys[words[at] + at & _MASK26] for at in found]
-        if section.size >= 1 << 27 or any(abs(target - base) >= 1 << 27 for target in wanted):
-            # The key wraps round every 256 MiB: so far away it must be decoded to be sure.
+        # A key repeats every 256 MiB. Of an address in this range no other with its key can be reached from here.
+        near = range(section.end - BRANCH_RANGE, base + BRANCH_RANGE)
+        if any(target not in near for target in wanted):
             exact = [(at, branch_target(words[at], base + 4 * at)) for at in found]
             found, goals = [at for at, goal in exact if goal in wanted], [goal for _, goal in exact if goal in wanted]
         yield Hits(section, words, found, goals)

@@ -15,13 +15,13 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import compress
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import NamedTuple
 
 from buildsys.errors import UserError
 from buildsys.formats.a64 import BRANCH, OutOfRangeError, encode_branch, is_bl
 from buildsys.formats.callsites import Hits, hits
-from buildsys.formats.elf import ET_EXEC, SHF_ALLOC, SHF_EXECINSTR, Elf
+from buildsys.formats.elf import ET_EXEC, PF_X, PT_LOAD, SHF_ALLOC, SHF_EXECINSTR, Elf
 from buildsys.formats.symbols import STT_FUNC, STT_NOTYPE, Symbol
 
 
@@ -68,8 +68,10 @@ class Patch:
 def resolve(elf: Elf, names: Sequence[str]) -> list[Redirect]:
     """Redirects from each local function to the global one of the same name.
 
-    Raises UserError naming the symbol if there is not exactly one of each.
+    Raises UserError if the file is no linked image, or naming the symbol if there is not exactly one of each.
     """
+    if elf.kind != ET_EXEC:
+        raise UserError(f"{elf.name}: is not a linked executable", "give the image the linker wrote")
     return [_resolve(name, symbols, elf.name) for name, symbols in elf.symbols.named(*names).items()]
 
 
@@ -90,10 +92,9 @@ def patch(elf: Elf, calls: Sequence[Redirect], entries: Sequence[Redirect] = ())
 
     Calls inside the old functions themselves are re-encoded like any other, but
     not a branch back to the function's own start. Raises UserError if the file
-    is no linked image or a branch cannot reach.
+    contradicts itself about where its code is, or a branch cannot reach.
     """
-    if elf.kind != ET_EXEC:
-        raise UserError(f"{elf.name}: is not a linked executable", "give the image the linker wrote")
+    _refuse_doubtful(elf)
     by_old = {redirect.old: redirect for redirect in calls}
     by_new = {redirect.new: redirect.name for redirect in (*calls, *entries)}
     already = dict.fromkeys(by_new.values(), 0)
@@ -111,7 +112,7 @@ def patch(elf: Elf, calls: Sequence[Redirect], entries: Sequence[Redirect] = ())
                 words[at] = after = _encode(elf, address, before, redirect)
                 rewrites.append(Rewrite(address, before, after, redirect))
         for redirect in entries:
-            if redirect.old in section:
+            if redirect.old in section and redirect.old + 4 <= section.end:
                 at = redirect.old - section.address >> 2
                 after = _encode(elf, redirect.old, BRANCH, redirect)
                 if words[at] != after:
@@ -123,6 +124,28 @@ def patch(elf: Elf, calls: Sequence[Redirect], entries: Sequence[Redirect] = ())
     return Patch(b"".join([*pieces, data[end:]]), tuple(rewrites), tuple(taken), already)
 
 
+def _refuse_doubtful(elf: Elf) -> None:
+    """Raise UserError unless section headers, program headers and symbols agree on where code is.
+
+    A section that is too short or in the wrong place would hide call sites, and nobody would know.
+    """
+    end = 0
+    for section in sorted(elf.code, key=attrgetter("offset")):
+        loaded = any(
+            segment.kind == PT_LOAD
+            and segment.flags & PF_X
+            and segment.offset <= section.offset
+            and section.offset + section.size <= segment.offset + segment.file_size
+            and section.address - segment.vma == section.offset - segment.offset
+            for segment in elf.segments
+        )
+        if not loaded or section.offset < end or section.address % 4:
+            raise UserError(f"{elf.name}: damaged: code section {section.name!r} is not where a segment loads code")
+        end = section.offset + section.size
+    if stray := elf.symbols.function_outside([(section.address, section.end) for section in elf.code]):
+        raise UserError(f"{elf.name}: damaged: function {stray.name} at {stray.value:#x} is in no code section")
+
+
 def _in_file(found: Hits) -> int:
     return found.section.offset
 
@@ -130,10 +153,11 @@ def _in_file(found: Hits) -> int:
 def _encode(elf: Elf, address: int, word: int, redirect: Redirect) -> int:
     try:
         return encode_branch(word, address, redirect.new)
-    except OutOfRangeError as error:
+    except ValueError as error:
+        far = "a branch reaches 128 MiB; place the new function nearer to the code"
         raise UserError(
             f"{elf.name}: {redirect.name} cannot be redirected at {address:#x}: {error}",
-            "a branch reaches 128 MiB; place the new function nearer to the code",
+            far if isinstance(error, OutOfRangeError) else "",
         ) from error
 
 

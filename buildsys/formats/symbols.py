@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -95,21 +95,20 @@ class Symbols:
 
     @cached_property
     def _functions(self) -> tuple[list[int], list[int]]:
-        pairs = sorted(
-            (value, index)
-            for index, (value, info) in enumerate(zip(self._values, self._infos, strict=True))
-            if info & 0xF == STT_FUNC and info >> 16 != SHN_UNDEF
-        )
-        return [value for value, _ in pairs], [index for _, index in pairs]
+        return self._sorted(STT_FUNC)
 
     @cached_property
     def _objects(self) -> tuple[list[int], list[int]]:
-        pairs = sorted(
-            (value, index)
+        return self._sorted(STT_OBJECT)
+
+    def _sorted(self, kind: int) -> tuple[list[int], list[int]]:
+        """Addresses and indices of the symbols of one kind; of several at one address, the largest last."""
+        triples = sorted(
+            (value, self._sizes[index], index)
             for index, (value, info) in enumerate(zip(self._values, self._infos, strict=True))
-            if info & 0xF == STT_OBJECT and info >> 16 != SHN_UNDEF
+            if info & 0xF == kind and info >> 16 != SHN_UNDEF
         )
-        return [value for value, _ in pairs], [index for _, index in pairs]
+        return [value for value, _, _ in triples], [index for _, _, index in triples]
 
     def function_at(self, address: int) -> Symbol | None:
         """The function whose bytes include `address`; one without a size reaches to the next."""
@@ -131,6 +130,29 @@ class Symbols:
     def object_at(self, address: int) -> Symbol | None:
         """The variable whose bytes include `address`."""
         return self._at(self._objects, address)
+
+    def overlapping(self, low: int, high: int) -> list[Symbol]:
+        """The variables that have a byte between `low` and `high`, in the order of the table; slow."""
+        return [
+            self._symbol(index)
+            for index, (value, size, info) in enumerate(zip(self._values, self._sizes, self._infos, strict=True))
+            if value < high and low < value + size and info & 0xF == STT_OBJECT and info >> 16 != SHN_UNDEF
+        ]
+
+    def function_outside(self, ranges: Iterable[tuple[int, int]]) -> Symbol | None:
+        """A function that does not lie within one of `ranges`, from an address to before another; None if all do."""
+        values, indices = self._functions
+        end = 0
+        for low, high in [*sorted(ranges), (1 << 64, 1 << 64)]:
+            for index in indices[bisect_left(values, end) : bisect_left(values, low)]:
+                # Go marks the end of its code by a function without a size, which may lie at the very end.
+                if self._values[index] > end or self._sizes[index]:
+                    return self._symbol(index)
+            last = bisect_left(values, high) - 1
+            if last >= 0 and values[last] >= low and values[last] + self._sizes[indices[last]] > high:
+                return self._symbol(indices[last])
+            end = high
+        return None
 
     def functions(self) -> list[Symbol]:
         """Every function, lowest address first."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import codecs
 import sys
+from collections.abc import Callable
 
 from buildsys.errors import UserError
+from buildsys.front.command import HUNG_UP, INTERRUPTED, hang_up
 from buildsys.front.reporter import Failed
 from buildsys.front.steps import Steps
 from buildsys.machines.outcome import End, Outcome
 
-# Statuses for ends that are no exit; those of timeout(1) and of a shell after Ctrl-C.
-STATUS = {End.TIME_LIMIT: 124, End.INTERRUPTED: 130}
+# Statuses for ends that are no exit; 124 is that of timeout(1).
+STATUS = {End.TIME_LIMIT: 124, End.INTERRUPTED: INTERRUPTED}
 WRITES_SHOWN = 5
 
 
@@ -18,37 +21,71 @@ def boot_embedded(steps: Steps, time_limit: float) -> Failed | None:
     """Run the image on the embedded emulator. Fails with the guest's status unless that is 0."""
     from buildsys.machines import embedded
 
-    try:
-        outcome = embedded.run(steps.image, steps.project.board, time_limit, _show)
-    except UserError as error:
-        return Failed(error)
-    return _conclude(outcome, time_limit)
+    return _boot(lambda show: embedded.run(steps.image, steps.project.board, time_limit, show), time_limit)
 
 
 def boot_qemu(steps: Steps, time_limit: float) -> Failed | None:
     """Run the image on QEMU. Fails with the guest's status unless that is 0."""
     from buildsys.machines import qemu
 
+    return _boot(lambda show: qemu.run(steps.image, steps.project.board, time_limit, show), time_limit)
+
+
+def _boot(run: Callable[[Callable[[bytes], None]], Outcome], time_limit: float) -> Failed | None:
+    if time_limit <= 0:
+        return Failed("--time-limit must be more than 0 seconds")
+    text = SerialText()
     try:
-        outcome = qemu.run(steps.image, steps.project.board, time_limit, _show)
+        outcome = run(lambda data: _show(text.add(data)))
+        _show(text.end())
+        if not text.at_line_start:
+            _show("\n")
     except UserError as error:
         return Failed(error)
+    except BrokenPipeError:
+        hang_up()
+        return Failed("", HUNG_UP)
     return _conclude(outcome, time_limit)
 
 
-def _show(data: bytes) -> None:
-    sys.stdout.write(data.decode("utf-8", "replace").replace("\r\n", "\n"))
-    sys.stdout.flush()
+class SerialText:
+    """Serial output, which may come byte by byte, as text: decoded as UTF-8, with a line feed alone at a line's end."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._held = ""  # a carriage return, which means nothing before a line feed
+        self.at_line_start = True
+
+    def add(self, data: bytes) -> str:
+        """What can be shown now that `data` came."""
+        return self._shown(self._held + self._decoder.decode(data), "\r")
+
+    def end(self) -> str:
+        """What is left when nothing more comes."""
+        return self._shown(self._held + self._decoder.decode(b"", final=True), "")
+
+    def _shown(self, text: str, hold: str) -> str:
+        self._held = hold if hold and text.endswith(hold) else ""
+        text = text[: len(text) - len(self._held)].replace("\r\n", "\n")
+        if text:
+            self.at_line_start = text.endswith("\n")
+        return text
+
+
+def _show(text: str) -> None:
+    if text:
+        sys.stdout.write(text)
+        sys.stdout.flush()
 
 
 def _conclude(outcome: Outcome, time_limit: float) -> Failed | None:
     """Say how the run ended; writes that were lost are a failure, too."""
-    if outcome.serial and not outcome.serial.endswith(b"\n"):
-        print()
     if outcome.end is End.EXIT:
         sentence = f"the guest exited with status {outcome.exit_code} after {outcome.seconds:.2f} s"
     elif outcome.end is End.TIME_LIMIT:
         sentence = f"ended by the time limit of {time_limit:g} s (--time-limit, or time-limit in [tool.buildsys])"
+    elif outcome.end is End.INTERRUPTED:
+        sentence = "interrupted"
     else:
         sentence = outcome.end.value
     if outcome.detail:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import shlex
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from buildsys.cache.action import Action, Records
@@ -18,7 +22,14 @@ DOIT_CONFIG = {
     "reporter": Reporter.NAME,
     "backend": "buildsys",
     "verbosity": 2,
+    # `doit -n`: what takes time are tools, in processes of their own; a thread is enough to wait for one.
+    "par_type": "thread",
+    # `doit forget` forgets what was done for the image, not just its name.
+    "forget_sub": True,
 }
+
+# What a disk, not a defect of ours, makes of a write.
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 def project_steps() -> Steps:
@@ -35,7 +46,7 @@ def step(records: Records, action: Callable[[], Action], says: str, after: str |
     def uptodate() -> bool:
         try:
             return not records.stale(action())
-        except UserError:
+        except (UserError, OSError):
             return False  # a tool is missing, say; performing it will tell
 
     def perform() -> Failed | dict[str, Any]:
@@ -44,9 +55,9 @@ def step(records: Records, action: Callable[[], Action], says: str, after: str |
         except UserError as error:
             return Failed(error)
         except OSError as error:
-            if error.filename is None:
+            if error.filename is None and error.errno not in DISK:
                 raise
-            return Failed(f"{error.filename}: {error.strerror}")
+            return Failed(f"{error.filename or records.folder.parent}: {error.strerror}")
 
     try:
         targets = [str(path) for path in action().outputs]
@@ -85,14 +96,26 @@ def patch_task(steps: Steps) -> Task:
 
 def build_task(steps: Steps) -> Task:
     """Build the image: compile, link, bind, redirect."""
+    return {
+        "actions": [],
+        "task_dep": ["patch"],
+        "clean": [f"rm -rf {shlex.quote(str(steps.project.build))}"],
+        "meta": {"closing": Closing(steps.image, steps.records)},
+    }
 
-    def closing(built: bool, seconds: float) -> str:
-        facts = steps.records.facts("patch")
-        size = steps.image.stat().st_size / 1e6
-        about = f"{steps.image}  {size:.1f} MB, {facts['sites']} sites patched"
+
+@dataclass(frozen=True)
+class Closing:
+    """The last line of a build. Not a closure: `doit -n` may send tasks, and this with them, to other processes."""
+
+    image: Path
+    records: Records
+
+    def __call__(self, built: bool, seconds: float) -> str:
+        """The line, after `seconds` in which something was `built`, or nothing was."""
+        facts = self.records.facts("patch")
+        about = f"{self.image}  {self.image.stat().st_size / 1e6:.1f} MB, {facts['sites']} sites patched"
         return f"{about}, {seconds:.2f} s" if built else f"{about}; everything is up to date"
-
-    return {"actions": [], "task_dep": ["patch"], "meta": {"closing": closing}}
 
 
 def verify_task(steps: Steps) -> Task:

@@ -7,8 +7,12 @@ forget` and `doit ignore` work on the same folder.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from doit.exceptions import InvalidCommand
 
 from buildsys.cache.action import Records
 
@@ -31,8 +35,9 @@ class Database:
         """Keep a value for this run; that a task is to be ignored, for all."""
         self._values[task_id, dependency] = value
         if dependency == "ignore:":
-            self._ignored(task_id).parent.mkdir(parents=True, exist_ok=True)
-            self._ignored(task_id).touch()
+            with _refusals():
+                self._ignored(task_id).parent.mkdir(parents=True, exist_ok=True)
+                self._ignored(task_id).touch()
 
     def get(self, task_id: str, dependency: str) -> Any:
         """A value kept in this run, or whether the task is to be ignored."""
@@ -45,14 +50,25 @@ class Database:
         return Records(FOLDER).path(task_id).exists() or self._ignored(task_id).exists()
 
     def remove(self, task_id: str) -> None:
-        """Make the task run next time."""
-        Records(FOLDER).forget(task_id)
-        self._ignored(task_id).unlink(missing_ok=True)
+        """Make the task run next time. Raises InvalidCommand if the disk refuses."""
+        with _refusals():
+            Records(FOLDER).forget(task_id)
+            self._ignored(task_id).unlink(missing_ok=True)
 
     def remove_all(self) -> None:
-        """Make every task run next time."""
-        for path in FOLDER.glob("*"):
-            path.unlink(missing_ok=True)
+        """Make every task run next time. Raises InvalidCommand if the disk refuses."""
+        with _refusals():
+            for path in FOLDER.glob("*"):
+                path.unlink(missing_ok=True)
 
     def _ignored(self, task_id: str) -> Path:
         return FOLDER / f"{task_id}.ignored"
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """A file that cannot be written or removed, told in the one way doit's commands show without a traceback."""
+    try:
+        yield
+    except OSError as error:
+        raise InvalidCommand(f"{error.filename}: {error.strerror}") from error

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from typing import Any
 
-from doit.exceptions import BaseFail, TaskError, TaskFailed
+from doit.exceptions import BaseFail, TaskError, TaskFailed, UnmetDependency
 
 from buildsys.errors import UserError
+from buildsys.front.command import hang_up
 
 
 class Failed(TaskFailed):  # type: ignore[misc]  # doit has no type information
@@ -29,18 +31,17 @@ class Reporter:
         self._out = outstream
         self._began = time.monotonic()
         self._task_began = self._began
-        self._ran: list[str] = []
         self._selected: list[str] = []
+        self._ran: list[str] = []
+        self._skipped: list[str] = []
         self._closing: Any = None
+        self._ignored = False
         self._failed = False
         self.exit_status: int | None = None
 
     def initialize(self, tasks: Any, selected_tasks: list[str]) -> None:
         """Remember what was asked for."""
-        self._selected = list(selected_tasks)
-        for name in self._selected:
-            closing = (tasks[name].meta or {}).get("closing") if name in tasks else None
-            self._closing = closing or self._closing
+        self._selected = list(dict.fromkeys(selected_tasks))
 
     def get_status(self, task: Any) -> None:
         """A task is looked at."""
@@ -56,14 +57,16 @@ class Reporter:
             self._write(f"{task.name:9} {task.meta['step']:58} {time.monotonic() - self._task_began:6.2f} s")
             if remark := task.values.get("remark"):
                 self._write(f"{'':9} {remark}")
+        if task.meta and task.name in self._selected:
+            self._closing = task.meta.get("closing", self._closing)
 
     def add_failure(self, task: Any, fail: BaseFail) -> None:
         """A task failed: say why, with a traceback only if it is a defect."""
         self._failed = True
         if getattr(fail, "exit_status", None) is not None:
             self.exit_status = fail.exit_status
-        if not fail.report:
-            return
+        if not fail.report or isinstance(fail, UnmetDependency):
+            return  # what it depends on has said why
         if isinstance(fail, Failed):
             if message := fail.message:
                 self._complain(f"error: {message}")
@@ -74,10 +77,13 @@ class Reporter:
 
     def skip_uptodate(self, task: Any) -> None:
         """A task had nothing to do."""
+        self._skipped.append(task.name)
 
     def skip_ignore(self, task: Any) -> None:
         """A task was told to be ignored."""
-        self._write(f"{task.name:9} ignored (doit forget {task.name} ends that)")
+        if not self._ignored:
+            self._write(f"{task.name:9} ignored, and what needs it; `doit forget {task.name}` ends that")
+        self._ignored = True
 
     def cleanup_error(self, exception: Any) -> None:
         """A teardown failed."""
@@ -92,14 +98,22 @@ class Reporter:
         """A teardown begins."""
 
     def complete_run(self) -> None:
-        """Everything is over: the closing line of what was asked for, if all went well."""
-        if self._closing and not self._failed:
+        """Everything is over, also if it was interrupted: the closing line of what was asked for, if all went well."""
+        if self._failed:
+            return
+        if self._closing:
             self._write(self._closing(bool(self._ran), time.monotonic() - self._began))
+        elif self._selected and set(self._selected) <= set(self._skipped):
+            self._write(f"{', '.join(self._selected)}: everything is up to date")
 
     def _write(self, line: str) -> None:
-        self._out.write(line + "\n")
-        self._out.flush()
+        try:
+            self._out.write(line + "\n")
+            self._out.flush()
+        except BrokenPipeError:
+            hang_up()  # and finish the build, though nobody listens
 
     def _complain(self, text: str) -> None:
-        self._out.flush()
-        sys.stderr.write(text.rstrip() + "\n")
+        with suppress(BrokenPipeError):
+            self._out.flush()
+            sys.stderr.write(text.rstrip() + "\n")

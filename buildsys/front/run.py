@@ -1,21 +1,31 @@
-"""doit's `run` command, which every `doit TASK` goes through, with three things added.
+"""doit's `run` command, which every `doit TASK` goes through, with a few things added.
 
 `doit run` by itself boots the image; the exit status is the guest's where a
-task ran one; Ctrl-C and a request to terminate end in one line, not a traceback.
+task ran one; Ctrl-C and a request to terminate end in one line, not a
+traceback; a name or an option that does not exist is answered with the nearest.
 """
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from types import FrameType
 from typing import Any
 
 from doit.cmd_run import Run as DoitRun
+from doit.cmdparse import CmdOption, CmdParseError
 from doit.exceptions import InvalidCommand
 
+from buildsys import processes
+from buildsys.errors import UserError
+from buildsys.front.command import INTERRUPTED
 from buildsys.front.reporter import Reporter
 
 EMBEDDED = "run-embedded"
+USAGE = 3  # as doit has it: nothing was run
 
 
 class Run(DoitRun):  # type: ignore[misc]  # doit has no type information
@@ -23,20 +33,41 @@ class Run(DoitRun):  # type: ignore[misc]  # doit has no type information
 
     doc_purpose = "run tasks; with no task, boot the image on the embedded emulator"
 
-    def execute(self, params: Any, args: list[str]) -> int:
-        """Run the tasks in `args`. Returns the exit status: the guest's, if one ran and failed."""
-        if not args and sys.argv[1:] == ["run"]:
-            args = [EMBEDDED]
-        signal.signal(signal.SIGTERM, _terminated)
+    def parse_execute(self, in_args: list[str]) -> int:
+        """Run what the command line says: options of doit's, then tasks, each with its options."""
         try:
-            result: int = super().execute(params, args)
+            return int(self.execute(*self._parsed(in_args)))
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return USAGE
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
-            return 130
+            return INTERRUPTED
+
+    def _parsed(self, in_args: list[str]) -> tuple[Any, list[str]]:
+        """(doit's options, task names with theirs); `doit run` has its own task, whose options may stand alone."""
+        explicit = "run" in sys.argv[1:]
+        try:
+            params, args = self.cmdparser.parse(in_args)
+        except CmdParseError as error:
+            if not explicit or not _option(error):
+                raise _wrong_option(error, self.cmdparser.options) from None
+            params, args = self.cmdparser.parse([])[0], [EMBEDDED, *in_args]
+        self.pdb = params["pdb"]
+        params.update(self.opt_vals)
+        return params, args if args or not explicit else [EMBEDDED]
+
+    def execute(self, params: Any, args: list[str]) -> int:
+        """Run the tasks in `args`. Returns the exit status: the guest's, if one ran and failed. Raises UserError."""
+        try:
+            result: int = super().execute(params, args)
+        except CmdParseError as error:
+            options = [CmdOption(each) for task in self.task_list if task.name in args for each in task.params]
+            raise _wrong_option(error, options) from None
         except InvalidCommand as error:
             if error.not_found:
-                raise _unknown(error.not_found, [task.name for task in self.task_list]) from error
-            raise
+                raise _unknown_task(error.not_found, [task.name for task in self.task_list]) from None
+            raise UserError(str(error)) from None
         return result
 
     def _execute(self, outfile: Any, verbosity: Any = None, always: Any = False, continue_: Any = False,
@@ -44,26 +75,89 @@ class Run(DoitRun):  # type: ignore[misc]  # doit has no type information
                  auto_delayed_regex: Any = False, force_verbosity: Any = False, failure_verbosity: Any = 0,
                  pdb: Any = False) -> int:  # fmt: skip
         """As doit's, whose parameter names are its interface, but with the reporter at hand afterwards."""
-        if reporter == Reporter.NAME:
-            reporter = Reporter(sys.stdout if outfile is None else outfile, {})
-        result: int = super()._execute(
-            outfile, verbosity, always, continue_, reporter, num_process, par_type, single, auto_delayed_regex,
-            force_verbosity, failure_verbosity, pdb,
-        )  # fmt: skip
+        with _stream(outfile) as stream, _interruptible():
+            if reporter == Reporter.NAME:
+                reporter = Reporter(stream, {})
+            result: int = super()._execute(
+                stream, verbosity, always, continue_, reporter, num_process, par_type, single, auto_delayed_regex,
+                force_verbosity, failure_verbosity, pdb,
+            )  # fmt: skip
         status: int | None = getattr(reporter, "exit_status", None)
         return result if status is None else status
 
 
-def _terminated(number: int, frame: object) -> None:
-    # As an exception it reaches every `finally`, and the tools we run end with us.
-    raise KeyboardInterrupt
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Inside, whatever asks us to end is a KeyboardInterrupt, once; the tools that run end with it.
+
+    As an exception it reaches every `finally`. What comes after the first is ignored: cleaning up is
+    on its way, and a second Ctrl-C would cut it short.
+    """
+    before = {number: signal.getsignal(number) for number in processes.ENDING}
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        for each in processes.ENDING:
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    def request(number: int, frame: FrameType | None) -> None:
+        # An emulator may have put its own in the place of Ctrl-C's handler, to end in its own way.
+        handler = signal.getsignal(signal.SIGINT)
+        (handler if callable(handler) else interrupt)(number, frame)
+
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:  # a job in the background, or under nohup
+            signal.signal(number, interrupt if number is signal.SIGINT else request)
+    try:
+        yield
+    except KeyboardInterrupt:
+        processes.end_all()  # those that tasks in other threads wait for
+        raise  # and go on ignoring: all that is left is to say so
+    for number, handler in before.items():
+        if handler is not None:
+            signal.signal(number, handler)
 
 
-def _unknown(name: str, tasks: list[str]) -> InvalidCommand:
+def _stream(outfile: Any) -> Any:
+    if not isinstance(outfile, str):
+        return nullcontext(sys.stdout if outfile is None else outfile)
+    try:
+        return open(outfile, "w", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--output-file {outfile}: {error.strerror}") from None
+
+
+def _option(error: CmdParseError) -> str:
+    """The option nobody knows, if that is what `error` says."""
+    found = re.search(r"option (--?\S+) not recognized", str(error))
+    return found[1] if found else ""
+
+
+def _wrong_option(error: CmdParseError, options: Sequence[Any]) -> UserError:
+    """What doit says of an option, without the insides of its parser."""
+    known = [f"--{option.long}" for option in options if option.long]
+    if option := _option(error):
+        return UserError(f"there is no option {option}", _nearest(option, known, _few(known)))
+    said = re.sub(r" \(parsing options: .*", "", str(error).strip(), flags=re.DOTALL)
+    if found := re.match(r"Error parsing parameter '(\w+)' <class '(\w+)'>\.\n", said):
+        longs = {option.name: f"--{option.long}" for option in options}
+        return UserError(f"{longs.get(found[1], found[1])} takes a number: {said[found.end() :]}")
+    return UserError(re.sub(r"^Error parsing (Command|Task): ", "", said))
+
+
+def _few(options: Sequence[str]) -> str:
+    if len(options) > 5:
+        return "`doit help run` shows the options"
+    return f"known: {', '.join(options)}" if options else "the task has no options"
+
+
+def _unknown_task(name: str, tasks: list[str]) -> UserError:
+    hint = _nearest(name, tasks, "`doit list` shows the tasks")
+    return UserError(f"there is no task or target {name!r}", hint)
+
+
+def _nearest(name: str, known: Sequence[str], otherwise: str) -> str:
     from difflib import get_close_matches
 
-    near = get_close_matches(name, tasks, 1)
-    return InvalidCommand(
-        f"there is no task or target {name!r}\n\nhint: "
-        + (f"did you mean `doit {near[0]}`?" if near else "`doit list` shows the tasks")
-    )
+    near = get_close_matches(name, known, 1)
+    return f"did you mean `{near[0]}`?" if near else otherwise

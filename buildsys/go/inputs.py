@@ -73,7 +73,7 @@ def inputs(go: GoToolchain, package: Path, options: GoOptions) -> Inputs:
     A file that appears in one of the folders may become part of the build.
     Source: `go help list`, the fields of Package and Module. Raises UserError.
     """
-    command = [str(go.command), "list", "-deps", "-json=Dir,Standard,Module," + ",".join(_FILES)]
+    command = [str(go.command), "list", "-deps", "-json=Dir,Standard,Module,EmbedPatterns," + ",".join(_FILES)]
     command += [f"-tags={','.join(options.tags)}"] if options.tags else []
     done = run(go, [*command, "."], package)
     if done.returncode:
@@ -88,8 +88,7 @@ def inputs(go: GoToolchain, package: Path, options: GoOptions) -> Inputs:
         for key in _FILES:
             for name in entry.get(key) or ():
                 files.add(folder / name)
-                # An embedded folder may hold only folders: a new one beside them counts too.
-                folders |= {above for above in (folder / name).parents if above.is_relative_to(folder)}
+        folders |= _embedding(folder, entry.get("EmbedPatterns") or ())
         module = entry.get("Module") or {}
         for origin in (module, module.get("Replace") or {}):
             if origin.get("GoMod"):
@@ -104,6 +103,19 @@ def inputs(go: GoToolchain, package: Path, options: GoOptions) -> Inputs:
 _FILES = (
     "GoFiles", "IgnoredGoFiles", "SFiles", "HFiles", "OtherFiles", "IgnoredOtherFiles", "EmbedFiles", "SysoFiles",
 )  # fmt: skip
+
+
+def _embedding(package: Path, patterns: Iterable[str]) -> set[Path]:
+    """Every folder beneath `package` in which a new file could match one of the patterns of a go:embed."""
+    found: set[Path] = set()
+    for pattern in patterns:
+        places = {package}
+        for part in pattern.removeprefix("all:").split("/"):
+            places = {inner for place in places for inner in place.glob(part) if inner.is_dir()}
+            found |= places
+        # An embedded folder is embedded with all that is in it.
+        found |= {inner for place in places for inner in place.rglob("*") if inner.is_dir()}
+    return found
 
 
 def _objects(text: str) -> list[dict[str, Any]]:

@@ -1,17 +1,40 @@
-"""The instructions of the boot code, read back from the image."""
+"""What boot code does, told from its instructions in the image: followed, not run."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from buildsys.formats import a64
+from buildsys.formats.elf import PT_LOAD, Elf
+from buildsys.proof.events import CURRENT_EL, MPIDR_EL1, Call, Event, Store, Trace
+from buildsys.proof.interpreter import Interpreter
+from buildsys.proof.values import known
 
 if TYPE_CHECKING:
-    from buildsys.formats.elf import Elf
     from buildsys.proof.case import Case
 
-START = "_start"
+# MPIDR_EL1: bit 31 is always set; the affinity fields Aff0, Aff1, Aff2 number the cores.
+FIRST_CORE = 1 << 31
+OTHER_CORES = tuple(FIRST_CORE | affinity for affinity in (1, 0xFF, 1 << 8, 1 << 16))
+EL1 = 1 << 2
+
+
+@dataclass(frozen=True)
+class Boot:
+    """What the first core does from reset, and where every other one ends.
+
+    `before` are the events up to `call`, the first call of what is not boot code.
+    """
+
+    first: Trace
+    others: dict[int, Trace]
+    before: tuple[Event, ...]
+    call: Call | None
+
+    def stores(self) -> list[Store]:
+        """The stores before the call, in order."""
+        return [event for event in self.before if isinstance(event, Store)]
 
 
 @dataclass(frozen=True)
@@ -23,39 +46,54 @@ class FlagStore:
     size: int
 
 
+def boot(case: Case) -> Boot:
+    """Follow the code at the image's entry point, on the first core and on others."""
+    read = reset_memory(case.elf)
+    entry = frozenset(case.elf.symbols.addresses(case.entry).values())
+    start = case.elf.entry
+
+    def trace(core: int) -> Trace:
+        system = {MPIDR_EL1: known(core), CURRENT_EL: known(EL1)}
+        return Interpreter(read, entry, system).follow(start)
+
+    first = trace(FIRST_CORE)
+    calls = [index for index, event in enumerate(first.events) if isinstance(event, Call)]
+    call = first.events[calls[0]] if calls else None
+    before = first.events[: calls[0]] if calls else first.events
+    return Boot(first, {core: trace(core) for core in OTHER_CORES}, before, call if isinstance(call, Call) else None)
+
+
 def flag_store(case: Case) -> FlagStore | None:
-    """The first store in `_start` whose base register was built by movz and movk to address the flag's page."""
-    for address, target, size in constant_stores(case.elf):
-        if target & ~0xFFF == case.flag & ~0xFFF:
-            return FlagStore(address, target, size)
-    return None
+    """The store that sets the flag; if none does, the store of a 1 that comes nearest to it."""
+    stores = [
+        (event.pc, event.address, event.size)
+        for event in case.boot.first.events
+        if isinstance(event, Store) and event.address is not None and event.value == 1
+    ]
+    nearest = min(stores, key=lambda store: abs(store[1] - case.flag), default=None)
+    return FlagStore(*nearest) if nearest else None
 
 
-def constant_stores(elf: Elf) -> list[tuple[int, int, int]]:
-    """Stores in `_start` through a register that movz and movk built: (address, target, bytes)."""
-    found = []
-    values: dict[int, int] = {}
-    for address, word in boot_words(elf):
-        if moved := a64.move_wide(word):
-            name, register, value, shift = moved
-            kept = 0 if name == "movz" else values.get(register, 0) & ~(0xFFFF << shift)
-            values[register] = kept | value << shift
-        elif access := a64.load_store_unsigned(word):
-            _, base, offset, size, is_load = access
-            if not is_load and base in values:
-                found.append((address, values[base] + offset, size))
-    return found
+def reset_memory(elf: Elf) -> Callable[[int, int], int | None]:
+    """What memory holds when the image is loaded: bytes are where they are stored (LMA), the rest is unknown."""
+    loaded = [segment for segment in elf.segments if segment.kind == PT_LOAD and segment.file_size]
+
+    def read(address: int, size: int) -> int | None:
+        for segment in loaded:
+            if segment.lma <= address and address + size <= segment.lma + segment.file_size:
+                at = segment.offset + address - segment.lma
+                return int.from_bytes(elf.data[at : at + size], "little")
+        return None
+
+    return read
 
 
-def boot_words(elf: Elf) -> list[tuple[int, int]]:
-    """(address, word) of each instruction of `_start`; none if the image has no such function."""
-    symbols = elf.symbols.named(START)[START]
-    if len(symbols) != 1:
-        return []
-    start = symbols[0]
-    found = []
-    for address in range(start.value, start.end & ~3, 4):
-        word = elf.word(address)
-        if word is not None:
-            found.append((address, word))
-    return found
+def last_store(stores: Sequence[Store], low: int, high: int) -> Store | None:
+    """The last of `stores` that writes, or may write, a byte from `low` up to `high`."""
+    return next((store for store in reversed(stores) if store.overlaps(low, high)), None)
+
+
+def at(elf: Elf, address: int) -> str:
+    """An address and the function it lies in, as messages name it."""
+    function = elf.symbols.function_at(address)
+    return f"{address:#x} in {function.name}" if function else f"{address:#x}"

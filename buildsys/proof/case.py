@@ -14,9 +14,16 @@ from pathlib import Path
 from buildsys.config.board import Board
 from buildsys.formats.callsites import CallSite, call_sites
 from buildsys.formats.elf import Elf
+from buildsys.formats.references import Code, Reference, references
 from buildsys.formats.symbols import STT_FUNC, Symbol
+from buildsys.go.flag import COPIES, FLAG_BYTES, Judgement, code_of, judge
+from buildsys.go.layout import layouts
+from buildsys.go.packages import own_modules
+from buildsys.go.reach import Reach, reach
 from buildsys.go.runtime import FLAG, Plan, plan
-from buildsys.proof.observation import Observation, observe_embedded, observe_qemu
+from buildsys.proof.bootcode import Boot, boot
+from buildsys.proof.following import Followed
+from buildsys.proof.observation import Observation, Places, follow_stores, observe_embedded, places
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,21 @@ class Case:
         return {name: self.pairs[name] for name in self.plan.fatal}
 
     @cached_property
+    def names(self) -> dict[int, str]:
+        """The names of our functions that calls are redirected to, by address."""
+        return {pair.new.value: name for name, pair in self.called.items() if pair.new}
+
+    @cached_property
+    def olds(self) -> dict[int, str]:
+        """The names of the functions calls are redirected away from, by address."""
+        return {pair.old.value: name for name, pair in self.called.items() if pair.old}
+
+    @cached_property
+    def fatal_olds(self) -> dict[int, int | None]:
+        """The functions redirected at their entry: the address of the old one and of ours."""
+        return {pair.old.value: pair.new.value if pair.new else None for pair in self.fatal.values() if pair.old}
+
+    @cached_property
     def sites(self) -> list[CallSite]:
         """Every branch in the patched image to an old or new function of `called`, lowest address first."""
         return call_sites(self.elf, self._targets(self.called))
@@ -99,14 +121,69 @@ class Case:
         return call_sites(self.before, self._targets(self.called))
 
     @cached_property
+    def code(self) -> Code:
+        """The instructions of the patched image."""
+        return code_of(self.elf)
+
+    @cached_property
+    def flag_uses(self) -> list[Reference]:
+        """Every instruction of the patched image that loads the flag, stores to it or forms its address."""
+        return references(self.elf, self.code, self.flag, FLAG_BYTES)
+
+    @cached_property
+    def flag_loads(self) -> list[Judgement]:
+        """Every load of the flag, with the calls it leads to; those to ours are what should be called."""
+        served = self.names.keys() | set(self.elf.symbols.addresses(*COPIES).values())
+        loads = {use.address: use for use in self.flag_uses if use.kind == "load"}
+        return [judge(self.code, use, served, loads) for use in loads.values()]
+
+    @cached_property
+    def reach(self) -> Reach:
+        """What boot code and the kernel can run: boot code calls the entry by an address it computes."""
+        entries = (*self.elf.symbols.addresses(self.entry).values(), self.elf.entry)
+        return reach(self.elf, self.code, entries, self.flag)
+
+    @cached_property
+    def modules(self) -> frozenset[str]:
+        """The paths of the modules the image was built from: packages of theirs are the kernel's own."""
+        return own_modules(self.elf)
+
+    @cached_property
+    def boot(self) -> Boot:
+        """What boot code does, told from its instructions in the patched image."""
+        return boot(self)
+
+    @cached_property
+    def offsets(self) -> dict[str, int]:
+        """Byte offsets of the runtime's fields that boot code sets, from the DWARF of the Go object."""
+        return layouts(self.object)
+
+    @cached_property
+    def places(self) -> Places:
+        """Where a run is watched."""
+        return places(self)
+
+    @cached_property
     def embedded(self) -> Observation:
-        """What a run on the embedded emulator did, seen from outside."""
+        """What runs on the embedded emulator did, seen from outside."""
         return observe_embedded(self)
 
     @cached_property
+    def followed(self) -> Followed:
+        """Each store whose barrier was called, followed to its destination on the embedded emulator."""
+        return follow_stores(self)
+
+    @cached_property
     def qemu(self) -> Observation | None:
-        """The same on QEMU; None if it is not installed."""
+        """What runs on QEMU did; None if it is not installed."""
+        from buildsys.proof.on_qemu import observe_qemu
+
         return observe_qemu(self)
+
+    @property
+    def runs(self) -> tuple[Observation, ...]:
+        """What was observed on each emulator there is."""
+        return (self.embedded,) if self.qemu is None else (self.embedded, self.qemu)
 
     @staticmethod
     def _targets(pairs: dict[str, Pair]) -> set[int]:

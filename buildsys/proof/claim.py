@@ -52,6 +52,4 @@ def verdict(problems: list[str], figure: str, evidence: dict[str, Any], details:
     """PASSED if there are no problems; otherwise FAILED, the problems first among the details."""
     if not problems:
         return Verdict(Result.PASSED, figure, evidence, tuple(details))
-    return Verdict(
-        Result.FAILED, problems[0], evidence | {"problems": problems}, (*problems, *details), advice
-    )
+    return Verdict(Result.FAILED, problems[0], evidence | {"problems": problems}, (*problems, *details), advice)

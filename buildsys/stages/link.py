@@ -18,7 +18,9 @@ from buildsys.config.board import Board
 from buildsys.errors import UserError
 from buildsys.files import replace
 from buildsys.formats.elf import Elf
+from buildsys.formats.symbols import STT_OBJECT
 from buildsys.go.runtime import FLAG, STACK_GUARD, Plan
+from buildsys.stages.render import ABSENT
 from buildsys.toolchains.binary import BinaryToolchain
 
 PASSES = 4
@@ -83,7 +85,13 @@ def link(
         for passes in range(1, PASSES + 1):
             made, asked = objects(guess)
             toolchain.link(script, [*made, go_object], linked)
-            real = _addresses(Elf.read(linked), asked, entry)
+            elf = Elf.read(linked)
+            real = _addresses(elf, asked, entry)
+            if absent := sorted(set(asked) - real.keys()):
+                if entry in absent:
+                    raise _no_entry(entry, elf)
+                objects(real | dict.fromkeys(absent, ABSENT))  # raises, with the line of the template
+                raise UserError(f"the image has no symbol {absent[0]!r}, which a template asks the address of")
             if {name: guess.get(name) for name in asked} == real:
                 linked.replace(image)
                 replace(binding, json.dumps(dict(sorted(real.items())), indent=1).encode() + b"\n")
@@ -100,10 +108,11 @@ def link(
 
 def _guess(binding: Path) -> dict[str, int]:
     try:
-        found: dict[str, int] = json.loads(binding.read_text("utf-8"))
+        found = json.loads(binding.read_text("utf-8"))
     except (OSError, ValueError):
         return {}
-    return found
+    sound = isinstance(found, dict) and all(type(each) is int and 0 <= each < 1 << 32 for each in found.values())
+    return found if sound else {}
 
 
 def _values(sources: Sources, addresses: Callable[[str], int]) -> dict[str, Any]:
@@ -128,28 +137,29 @@ def _values(sources: Sources, addresses: Callable[[str], int]) -> dict[str, Any]
 
 
 def _addresses(elf: Elf, asked: Sequence[str], entry: str) -> dict[str, int]:
+    """The address of each symbol in `asked` that the image has."""
     found = {}
     for name, symbols in elf.symbols.named(*asked).items():
-        if not symbols:
-            raise _unknown(name, entry, elf)
         if len({symbol.value for symbol in symbols}) > 1:
             raise UserError(
                 f"{name} is ambiguous: " + ", ".join(f"{each.value:#x} ({each.letter()})" for each in symbols),
                 "boot code can only be given the address of a symbol there is one of",
             )
-        found[name] = symbols[0].value
+        if name == entry and any(symbol.kind == STT_OBJECT for symbol in symbols):
+            raise UserError(f"the entry {entry} is a variable, not a function")
+        if symbols:
+            found[name] = symbols[0].value
     return found
 
 
-def _unknown(name: str, entry: str, elf: Elf) -> UserError:
+def _no_entry(entry: str, elf: Elf) -> UserError:
     from difflib import get_close_matches
 
-    if name != entry:
-        return UserError(f"the image has no symbol {name!r}, which a template asks the address of")
-    package = name.rsplit(".", 1)[0] + "."
-    near = get_close_matches(name, [each for each in elf.symbols.all_names() if each.startswith(package)], 3)
+    package = entry.rsplit(".", 1)[0] + "."
+    functions = [function.name for function in elf.symbols.functions() if function.name.startswith(package)]
+    near = get_close_matches(entry, functions, 3)
     meant = f"did you mean {' or '.join(near)}? " if near else ""
     return UserError(
-        f"the entry function {name} is not in the Go object",
+        f"the entry function {entry} is not in the Go object",
         f"{meant}Go keeps it only if main.main calls it and it is marked //go:noinline",
     )

@@ -18,7 +18,8 @@ from buildsys.errors import UserError
 from buildsys.files import replace
 from buildsys.formats.elf import Elf
 from buildsys.formats.patch import Patch, Redirect, Rewrite, address_takers, patch, resolve
-from buildsys.go.flag import judge
+from buildsys.formats.references import Code
+from buildsys.go.flag import COPIES, code_of, judge
 from buildsys.go.reach import Reach, reach
 from buildsys.go.runtime import FLAG, Plan
 
@@ -31,37 +32,35 @@ def patch_image(unpatched: Path, plan: Plan, entry: str, image: Path, report: Pa
     elf = Elf.read(unpatched)
     calls, entries = resolve(elf, plan.called), resolve(elf, plan.fatal)
     done = patch(elf, calls, entries)
-    barriers = {barrier.name for barrier in plan.barriers}
-    if not any(rewrite.redirect.name in barriers for rewrite in done.rewrites):
-        if any(done.already[name] for name in barriers):
-            _write(elf, done, [*calls, *entries], plan, [], image, report)
-            return _facts(done, f"{unpatched} is patched already: nothing was changed")
+    redirected = {rewrite.redirect.name for rewrite in done.rewrites}
+    barriers = [barrier.name for barrier in plan.barriers]
+    if not any(name in redirected or done.already[name] for name in barriers):
         raise UserError(
-            f"{unpatched}: no call site of {', '.join(sorted(barriers))}",
+            f"{unpatched}: no call site of {', '.join(barriers)}",
             "no barrier was compiled in: is this the object of the Go release in use?",
         )
-    patched = Elf(done.contents, str(image))
+    patched = Elf(done.contents, elf.name)
     pointers = address_takers(patched, [redirect.old for redirect in calls])
-    reached = _reach(patched, entry)
-    _refuse_reachable(patched, reached, calls, pointers)
+    code = code_of(patched)
+    reached = _reach(patched, code, entry)
+    _refuse_reachable(patched, code, reached, calls, pointers)
     _write(elf, done, [*calls, *entries], plan, pointers, image, report)
-    return _facts(done, "")
-
-
-def _facts(done: Patch, remark: str) -> dict[str, Any]:
+    changed = done.rewrites or done.entries
+    remark = "" if changed else f"{unpatched} is patched already: nothing was changed"
     return {"sites": len(done.rewrites), "remark": remark}
 
 
-def _reach(elf: Elf, entry: str) -> Reach:
+def _reach(elf: Elf, code: Code, entry: str) -> Reach:
+    """What boot code and the kernel can run: boot code calls `entry` by an address it computes."""
     found = elf.symbols.addresses(entry, FLAG)
     for name in (entry, FLAG):
         if name not in found:
             raise UserError(f"{elf.name}: there is no symbol {name}")
-    return reach(elf, found[entry], found[FLAG])
+    return reach(elf, code, (found[entry], elf.entry), found[FLAG])
 
 
 def _refuse_reachable(
-    elf: Elf, reached: Reach, redirects: Sequence[Redirect], pointers: Sequence[tuple[int, int]]
+    elf: Elf, code: Code, reached: Reach, redirects: Sequence[Redirect], pointers: Sequence[tuple[int, int]]
 ) -> None:
     """Raise UserError if the kernel can run an original, or a flag reader that needs a Go runtime."""
     names = {redirect.old: redirect.name for redirect in redirects}
@@ -74,10 +73,10 @@ def _refuse_reachable(
                 + "\n  → ".join(reached.path(old)),
                 "its address is taken, and only calls can be redirected",
             )
-    redirected = {redirect.new for redirect in redirects}
+    served = {redirect.new for redirect in redirects} | set(elf.symbols.addresses(*COPIES).values())
+    loads = {read.address for read in reached.flag_reads}
     for read in reached.flag_reads:
-        verdict = judge(elf, read, redirected)
-        if not verdict.accounted:
+        if read.function and not judge(code, read, served, loads).accounted:
             raise UserError(
                 f"{read.function.name} reads the write barrier flag at {read.address:#x} and then needs a Go runtime, "
                 "which bare metal has not; the kernel can reach it:\n  "

@@ -9,15 +9,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from buildsys.errors import UserError
+
+if TYPE_CHECKING:
+    import jinja2
+    from jinja2.bccache import Bucket
+
+ABSENT = -1  # in the place of an address: the image has no such symbol
 
 
 class Addresses:
     """Symbol addresses for one rendering, and which of them were asked for.
 
-    While `known` is empty (before the first link) every address is 0.
+    One that is not in `known` (no link had the symbol so far) is 0.
     """
 
     def __init__(self, known: Mapping[str, int]) -> None:
@@ -25,11 +31,12 @@ class Addresses:
         self.asked: set[str] = set()
 
     def __call__(self, symbol: str) -> int:
-        """The address of `symbol`. Raises LookupError if the image has none."""
+        """The address of `symbol`. Raises LookupError if the image is known to have none."""
         self.asked.add(symbol)
-        if self._known and symbol not in self._known:
+        address = self._known.get(symbol, 0)
+        if address == ABSENT:
             raise LookupError(f"the image has no symbol {symbol!r}")
-        return self._known.get(symbol, 0)
+        return address
 
 
 class Templates:
@@ -39,11 +46,12 @@ class Templates:
         import jinja2
 
         self._folders = list(folders)
+        self._values: Mapping[str, Any] = {}
         compiled.mkdir(parents=True, exist_ok=True)
         self._environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader([str(folder) for folder in folders]),
-            # Entries are found by a hash of the template's text.
-            bytecode_cache=jinja2.FileSystemBytecodeCache(str(compiled), "%s"),
+            # Entries are checked against a hash of the template's text.
+            bytecode_cache=_cache(compiled),
             undefined=jinja2.StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
@@ -67,30 +75,62 @@ class Templates:
         """
         import jinja2
 
-        self._environment.globals.update(values)
+        if values is not self._values:
+            self._values = values
+            self._environment.globals.update(values)
+            if self._environment.cache is not None:
+                self._environment.cache.clear()  # an imported module keeps the values it was first imported with
         try:
             return self._environment.get_template(name).render(values)
         except jinja2.TemplateNotFound as error:
             looked = ", ".join(str(folder) for folder in self._folders)
-            raise UserError(f"there is no template {error.name!r}", f"looked in {looked}") from error
+            raise UserError(
+                f"{_place(error, self._folders, ': ')}there is no template {error.name!r}", f"looked in {looked}"
+            ) from error
         except jinja2.TemplateSyntaxError as error:
             raise UserError(f"{error.filename or name}:{error.lineno}: {error.message}") from error
-        except (jinja2.UndefinedError, LookupError, ValueError, TypeError, ArithmeticError) as error:
+        except UnicodeDecodeError as error:
+            where = _place(error, self._folders, ": what it includes") or name
+            raise UserError(f"{where} is not UTF-8: {error.reason} at byte {error.start}") from error
+        except (jinja2.TemplateError, LookupError, ValueError, TypeError, ArithmeticError, RecursionError) as error:
             place = _place(error, self._folders)
-            if place is None:
+            if not place:
                 raise  # no template is on the stack: a defect of ours
             raise UserError(f"{place}: {error.args[0] if error.args else error}") from error
 
 
-def _place(error: BaseException, folders: list[Path]) -> str | None:
-    """File and line of the innermost template frame: Jinja gives its code the template's lines."""
-    found, trace = None, error.__traceback__
+def _cache(folder: Path) -> jinja2.BytecodeCache:
+    """Compiled templates in `folder`; one that cannot be read is compiled again."""
+    import jinja2
+
+    class Cache(jinja2.FileSystemBytecodeCache):
+        def load_bytecode(self, bucket: Bucket) -> None:
+            try:
+                super().load_bytecode(bucket)
+            except Exception:  # pickle and marshal raise whatever the bytes lead them to
+                bucket.reset()
+
+    return Cache(str(folder), "%s")
+
+
+def _place(error: BaseException, folders: list[Path], then: str = "") -> str:
+    """File and line of the outermost template frame, and of the innermost if that is in another file, and `then`.
+
+    Empty if no template was being rendered. Jinja gives its code the template's lines.
+    """
+    frames, trace = [], error.__traceback__
     while trace:
         file = Path(trace.tb_frame.f_code.co_filename)
         if any(folder in file.parents for folder in folders):
-            found = f"{file}:{trace.tb_lineno}"
+            frames.append((file, trace.tb_lineno))
         trace = trace.tb_next
-    return found
+    if not frames:
+        return ""
+    outer, inner = frames[0], frames[-1]
+    # In the file that was asked for, the innermost line says most: that of a macro of its own, say.
+    outer = next(frame for frame in reversed(frames) if frame[0] == outer[0])
+    through = f" (by way of {inner[0]}:{inner[1]})" if inner[0] != outer[0] else ""
+    return f"{outer[0]}:{outer[1]}{through}{then}"
 
 
 def _address32(value: int) -> int:

@@ -24,22 +24,41 @@ class BinaryToolchain:
 
     def assemble(self, source: Path, output: Path) -> None:
         """Assemble `source` (GNU syntax, named in messages as given) into the object `output`."""
-        _run([*self.assembler, str(source), "-o", str(output)], f"assembling {source} failed")
+        said = _run([*self.assembler, str(source), "-o", str(output)])
+        if said is not None:
+            raise UserError(f"assembling {source} failed\n{said}")
 
     def link(self, script: Path, objects: Sequence[Path], output: Path) -> None:
         """Link `objects` by `script` into `output`, keeping relocations; orphan sections are errors."""
-        _run(
-            [*self.linker, "-T", str(script), "-o", str(output), *map(str, objects)],
-            f"linking with {script} failed",
-        )
+        said = _run([*self.linker, "-T", str(script), "-o", str(output), *map(str, objects)])
+        if said is not None:
+            if overflow := _overflow(said):
+                raise UserError(
+                    f"linking with {script}: the kernel does not fit: {overflow}",
+                    "the board file says where flash and RAM end, and where in them code and zeroed data begin",
+                )
+            raise UserError(f"linking with {script} failed\n{said}")
 
 
-def _run(command: Sequence[str], failure: str) -> None:
-    """Run a tool. Raises UserError with `failure` and what the tool said, once, if it fails."""
+def _run(command: Sequence[str]) -> str | None:
+    """Run a tool. None if it succeeded, else what it said."""
     done = processes.run(command)
-    if done.returncode:
-        said = (done.stderr or done.stdout).strip()
-        raise UserError(f"{failure}\n{said}" if said else f"{failure} (exit status {done.returncode})")
+    if not done.returncode:
+        return None
+    return (done.stderr or done.stdout).strip() or f"it ended with status {done.returncode} and said nothing"
+
+
+def _overflow(said: str) -> str:
+    """The regions of the linker script that are too small, and by how much; empty if that is not what is wrong.
+
+    lld counts for every section what is missing so far, GNU ld says it once.
+    """
+    import re
+
+    found: dict[str, int] = {}
+    for region, size in re.findall(r"region [`'](\w+)':? overflowed by (\d+)", said):
+        found[region] = max(found.get(region, 0), int(size))
+    return ", ".join(f"{region} is too small by {size} bytes" for region, size in sorted(found.items()))
 
 
 def find(name: str) -> BinaryToolchain:

@@ -1,0 +1,87 @@
+"""The `doit` command of this project: doit's own, with what happens before and around its commands seen to.
+
+That is Ctrl-C while Python still imports, a pyproject.toml that doit cannot read, output
+that its reader does not want to the end, and a disk that refuses: one line each, no traceback.
+
+Little is imported before the handlers are set: what takes time is doit itself.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from types import FrameType
+from typing import Any
+
+# Exit statuses, as of a shell after SIGINT and SIGPIPE.
+INTERRUPTED, HUNG_UP = 130, 141
+
+
+def main() -> int:
+    """What the script `doit` calls. Returns the exit status."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupted)
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # what was opened at start-up can
+    return _doit()
+
+
+def _interrupted(number: int, frame: FrameType | None) -> None:
+    # Nothing was begun that would have to be tidied: `run` sets handlers of its own before it begins.
+    os.write(2, b"interrupted\n")
+    os._exit(INTERRUPTED)
+
+
+def _doit() -> int:
+    from doit.doit_cmd import DoitMain
+
+    class Main(DoitMain):  # type: ignore[misc]  # doit has no type information
+        def get_cmds(self) -> Any:
+            commands = super().get_cmds()
+            for name in commands:
+                commands[name] = _answering(commands.get_plugin(name))
+            return commands
+
+    try:
+        program = Main()
+    except Exception:
+        # doit looks for settings of its own in pyproject.toml. If that cannot be read we say it better.
+        from buildsys.front.chain import project_steps
+
+        project_steps()
+        raise
+    status: int = program.run(sys.argv[1:])
+    return status
+
+
+def _answering(command: Any) -> Any:
+    """The class `command`, with one line in place of a traceback when a file cannot be read or written."""
+
+    class Answering(command):  # type: ignore[misc]  # doit has no type information
+        name = command.get_name()
+
+        def parse_execute(self, in_args: list[str]) -> int:
+            try:
+                status: int = super().parse_execute(in_args)
+                sys.stdout.flush()
+            except BrokenPipeError:
+                hang_up()
+                return HUNG_UP
+            except OSError as error:
+                if error.filename is None:
+                    raise
+                print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+                return 1
+            return status
+
+    return Answering
+
+
+def hang_up() -> None:
+    """The reader of our output is gone: let the rest go nowhere, also what Python holds and writes as it ends."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.__stdout__.fileno() if sys.__stdout__ else 1)
+    os.close(nowhere)

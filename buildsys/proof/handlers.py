@@ -1,0 +1,167 @@
+"""Claim: our barrier functions do what compiled code expects of them, and nothing else.
+
+The bytes of each function in the image are executed, with random registers,
+flags and memory, thousands of times. What a barrier may do is told from the
+barrier ABI of the Go object; a function for the collector may do nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from buildsys.formats.elf import PF_W, PT_LOAD
+from buildsys.formats.symbols import Symbol
+from buildsys.proof.case import Case
+from buildsys.proof.claim import Claim, Verdict, verdict
+from buildsys.proof.trials import CASES, SEED, Trial, Trials
+
+POINTER = 8  # bytes
+SLOTS, DESTINATION, VALUE = 25, 2, 3  # registers of the barrier ABI: src/runtime/asm_arm64.s
+# R27 is the assembler's, R30 the return address: a call of a barrier overwrites both.
+MAY_CHANGE = frozenset({27, 30})
+
+
+def check(case: Case) -> Verdict:
+    """Try every function that calls are redirected to."""
+    trials = Trials(case.elf, case.board)
+    slots: dict[str, int | None] = {barrier.name: barrier.slots for barrier in case.plan.barriers}
+    slots |= dict.fromkeys(case.plan.readers)
+    problems: list[str] = []
+    evidence, details = {}, []
+    for name, count in slots.items():
+        function = case.pairs[name].new
+        if function is None:
+            problems.append(f"{name}: there is no single global function of this name to try")
+            continue
+        trial = _try(trials, function, count)
+        found = [*_problems(case, function, trial, count)]
+        problems += found
+        evidence[name] = {"address": hex(function.value), "cases": trial.cases, "problems": len(found)}
+        details.append(f"{name} at {function.value:#x}: " + (_done(case, trial, count) if not found else found[0]))
+    return verdict(
+        problems,
+        f"{len(evidence)} functions, {trials.count} cases",
+        {"seed": SEED, "cases": trials.count, "functions": evidence},
+        [*details, f"{CASES} cases each of random registers, flags and memory, seed {SEED}"],
+        "correct templates/writebarrier.s.j2, or your own in its place",
+    )
+
+
+def _try(trials: Trials, function: Symbol, slots: int | None) -> Trial:
+    """`slots` as for _problems."""
+    if slots is None:
+        return trials.run(function, frozenset(), None)
+    return trials.run(function, MAY_CHANGE | {SLOTS}, None) if slots else trials.run(function, MAY_CHANGE, DESTINATION)
+
+
+def _problems(case: Case, function: Symbol, trial: Trial, slots: int | None) -> Iterator[str]:
+    """What is wrong with a function that gives `slots` slots, or makes the store if 0, or does nothing if None."""
+    failures = list(_failure(case, function, trial))
+    yield from failures
+    if slots == 0 and not failures:
+        yield from _stored(function, trial)
+    if slots != 0:
+        yield from _writes(case, function, trial)
+    if slots and not failures:
+        yield from _slots(case, function, trial, slots)
+
+
+def _done(case: Case, trial: Trial, slots: int | None) -> str:
+    if slots is None:
+        return "nothing changed"
+    if slots == 0:
+        return "x3 stored where x2 points, nothing else changed"
+    places = ", ".join(_symbol(case, value) for value in sorted(set(trial.output(SLOTS))))
+    return f"x25 → {places}, nothing else changed"
+
+
+def _symbol(case: Case, address: int) -> str:
+    holder = _holder(case, address)
+    return f"{holder.name} at {address:#x}" if holder else f"{address:#x}"
+
+
+def _failure(case: Case, function: Symbol, trial: Trial) -> Iterator[str]:
+    """How the function did not come back, or what it changed that it must not."""
+    where = f"{function.name} at {function.value:#x}"
+    if trial.ran_off:
+        after = case.elf.symbols.function_at(function.end)
+        into = after.name if after else "what is no function"
+        last = case.elf.word(function.end - 4) or 0
+        yield f"{where} does not return: after its last instruction, {last:#010x} at {function.end - 4:#x}, runs {into}"
+    elif trial.fault:
+        yield f"{where}: {trial.fault} (case {trial.case}, seed {SEED})"
+    elif trial.changed:
+        name, old, new = trial.changed
+        yield f"{where} changes {name}: {old:#x} became {new:#x} (case {trial.case}, seed {SEED})"
+
+
+def _writes(case: Case, function: Symbol, trial: Trial) -> Iterator[str]:
+    if trial.stores:
+        store = trial.stores[0]
+        holder = _holder(case, store.address)
+        name = f" ({holder.name})" if holder else ""
+        yield (
+            f"{function.name} at {function.value:#x} writes memory: {store.size} bytes at {store.address:#x}{name}, "
+            f"by the instruction at {store.pc:#x}"
+        )
+
+
+def _stored(function: Symbol, trial: Trial) -> Iterator[str]:
+    """Whether each case made one store, of x3 to where x2 points."""
+    wanted = list(zip(trial.input(DESTINATION), trial.input(VALUE), strict=True))
+    made = [(store.address, store.value) for store in trial.stores if store.size == POINTER]
+    if made == wanted and len(trial.stores) == len(wanted):
+        return
+    where = f"{function.name} at {function.value:#x}"
+    if len(trial.stores) != len(wanted):
+        yield f"{where} made {len(trial.stores)} stores in {len(wanted)} cases; one each is right"
+        return
+    for case, (store, (address, value)) in enumerate(zip(trial.stores, wanted, strict=True)):
+        if (store.address, store.size, store.value) != (address, POINTER, value):
+            yield (
+                f"{where} stored {store.size} bytes, {store.value:#x}, at {store.address:#x}; x2 was {address:#x} "
+                f"and x3 {value:#x} (case {case}, seed {SEED})"
+            )
+            return
+
+
+def _slots(case: Case, function: Symbol, trial: Trial, count: int) -> Iterator[str]:
+    """Whether x25 always points at `count` slots that may be overwritten."""
+    where = f"{function.name} at {function.value:#x}"
+    for address in sorted(set(trial.output(SLOTS))):
+        reason = _unfit(case, address, POINTER * count)
+        if reason:
+            yield f"{where} returns x25 = {address:#x}, but {reason}: the caller writes {POINTER * count} bytes there"
+
+
+def _unfit(case: Case, low: int, size: int) -> str:
+    """Why the `size` bytes at `low` are no slots; empty if they are."""
+    high, board = low + size, case.board
+    if low % POINTER:
+        return "that is not aligned to 8 bytes"
+    if low not in board.ram or high > board.ram.end:
+        region = board.region_at(low)
+        return f"that is not in RAM: it is in {region.name}" if region else "there is no memory"
+    section = case.elf.section(".bss")
+    if section is None or low not in section or high > section.end:
+        return "that is not in .bss"
+    writable = [each for each in case.elf.segments if each.kind == PT_LOAD and each.flags & PF_W]
+    if not any(each.vma <= low and high <= each.vma + each.memory_size for each in writable):
+        return "no writable segment holds that"
+    owners = case.elf.symbols.overlapping(low, high)
+    foreign = [owner for owner in owners if case.object.symbols.named(owner.name)[owner.name]]
+    if foreign:
+        return f"{foreign[0].name} of Go's lies there ({foreign[0].value:#x} to {foreign[0].end:#x})"
+    if len(owners) != 1:
+        return "no variable is there" if not owners else f"{owners[0].name} and {owners[1].name} share that"
+    if low < owners[0].value or high > owners[0].end:
+        return f"{owners[0].name} is only {owners[0].end - low} bytes from there on"
+    return ""
+
+
+def _holder(case: Case, address: int) -> Symbol | None:
+    found = case.elf.symbols.overlapping(address, address + 1)
+    return found[0] if found else None
+
+
+CLAIM = Claim("handlers", "our barrier functions honour the barrier ABI and touch nothing else", check)

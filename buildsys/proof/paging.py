@@ -1,0 +1,173 @@
+"""Stage 1 page tables, read back: which addresses they map where, what may be done there, and what a board needs.
+
+Arm Architecture Reference Manual (DDI 0487), VMSAv8-64, 4 KiB granule, lower
+address range (TTBR0_EL1).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from buildsys.config.board import Board
+
+TABLES = 4096  # more than 16 MiB of tables is no table but something else
+BLOCK = 1 << 21  # what one level 2 entry maps
+_ADDRESS = 0x0000_FFFF_FFFF_F000
+
+
+class NoTableError(ValueError):
+    """These registers or bytes are no page table that is understood; the message says why."""
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """Addresses `start` up to `end`, mapped to `physical` and on, and what may be done there.
+
+    `writable` and `executable` are for EL1, where the kernel runs; `el0_executable` is for EL0.
+    """
+
+    start: int
+    end: int
+    physical: int
+    writable: bool
+    executable: bool
+    el0_executable: bool
+    device: bool
+
+    @property
+    def rights(self) -> str:
+        """As `ls` would show them (u: executable at EL0 only), and "device" for device memory."""
+        code = "x" if self.executable else "u" if self.el0_executable else "-"
+        letters = f"r{'w' if self.writable else '-'}{code}"
+        return f"{letters} device" if self.device else letters
+
+
+@dataclass(frozen=True)
+class _Table:
+    """One table: the first address it translates, its level, what tables above it forbid."""
+
+    base: int
+    start: int
+    level: int
+    read_only: bool
+    execute_never: bool
+    el0_execute_never: bool
+
+
+def mappings(read: Callable[[int], int | None], ttbr: int, tcr: int, mair: int) -> list[Mapping]:
+    """What the tables at `ttbr` map, lowest address first, neighbours of one kind joined.
+
+    `read` gives the 64-bit word at an address, None if nothing is known to be there.
+    Raises NoTableError.
+    """
+    size = 64 - (tcr & 63)
+    if tcr >> 14 & 3:
+        raise NoTableError(f"TCR_EL1 {tcr:#x} asks for another granule than 4 KiB")
+    if not 25 <= size <= 48:
+        raise NoTableError(f"TCR_EL1 {tcr:#x} asks for addresses of {size} bits")
+    level = 3 - (size - 13) // 9
+    joined: list[Mapping] = []
+    count = [0]
+    for found in _walk(read, _Table(ttbr & _ADDRESS, 0, level, False, False, False), 1 << size, mair, count):
+        last = joined[-1] if joined else None
+        if last and last.end == found.start and _continues(last, found):
+            joined[-1] = replace(last, end=found.end)
+        else:
+            joined.append(found)
+    return joined
+
+
+def _continues(last: Mapping, found: Mapping) -> bool:
+    return found.physical - last.physical == found.start - last.start and found.rights == last.rights
+
+
+def _walk(read: Callable[[int], int | None], table: _Table, end: int, mair: int, count: list[int]) -> Iterator[Mapping]:
+    count[0] += 1
+    if count[0] > TABLES:
+        raise NoTableError(f"there are more than {TABLES} tables")
+    span = 1 << 39 - 9 * table.level
+    for index in range(512):
+        start = table.start + index * span
+        if start >= end:
+            return
+        place = table.base + 8 * index
+        entry = read(place)
+        if entry is None:
+            raise NoTableError(f"the image holds no table entry at {place:#x}")
+        if not entry & 1:
+            continue
+        if entry & 2 and table.level < 3:
+            below = _Table(
+                entry & _ADDRESS,
+                start,
+                table.level + 1,
+                table.read_only or bool(entry >> 62 & 1),  # APTable[1]
+                table.execute_never or bool(entry >> 59 & 1),  # PXNTable
+                table.el0_execute_never or bool(entry >> 60 & 1),  # UXNTable
+            )
+            yield from _walk(read, below, end, mair, count)
+        elif bool(entry & 2) != (table.level == 3) or table.level == 0:
+            raise NoTableError(f"the table entry {entry:#x} at {place:#x} is reserved at level {table.level}")
+        elif entry >> 10 & 1:  # AF; without it every access faults
+            yield _leaf(entry, start, span, table, mair)
+
+
+def _leaf(entry: int, start: int, span: int, table: _Table, mair: int) -> Mapping:
+    attributes = mair >> 8 * (entry >> 2 & 7) & 0xFF
+    writable = not (table.read_only or entry >> 7 & 1)  # AP[2]
+    never = table.execute_never or bool(entry >> 53 & 1)  # PXN
+    return Mapping(
+        start,
+        start + span,
+        entry & _ADDRESS & ~(span - 1),
+        writable,
+        not (never or (writable and entry >> 6 & 1)),  # what EL0 may write EL1 never executes
+        not (table.el0_execute_never or entry >> 54 & 1),  # UXN
+        device=attributes >> 4 == 0,
+    )
+
+
+def wrong(board: Board, mapped: Sequence[Mapping]) -> Iterator[str]:
+    """What `mapped` does that it must not: each region identical, whole, with its kind's rights; nothing else."""
+    # Below the code nothing is mapped, so that following a nil pointer faults.
+    code = board.text & ~(BLOCK - 1)
+    regions = [
+        (code if region.kind == "flash" and board.text in region else region.origin, region.end, region)
+        for region in board.regions
+    ]
+    for each in mapped:
+        if each.physical != each.start:
+            yield f"map {each.start:#x} to {each.physical:#x}, not to itself"
+        for low, high in gaps(each.start, each.end, [(low, high) for low, high, _ in regions]):
+            yield f"map {low:#x}..{high:#x}, where nothing may be mapped"
+    for low, high, region in regions:
+        for start, end in gaps(low, high, [(each.start, each.end) for each in mapped]):
+            yield f"do not map {start:#x}..{end:#x} of {region.name}"
+        for each in mapped:
+            if each.start < high and low < each.end:
+                yield from _rights(each, region.kind, f"{max(low, each.start):#x} ({region.name})")
+
+
+def gaps(low: int, high: int, ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """What of `low` up to `high` none of `ranges` covers."""
+    found = []
+    for start, end in sorted(ranges):
+        if low < start and low < high:
+            found.append((low, min(start, high)))
+        low = max(low, end)
+    return [*found, (low, high)] if low < high else found
+
+
+def _rights(mapping: Mapping, kind: str, place: str) -> Iterator[str]:
+    """What a region of `kind` must not allow, and what it must."""
+    if kind == "flash" and mapping.writable:
+        yield f"make flash writable at {place}"
+    if kind == "flash" and not mapping.executable:
+        yield f"do not let the code in flash run at {place}"
+    if kind != "flash" and (mapping.executable or mapping.el0_executable):
+        yield f"make {'RAM' if kind == 'ram' else 'devices'} executable at {place}"
+    if kind != "flash" and not mapping.writable:
+        yield f"make {'RAM' if kind == 'ram' else 'devices'} read-only at {place}"
+    if mapping.device != (kind == "device"):
+        yield f"map {place} as {'device' if mapping.device else 'normal'} memory"

@@ -1,0 +1,194 @@
+"""Every call site is found, and nothing else: against a plain loop, objdump, and the linker's own relocations."""
+
+from __future__ import annotations
+
+import re
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from buildsys.formats.a64 import BRANCH_RANGE, branch_target, encode_branch
+from buildsys.formats.callsites import CallSite, adrp_sites, call_sites
+from buildsys.formats.elf import R_AARCH64_CALL26, R_AARCH64_JUMP26, Elf
+from buildsys.front.steps import Steps
+from tests.binutils import binutils
+
+from .disassembly import listing
+from .images import ALLOC, CODE, Part, elf, words
+
+B, BL, NOP = 0x1400_0000, 0x9400_0000, 0xD503_201F
+WRAP = 2 * BRANCH_RANGE  # what imm26 can tell apart
+BASE = 1 << 40
+
+
+def naive(image: Elf, targets: set[int]) -> list[CallSite]:
+    found = []
+    for section in image.code:
+        data = image.contents(section)
+        for at in range(0, len(data) - 3, 4):
+            word = int.from_bytes(data[at : at + 4], "little")
+            target = branch_target(word, section.address + at)
+            if target is not None and target in targets:
+                found.append(CallSite(section.address + at, word, target))
+    return sorted(found)
+
+
+# Targets near the code, around the ends of a branch's reach, and a wrap of imm26 away from all these.
+targets = st.builds(
+    lambda anchor, words, wrap: BASE + anchor + 4 * words + wrap,
+    st.sampled_from([0, BRANCH_RANGE, -BRANCH_RANGE]),
+    st.integers(-20, 20),
+    st.sampled_from([0, 0, WRAP, -WRAP]),
+)
+
+
+@st.composite
+def codes(draw: st.DrawFn) -> tuple[list[Part], set[int]]:
+    """One to three executable sections of branches to some targets and of other words, and targets to look for."""
+    goals = draw(st.lists(targets, min_size=1, max_size=8))
+    parts = []
+    address = BASE
+    for number in range(draw(st.integers(1, 3))):
+        made: list[int] = []
+        for _ in range(draw(st.integers(0, 24))):
+            kind, goal = draw(st.sampled_from([B, BL, NOP, None])), draw(st.sampled_from(goals))
+            at = address + 4 * len(made)
+            if kind in (B, BL) and -BRANCH_RANGE <= goal - at < BRANCH_RANGE:
+                made.append(encode_branch(kind, at, goal))
+            elif kind is None:
+                made.append(draw(st.integers(0, (1 << 32) - 1)))
+            else:
+                made.append(NOP)
+        tail = draw(st.binary(max_size=3))  # a section need not be a whole number of words
+        parts.append(Part(f".text{number}", address, words(*made) + tail))
+        address += 4 * len(made) + draw(st.sampled_from([4, 64, 1 << 16]))
+    wanted = draw(st.sets(st.sampled_from(goals)))
+    return parts, wanted | draw(st.sets(targets, max_size=4))
+
+
+@given(codes())
+# From the third word as far forward as can be: one wrap lower lies a target near the section.
+@example(([Part(".text", BASE, words(NOP, NOP, B | (1 << 25) - 1))], {BASE + 8 + BRANCH_RANGE - 4 - WRAP}))
+def test_the_sites_found_are_those_of_a_plain_loop(made: tuple[list[Part], set[int]]) -> None:
+    parts, wanted = made
+    image = elf(parts)
+    assert call_sites(image, wanted) == naive(image, wanted)
+
+
+@given(codes())
+def test_every_branch_is_found_when_all_targets_are_wanted(made: tuple[list[Part], set[int]]) -> None:
+    image = elf(made[0])
+    everything = set()
+    for section in image.code:
+        data = image.contents(section)
+        for at in range(0, len(data) - 3, 4):
+            target = branch_target(int.from_bytes(data[at : at + 4], "little"), section.address + at)
+            everything |= {target} if target is not None else set()
+    assert call_sites(image, everything) == naive(image, everything)
+
+
+@given(st.integers(0, (1 << 32) - 1), st.integers(0, 1 << 30), st.integers(0, 1 << 40))
+def test_a_words_place_and_its_target_agree_however_large_the_section(word: int, index: int, base: int) -> None:
+    """The claim the search rests on, for sections larger than imm26 can span."""
+    word = word & ~0x7C00_0000 & 0xFFFF_FFFF | B
+    base = 4 * base
+    target = branch_target(word, base + 4 * index)
+    assert target is not None
+    assert (word + index) % (1 << 26) == (target - base >> 2) % (1 << 26)
+
+
+def test_data_that_looks_like_a_call_is_none() -> None:
+    call = encode_branch(BL, BASE + 4096, BASE)
+    image = elf([Part(".text", BASE, words(NOP)), Part(".rodata", BASE + 4096, words(call), ALLOC)])
+    assert call_sites(image, {BASE}) == []
+    image = elf([Part(".text", BASE, words(NOP)), Part(".more", BASE + 4096, words(call), ALLOC | CODE)])
+    assert [site.address for site in call_sites(image, {BASE})] == [BASE + 4096]
+
+
+def test_nothing_is_found_where_nothing_is_wanted(built: Steps) -> None:
+    image = Elf.read(built.unpatched)
+    assert call_sites(image, ()) == []
+    assert call_sites(image, {1, 2, 3}) == []
+
+
+def test_in_a_real_image_the_sites_are_the_branches_objdump_shows(built: Steps) -> None:
+    image = Elf.read(built.unpatched)
+    shown = {
+        (address, word, instruction.target)
+        for address, (word, instruction) in listing(built.unpatched).items()
+        if instruction.mnemonic in ("b", "bl")
+    }
+    assert len(shown) > 10_000
+    found = call_sites(image, {target for _, _, target in shown})
+    assert set(found) == shown
+    assert len(found) == len(shown)
+    assert {site.kind for site in found} == {"b", "bl"}
+
+
+def test_in_a_real_image_the_calls_of_barriers_are_those_the_linker_relocated(built: Steps) -> None:
+    image = Elf.read(built.unpatched)
+    names = [f"runtime.gcWriteBarrier{slots}" for slots in range(1, 9)]
+    listed = binutils("readelf", "-rW", built.unpatched)
+    relocated: dict[int, str] = {}
+    for line in listed.splitlines():
+        if match := re.match(r"([0-9a-f]{16}) +\S+ R_AARCH64_(?:CALL|JUMP)26 +[0-9a-f]{16} (\S+) \+ 0$", line):
+            relocated[int(match[1], 16)] = match[2]
+    expected = {address: name for address, name in relocated.items() if name in names}
+    assert len(expected) > 100
+    old = {
+        symbol.value: name
+        for name, found in image.symbols.named(*names).items()
+        for symbol in found
+        if not symbol.is_global
+    }
+    assert {site.address: old[site.target] for site in call_sites(image, old)} == expected
+
+
+def test_in_a_real_image_every_relocated_branch_is_a_site_of_its_target(built: Steps) -> None:
+    image = Elf.read(built.unpatched)
+    expected = set()
+    for table in image.relocations():
+        if image.sections[table.target].name != ".text":
+            continue
+        for offset, info, addend in zip(table.offsets, table.infos, table.addends, strict=True):
+            symbol = image.symbols.by_index(info >> 32)
+            if info & 0xFFFF_FFFF in (R_AARCH64_CALL26, R_AARCH64_JUMP26) and symbol:
+                expected.add((offset, symbol.value + addend))
+    assert len(expected) > 5_000
+    sites = {(site.address, site.target) for site in call_sites(image, {target for _, target in expected})}
+    assert expected <= sites
+    # A branch that was not relocated goes to a place in its own function.
+    for address, target in sites - expected:
+        function = image.symbols.function_at(address)
+        assert function
+        assert function.value <= target < function.end
+
+
+@given(st.lists(st.integers(0, (1 << 32) - 1), max_size=40), st.integers(-3, 3), st.integers(0, 1023))
+def test_every_adrp_of_a_page_is_found(made: list[int], pages: int, at: int) -> None:
+    base = BASE + 4 * at  # a section may begin anywhere in a page
+    page = (base & ~0xFFF) + (pages << 12)
+    made = [word if number % 3 else 0x9000_0000 | (word & 31) | (pages & 3) << 29 | (pages >> 2 & 0x7FFFF) << 5
+            for number, word in enumerate(made)]  # fmt: skip
+    image = elf([Part(".text", base, words(*made))])
+    expected = [
+        base + 4 * number
+        for number, word in enumerate(made)
+        if word & 0x9F00_0000 == 0x9000_0000
+        and (base + 4 * number & ~0xFFF)
+        + (((word >> 5 & 0x7FFFF) << 2 | word >> 29 & 3) - (1 << 21) * (word >> 23 & 1) << 12)
+        == page
+    ]
+    assert adrp_sites(image, page) == expected
+
+
+def test_in_a_real_image_every_adrp_of_the_flags_page_is_the_one_objdump_shows(built: Steps) -> None:
+    image = Elf.read(built.unpatched)
+    flag = image.symbols.addresses("runtime.writeBarrier")["runtime.writeBarrier"]
+    shown = [
+        address
+        for address, (_, instruction) in listing(built.unpatched).items()
+        if instruction.mnemonic == "adrp" and int(instruction.operands.split(", ")[1].split()[0], 16) == flag & ~0xFFF
+    ]
+    assert len(shown) > 100
+    assert adrp_sites(image, flag & ~0xFFF) == sorted(shown)
