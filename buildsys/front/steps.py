@@ -10,7 +10,7 @@ from buildsys.cache.action import Action, Discovered, Made, Records
 from buildsys.config.project import PACKAGE, Project
 from buildsys.go import toolchain as go_toolchain
 from buildsys.go.toolchain import GoToolchain
-from buildsys.toolchains import binary
+from buildsys.toolchains import binary, zig
 from buildsys.toolchains.binary import BinaryToolchain
 
 TEMPLATES = ("boot.s", "writebarrier.s", "fatal.s")
@@ -58,13 +58,19 @@ class Steps:
                 _import_what_follows()
 
             said = make_object(
-                self.go, project.package, project.options, self._made(self.archive), self.go_object, meanwhile
+                self.go,
+                project.package,
+                project.options,
+                self._made(self.archive),
+                self.go_object,
+                zig.archiver(project.build / ".tools" / "ar"),
+                meanwhile,
             )
             return Made({"said": said}, found[0])
 
         return Action(
             name="compile",
-            inputs=(*self.go.files, *_code("go", "stages/objects.py")),
+            inputs=(*self.go.files, zig.program(), *_code("go", "stages/objects.py", "toolchains/zig.py")),
             outputs=(self.archive, self.go_object),
             parameters={
                 "package": str(project.package),

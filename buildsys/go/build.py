@@ -35,18 +35,21 @@ def build(
     package: Path,
     options: GoOptions,
     archive: Path,
+    archiver: Path,
     meanwhile: Callable[[], object] | None = None,
 ) -> str:
     """Compile the `main` package in folder `package` to a c-archive.
 
-    `meanwhile` is called while Go runs. Returns what the compiler warned of. Raises UserError with Go's own words,
-    once, if it does not compile.
+    `archiver` is the `ar` Go's linker packs it with. `meanwhile` is called while
+    Go runs. Returns what the compiler warned of. Raises UserError with Go's own
+    words, once, if it does not compile.
     """
+    extar = f"'-extar={archiver}'"  # quoted as cmd/internal/quoted reads it
     command = [
         str(go.command),
         "build",
         *FLAGS,
-        f"-ldflags={' '.join(filter(None, (LDFLAGS, options.ldflags)))}",
+        f"-ldflags={' '.join(filter(None, (LDFLAGS, extar, options.ldflags)))}",
         *([f"-gcflags={options.gcflags}"] if options.gcflags else []),
         *([f"-tags={','.join(options.tags)}"] if options.tags else []),
         "-o",

@@ -22,12 +22,13 @@ def make_object(
     options: GoOptions,
     archive: Path,
     go_object: Path,
+    archiver: Path,
     meanwhile: Callable[[], object],
 ) -> str:
     """Compile `package` to `archive` and take `go_object` out of it; returns Go's warnings. Raises UserError."""
     partial = archive.with_suffix(".compiling")
     try:
-        said = build.build(go, package, options, partial, meanwhile)
+        said = build.build(go, package, options, partial, archiver, meanwhile)
         contents = build.extract(partial)
         partial.replace(archive)
     finally:

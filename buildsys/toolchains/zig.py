@@ -8,17 +8,37 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
+from shlex import quote
 
 from buildsys.errors import UserError
+from buildsys.files import replace
 from buildsys.toolchains.binary import BinaryToolchain
+
+
+def program() -> Path:
+    """zig itself. Raises UserError if the wheel is not installed."""
+    spec = find_spec("ziglang")
+    if spec is None or not spec.submodule_search_locations:
+        raise UserError("the `ziglang` wheel is not installed", "run ./dev, which installs what is needed")
+    return Path(spec.submodule_search_locations[0]) / "zig"
+
+
+def archiver(path: Path) -> Path:
+    """Write the archiver Go's linker is given to `path`: zig's, under a name of its own; returns it, absolute.
+
+    Go runs `ar` to pack a c-archive; a machine without binutils has none.
+    """
+    script = f'#!/bin/sh\nexec {quote(str(program()))} ar "$@"\n'.encode()
+    if not path.is_file() or path.read_bytes() != script:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace(path, script)
+    path.chmod(0o755)
+    return path.resolve()
 
 
 def toolchain() -> BinaryToolchain:
     """zig's assembler and linker. Raises UserError if the wheel is not installed."""
-    spec = find_spec("ziglang")
-    if spec is None or not spec.submodule_search_locations:
-        raise UserError("the `ziglang` wheel is not installed", "run ./dev, which installs what is needed")
-    zig = Path(spec.submodule_search_locations[0]) / "zig"
+    zig = program()
     return BinaryToolchain(
         "zig",
         (str(zig), "clang", "-target", "aarch64-none-elf", "-c"),
