@@ -11,13 +11,14 @@ makes none.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 from buildsys.formats import a64
 from buildsys.formats.elf import SHF_ALLOC, SHF_EXECINSTR, Elf
 from buildsys.formats.references import Body, Code, Reference, follow, overwrites
 from buildsys.formats.symbols import Symbol
+from buildsys.go.doomed import doomed
 from buildsys.go.flag import FLAG_BYTES
 
 # A pointer to something without a symbol of its own: how many bytes from there
@@ -58,9 +59,12 @@ class Reach:
             at = before
 
 
-def reach(elf: Elf, code: Code, entries: Iterable[int], flag: int) -> Reach:
-    """Everything reachable from the functions at `entries`, and each load of the word at `flag` on the way."""
-    graph = _Graph(elf, code, flag)
+def reach(elf: Elf, code: Code, entries: Iterable[int], flag: int, ends: Container[int] = ()) -> Reach:
+    """Everything reachable from the functions at `entries`, and each load of the word at `flag` on the way.
+
+    `ends` are functions that do not return: what only leads to a call of one is passed over.
+    """
+    graph = _Graph(elf, code, flag, ends)
     came_from: dict[int, int | None] = dict.fromkeys(entries)
     functions: dict[int, Symbol] = {}
     queue = deque(came_from)
@@ -82,7 +86,8 @@ def reach(elf: Elf, code: Code, entries: Iterable[int], flag: int) -> Reach:
 class _Graph:
     """Edges of one image, decoded a function at a time."""
 
-    def __init__(self, elf: Elf, code: Code, flag: int) -> None:
+    def __init__(self, elf: Elf, code: Code, flag: int, ends: Container[int]) -> None:
+        self._ends = ends
         self._elf, self._code, self._flag = elf, code, flag
         self._data = [s for s in elf.sections if s.flags & SHF_ALLOC and s.in_file and not s.flags & SHF_EXECINSTR]
         self._seen: set[int] = set()
@@ -111,7 +116,11 @@ class _Graph:
         self._compares |= _calls_through_types(body)
         found: set[int] = set()
         pages: dict[int, int] = {}
-        for address, word in zip(range(body.base, body.end, 4), body.words, strict=True):
+        dead = doomed(body.words, body.base, self._ends)
+        for index, word in enumerate(body.words):
+            address = body.base + 4 * index
+            if index in dead:
+                continue
             target = a64.branch_target(word, address)
             if target is None:
                 target = a64.conditional_target(word, address)

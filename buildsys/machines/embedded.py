@@ -1,15 +1,20 @@
 """The embedded emulator: an image runs on a board inside this process, by Unicorn; nothing to install.
 
-What it has: the board's flash and RAM, one core at EL1, a PL011 that sends, semihosting
+What it has: the board's flash and RAM, one core at EL1, a PL011 that sends, semihosting's
 exit and console, PSCI power-off and reset, and synchronous exceptions, which enter the
 guest's vectors with the registers QEMU gives them (`exceptions` says how).
 
 What it does not have: interrupts, so that `wfi` sleeps until the time limit; any other
-device, so that touching one ends the run as a fault where QEMU would carry on; other cores.
-It is stricter than QEMU where that finds a mistake sooner: an exception with no handler
-behind it ends the run, and so does an access to nothing, though QEMU turns that one into
-an external abort. A store to flash is lost and reported; to QEMU's flash it is a command
-of the CFI chip, which ignores most values.
+device; other cores; and, Unicorn being of QEMU 5.0, three traps: floating point that was
+never enabled runs, a misaligned `ldar` or `stlr` works, a misaligned jump is noticed only
+at an undefined instruction. The counter does not begin at 0, and ID_AA64PFR0_EL1 tells of
+an EL2 and EL3.
+
+It is stricter than QEMU where that finds a mistake sooner. An exception with no handler
+behind it ends the run, and so does an access to nothing, which on QEMU is an external abort.
+A store to flash is lost and reported; QEMU's flash is a CFI chip to which the low byte
+stored is a command: most do nothing, 0x20 erases, and 0x10, 0x40, 0x70, 0x90, 0x98 and 0xe8
+make it unreadable, so that a kernel running from it hangs.
 """
 
 from __future__ import annotations

@@ -141,7 +141,8 @@ class Case:
     def reach(self) -> Reach:
         """What boot code and the kernel can run: boot code calls the entry by an address it computes."""
         entries = (*self.elf.symbols.addresses(self.entry).values(), self.elf.entry)
-        return reach(self.elf, self.code, entries, self.flag)
+        ends = {each.value for pair in self.fatal.values() for each in (pair.old, pair.new) if each}
+        return reach(self.elf, self.code, entries, self.flag, ends)
 
     @cached_property
     def modules(self) -> frozenset[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,8 @@ def patch_image(unpatched: Path, plan: Plan, entry: str, image: Path, report: Pa
     patched = Elf(done.contents, elf.name)
     pointers = address_takers(patched, [redirect.old for redirect in calls])
     code = code_of(patched)
-    reached = _reach(patched, code, entry)
+    ends = {address for redirect in entries for address in (redirect.old, redirect.new)}
+    reached = _reach(patched, code, entry, ends)
     _refuse_reachable(patched, code, reached, calls, pointers)
     _write(elf, done, [*calls, *entries], plan, pointers, image, report)
     changed = done.rewrites or done.entries
@@ -50,13 +51,13 @@ def patch_image(unpatched: Path, plan: Plan, entry: str, image: Path, report: Pa
     return {"sites": len(done.rewrites), "remark": remark}
 
 
-def _reach(elf: Elf, code: Code, entry: str) -> Reach:
+def _reach(elf: Elf, code: Code, entry: str, ends: Container[int]) -> Reach:
     """What boot code and the kernel can run: boot code calls `entry` by an address it computes."""
     found = elf.symbols.addresses(entry, FLAG)
     for name in (entry, FLAG):
         if name not in found:
             raise UserError(f"{elf.name}: there is no symbol {name}")
-    return reach(elf, code, (found[entry], elf.entry), found[FLAG])
+    return reach(elf, code, (found[entry], elf.entry), found[FLAG], ends)
 
 
 def _refuse_reachable(
