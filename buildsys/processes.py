@@ -18,6 +18,7 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 # The tools that run now, in whatever thread: only this process as a whole can be interrupted.
 _running: set[subprocess.Popen[str]] = set()
+_no_more = threading.Event()
 
 
 def run(
@@ -38,6 +39,8 @@ def run(
         with undisturbed():
             process = _start(command, cwd, env)
             _running.add(process)
+        if _no_more.is_set():
+            raise UserError("interrupted")
         if meanwhile:
             meanwhile()
         out, err = process.communicate()
@@ -57,7 +60,8 @@ def run(
 
 
 def end_all() -> None:
-    """End every tool that runs, with all its children, whichever thread waits for it."""
+    """End every tool that runs, with all its children, whichever thread waits for it; no other can be run."""
+    _no_more.set()
     for process in tuple(_running):
         _end(process)
 

@@ -41,4 +41,4 @@ def function(name: str, *code: str) -> str:
 
 def variable(name: str, size: int) -> str:
     """Assembly of a local variable of zeros."""
-    return f"    .bss\n    .balign 8\n    .type {name}, %object\n{name}: .space {size}\n    .size {name}, {size}\n    .text\n"
+    return f".bss\n.balign 8\n.type {name}, %object\n{name}: .space {size}\n.size {name}, {size}\n.text\n"

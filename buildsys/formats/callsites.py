@@ -1,4 +1,4 @@
-"""Finding every `B` and `BL` that goes to one of a set of addresses, in one pass over the code.
+"""Finding every branch to one of a set of addresses, and what may form them, in one pass over the code.
 
 Plain Python is made fast enough by two observations. The top byte of a word
 says whether it is a `B` or `BL`, so `bytes.translate` marks the candidates at
@@ -14,14 +14,17 @@ from collections.abc import Iterable, Iterator
 from itertools import compress
 from typing import NamedTuple
 
-from buildsys.formats.a64 import BRANCH_RANGE, branch_target, is_bl
+from buildsys.formats.a64 import BRANCH_RANGE, branch_target, conditional_target, is_bl, sign_extend
 from buildsys.formats.elf import Elf, Section
 
 # 000101xx is B, 100101xx is BL: top bytes 0x14-0x17 and 0x94-0x97.
 _BRANCH = bytes(byte & 0x7C == 0x14 for byte in range(256))
-# 1xx10000 is ADRP.
+# 1xx10000 is ADRP, 0xx10000 is ADR.
 _ADRP = bytes(byte & 0x9F == 0x90 for byte in range(256))
-_MASK26 = 0x03FF_FFFF
+_FORMING = bytes(byte & 0x1F == 0x10 for byte in range(256))
+# 01010100 is B.cond, x011010x CBZ and CBNZ, x011011x TBZ and TBNZ.
+_CONDITIONAL = bytes(byte == 0x54 or byte & 0x7C == 0x34 for byte in range(256))
+_MASK26, _MASK14 = 0x03FF_FFFF, 0x3FFF
 
 
 class CallSite(NamedTuple):
@@ -76,6 +79,47 @@ def call_sites(elf: Elf, targets: Iterable[int]) -> list[CallSite]:
         for each in hits(elf, targets)
         for at, target in zip(each.indices, each.targets, strict=True)
     )
+
+
+def conditional_sites(elf: Elf, targets: Iterable[int]) -> list[tuple[int, int]]:
+    """Every conditional branch to one of `targets`: (its address, where it goes), lowest address first."""
+    wanted = frozenset(targets)
+    found = []
+    for section in elf.code:
+        words, base = words_of(elf, section), section.address
+        # imm19 + i as above, and imm14 + i for TBZ, which in the lowest 14 bits say the same.
+        keys = {target - base >> 2 & _MASK14 for target in wanted}
+        marks = elf.contents(section)[3::4].translate(_CONDITIONAL)
+        for at in compress(range(len(words)), marks):
+            if (words[at] >> 5) + at & _MASK14 in keys:
+                target = conditional_target(words[at], base + 4 * at)
+                if target in wanted:
+                    found.append((base + 4 * at, target))
+    return sorted(found)
+
+
+def forming_sites(elf: Elf, targets: Iterable[int]) -> list[tuple[int, int]]:
+    """Every instruction that may begin to form one of `targets`: an ADR of it, or an ADRP of its page.
+
+    (address, target), lowest address first. Whether what follows makes the target of the page is for
+    others to say.
+    """
+    wanted = frozenset(targets)
+    pages: dict[int, list[int]] = {}
+    for target in wanted:
+        pages.setdefault(target >> 12, []).append(target)
+    found = []
+    for section in elf.code:
+        words, base = words_of(elf, section), section.address
+        marks = elf.contents(section)[3::4].translate(_FORMING)
+        for at in compress(range(len(words)), marks):
+            word, address = words[at], base + 4 * at
+            distance = sign_extend((word >> 3 & 0x1F_FFFC) | (word >> 29 & 3), 21)
+            if word >> 31:
+                found += [(address, target) for target in pages.get((address >> 12) + distance, ())]
+            elif address + distance in wanted:
+                found.append((address, address + distance))
+    return sorted(found)
 
 
 def adrp_sites(elf: Elf, page: int) -> list[int]:

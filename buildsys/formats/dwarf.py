@@ -36,7 +36,10 @@ def layout(info: bytes, abbrev: bytes, structure: str) -> dict[str, int] | None:
 
     `info` and `abbrev` are the contents of .debug_info and .debug_abbrev.
     """
-    table = _abbreviations(abbrev)
+    try:
+        table = _abbreviations(abbrev)
+    except (Unreadable, IndexError):
+        return None
     name = structure.encode() + b"\0"
     at = -1
     while (at := info.find(name, at + 1)) >= 0:
@@ -48,7 +51,7 @@ def layout(info: bytes, abbrev: bytes, structure: str) -> dict[str, int] | None:
             continue
         try:
             return _fields(info, at - 1, table)
-        except (Unreadable, IndexError):
+        except (Unreadable, IndexError, KeyError, ValueError):
             continue  # the name in some other place
     return None
 
@@ -138,6 +141,8 @@ def _uleb(data: bytes, at: int) -> tuple[int, int]:
     value, shift = 0, 0
     while True:
         byte = data[at]
+        if shift > 63:
+            raise Unreadable("a number of more than 64 bits")
         value |= (byte & 0x7F) << shift
         at, shift = at + 1, shift + 7
         if not byte & 0x80:

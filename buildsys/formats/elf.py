@@ -119,6 +119,8 @@ class Elf:
     def read(cls, path: Path) -> Elf:
         """The file at `path`. Raises UserError if it cannot be read or is not AArch64 ELF."""
         try:
+            if path.exists() and not path.is_file():  # a pipe or device may never end
+                raise UserError(f"{path}: is not a regular file")
             return cls(path.read_bytes(), str(path))
         except OSError as error:
             raise UserError(f"{path}: cannot be read: {error.strerror}") from error

@@ -124,11 +124,9 @@ def references(elf: Elf, code: Code, target: int, size: int) -> list[Reference]:
                 kind = "load" if loads else "store"
                 found.append(Reference(site + 4, kind, register, moved, site, site + 4, function))
         else:
-            found += follow(code, body, site, page, target, size)
+            found += follow(code, body, site, target, size)
     for site in _adr_sites(elf, target, size):
-        body = code.body(site)
-        register, value = a64.adr(body.words[site - body.base >> 2], site) or (0, 0)
-        found += _uses(code, body, site, register, value, site, target, size)
+        found += follow(code, code.body(site), site, target, size)
     return sorted(set(found))
 
 
@@ -167,10 +165,16 @@ def _adr_sites(elf: Elf, target: int, size: int) -> Iterator[int]:
                 yield base + 4 * index
 
 
-def follow(code: Code, body: Body, site: int, page: int, target: int, size: int) -> list[Reference]:
-    """What the ADRP at `site` in `body`, which forms `page`, does to the `size` bytes at `target`."""
+def follow(code: Code, body: Body, site: int, target: int, size: int) -> list[Reference]:
+    """What the ADRP or ADR at `site` in `body` does to the `size` bytes at `target`; nothing if it is neither."""
+    word = body.words[site - body.base >> 2]
+    if (formed := a64.adr(word, site)) and target <= formed[1] < target + size:
+        return _uses(code, body, site, formed[0], formed[1], site, target, size)
+    formed = a64.adrp(word, site)
+    if formed is None:
+        return []
     walk = _Walk(code, body, target, size)
-    walk.run(site + 4, body.words[site - body.base >> 2] & 31, page)
+    walk.run(site + 4, formed[0], formed[1])
     found = [
         Reference(at, kind, register, moved, site, at, body.function) for at, kind, register, moved in walk.accesses
     ]

@@ -170,6 +170,10 @@ class Symbols:
         """The symbol a relocation entry names by number; None if there is no such number."""
         return self._symbol(index) if 0 <= index < len(self) else None
 
+    def place(self, index: int) -> tuple[int, int] | None:
+        """The section and value of a symbol, by number: what `by_index` gives, without the rest."""
+        return (self._infos[index] >> 16, self._values[index]) if 0 <= index < len(self) else None
+
     def _symbol(self, index: int) -> Symbol:
         start = self._names[index]
         info = self._infos[index]

@@ -74,8 +74,14 @@ class SerialText:
 
 def _show(text: str) -> None:
     if text:
-        sys.stdout.write(text)
-        sys.stdout.flush()
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            hang_up()
+            raise UserError(f"standard output: {error.strerror}") from error
 
 
 def _conclude(outcome: Outcome, time_limit: float) -> Failed | None:

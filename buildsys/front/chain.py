@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from buildsys.cache.action import Action, Records
 from buildsys.config.project import load
 from buildsys.errors import UserError
+from buildsys.front.command import DISK
 from buildsys.front.reporter import Failed, Reporter
 from buildsys.front.steps import Steps
 
@@ -22,14 +20,9 @@ DOIT_CONFIG = {
     "reporter": Reporter.NAME,
     "backend": "buildsys",
     "verbosity": 2,
-    # `doit -n`: what takes time are tools, in processes of their own; a thread is enough to wait for one.
-    "par_type": "thread",
     # `doit forget` forgets what was done for the image, not just its name.
     "forget_sub": True,
 }
-
-# What a disk, not a defect of ours, makes of a write.
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 def project_steps() -> Steps:
@@ -96,26 +89,18 @@ def patch_task(steps: Steps) -> Task:
 
 def build_task(steps: Steps) -> Task:
     """Build the image: compile, link, bind, redirect."""
+
+    def closing(built: bool, seconds: float) -> str:
+        facts = steps.records.facts("patch")
+        about = f"{steps.image}  {steps.image.stat().st_size / 1e6:.1f} MB, {facts['sites']} sites patched"
+        return f"{about}, {seconds:.2f} s" if built else f"{about}; everything is up to date"
+
     return {
         "actions": [],
         "task_dep": ["patch"],
         "clean": [f"rm -rf {shlex.quote(str(steps.project.build))}"],
-        "meta": {"closing": Closing(steps.image, steps.records)},
+        "meta": {"closing": closing},
     }
-
-
-@dataclass(frozen=True)
-class Closing:
-    """The last line of a build. Not a closure: `doit -n` may send tasks, and this with them, to other processes."""
-
-    image: Path
-    records: Records
-
-    def __call__(self, built: bool, seconds: float) -> str:
-        """The line, after `seconds` in which something was `built`, or nothing was."""
-        facts = self.records.facts("patch")
-        about = f"{self.image}  {self.image.stat().st_size / 1e6:.1f} MB, {facts['sites']} sites patched"
-        return f"{about}, {seconds:.2f} s" if built else f"{about}; everything is up to date"
 
 
 def verify_task(steps: Steps) -> Task:

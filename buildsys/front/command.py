@@ -8,12 +8,15 @@ Little is imported before the handlers are set: what takes time is doit itself.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
 from types import FrameType
 from typing import Any
 
+# What a disk, not a defect of ours, makes of a write.
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 # Exit statuses, as of a shell after SIGINT and SIGPIPE.
 INTERRUPTED, HUNG_UP = 130, 141
 
@@ -23,9 +26,9 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _interrupted)
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.reconfigure(errors="replace")  # type: ignore[union-attr]  # what was opened at start-up can
+    if sys.stdout is None:  # it was closed before we began
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8")
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # what is opened as a text file can
     return _doit()
 
 
@@ -71,9 +74,10 @@ def _answering(command: Any) -> Any:
                 hang_up()
                 return HUNG_UP
             except OSError as error:
-                if error.filename is None:
+                if error.filename is None and error.errno not in DISK:
                     raise
-                print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+                print(f"error: {error.filename or 'standard output'}: {error.strerror}", file=sys.stderr)
+                hang_up()
                 return 1
             return status
 
@@ -81,7 +85,7 @@ def _answering(command: Any) -> Any:
 
 
 def hang_up() -> None:
-    """The reader of our output is gone: let the rest go nowhere, also what Python holds and writes as it ends."""
+    """Nobody takes our output any more: let the rest go nowhere, also what Python holds and writes as it ends."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, sys.__stdout__.fileno() if sys.__stdout__ else 1)
     os.close(nowhere)

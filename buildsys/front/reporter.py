@@ -57,6 +57,8 @@ class Reporter:
             self._write(f"{task.name:9} {task.meta['step']:58} {time.monotonic() - self._task_began:6.2f} s")
             if remark := task.values.get("remark"):
                 self._write(f"{'':9} {remark}")
+            if said := task.values.get("said"):
+                self._complain(said)  # the tool's own words, such as gcflags asked for
         if task.meta and task.name in self._selected:
             self._closing = task.meta.get("closing", self._closing)
 

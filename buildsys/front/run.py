@@ -7,9 +7,11 @@ traceback; a name or an option that does not exist is answered with the nearest.
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from types import FrameType
@@ -18,6 +20,7 @@ from typing import Any
 from doit.cmd_run import Run as DoitRun
 from doit.cmdparse import CmdOption, CmdParseError
 from doit.exceptions import InvalidCommand
+from doit.runner import MThreadRunner
 
 from buildsys import processes
 from buildsys.errors import UserError
@@ -26,6 +29,7 @@ from buildsys.front.reporter import Reporter
 
 EMBEDDED = "run-embedded"
 USAGE = 3  # as doit has it: nothing was run
+TIDYING = 0.1  # seconds
 
 
 class Run(DoitRun):  # type: ignore[misc]  # doit has no type information
@@ -42,6 +46,9 @@ class Run(DoitRun):  # type: ignore[misc]  # doit has no type information
             return USAGE
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
+            if any(thread.is_alive() for thread in _workers()):
+                # Python would end under a thread that may be in an emulator, which crashes.
+                os._exit(INTERRUPTED)
             return INTERRUPTED
 
     def _parsed(self, in_args: list[str]) -> tuple[Any, list[str]]:
@@ -74,12 +81,16 @@ class Run(DoitRun):  # type: ignore[misc]  # doit has no type information
                  reporter: Any = "console", num_process: Any = 0, par_type: Any = "process", single: Any = False,
                  auto_delayed_regex: Any = False, force_verbosity: Any = False, failure_verbosity: Any = 0,
                  pdb: Any = False) -> int:  # fmt: skip
-        """As doit's, whose parameter names are its interface, but with the reporter at hand afterwards."""
+        """As doit's, whose parameter names are its interface, but with the reporter at hand afterwards.
+
+        `doit -n` uses threads, whatever `par_type` says: what takes time are tools, in processes of their own. And
+        a doit that is interrupted while it starts processes waits for them for ever.
+        """
         with _stream(outfile) as stream, _interruptible():
             if reporter == Reporter.NAME:
                 reporter = Reporter(stream, {})
             result: int = super()._execute(
-                stream, verbosity, always, continue_, reporter, num_process, par_type, single, auto_delayed_regex,
+                stream, verbosity, always, continue_, reporter, num_process, "thread", single, auto_delayed_regex,
                 force_verbosity, failure_verbosity, pdb,
             )  # fmt: skip
         status: int | None = getattr(reporter, "exit_status", None)
@@ -112,10 +123,17 @@ def _interruptible() -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         processes.end_all()  # those that tasks in other threads wait for
-        raise  # and go on ignoring: all that is left is to say so
+        for thread in _workers():
+            thread.join(TIDYING)  # it has a file to put away; or, by now, nothing to do
+        raise  # and go on ignoring signals: all that is left is to say so
     for number, handler in before.items():
         if handler is not None:
             signal.signal(number, handler)
+
+
+def _workers() -> list[threading.Thread]:
+    """The threads of `doit -n`."""
+    return [thread for thread in threading.enumerate() if isinstance(thread, MThreadRunner.DaemonThread)]
 
 
 def _stream(outfile: Any) -> Any:

@@ -1,4 +1,4 @@
-"""`doit verify`: every claim checked, as a table; build/verify.json and build/verify.xml beside it."""
+"""`doit verify`: every claim checked, as a table; build/verify.json, verify.xml and proof.html beside it."""
 
 from __future__ import annotations
 
@@ -88,6 +88,10 @@ def verify(steps: Steps, only: str, verbose: bool, strict: bool) -> Failed | Non
     if not only:
         (steps.project.build / "verify.json").write_text(as_json(steps, lines))
         (steps.project.build / "verify.xml").write_text(as_junit(lines))
+        from buildsys.files import replace
+        from buildsys.front.page import page
+
+        replace(steps.project.build / "proof.html", page(steps, case, lines).encode())
     failed = [line for line in lines if line.verdict.result is Result.FAILED]
     missing = [line for line in lines if line.verdict.result is Result.NOT_RUN]
     if failed or (strict and missing):

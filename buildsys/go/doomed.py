@@ -20,7 +20,11 @@ def doomed(words: Sequence[int], base: int, ends: Container[int]) -> set[int]:
     `ends` are the addresses of functions that do not return. The least such set:
     a loop without an exit is not doomed, it runs.
     """
-    calls = [at for at, word in enumerate(words) if a64.branch_target(word, base + 4 * at) in ends]
+    calls = [
+        at
+        for at, word in enumerate(words)
+        if word & 0x7C00_0000 == 0x1400_0000 and a64.branch_target(word, base + 4 * at) in ends
+    ]
     if not calls:
         return set()
     successors = [_successors(words, at, base) for at in range(len(words))]

@@ -20,7 +20,7 @@ def layouts(elf: Elf) -> dict[str, int]:
     """
     info, abbrev = elf.section(".debug_info"), elf.section(".debug_abbrev")
     if info is None or abbrev is None:
-        raise UserError(f"{elf.name}: has no DWARF", "do not build with -ldflags=-w: struct offsets come from it")
+        raise UserError(f"{elf.name}: has no DWARF", "leave -w and -s out of `ldflags`: struct offsets come from it")
     if (info.flags | abbrev.flags) & SHF_COMPRESSED:
         raise UserError(f"{elf.name}: its DWARF is compressed", "add -compressdwarf=false to ldflags")
     found: dict[str, int] = {}

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from buildsys.formats import a64
 from buildsys.formats.elf import SHF_ALLOC, SHF_EXECINSTR, Elf
 from buildsys.formats.references import Body, Code, Reference, follow, overwrites
-from buildsys.formats.symbols import Symbol
+from buildsys.formats.symbols import STT_FUNC, Symbol
 from buildsys.go.doomed import doomed
 from buildsys.go.flag import FLAG_BYTES
 
@@ -39,7 +39,7 @@ CALL_THROUGH_TYPES = ("runtime.", "runtime/", "internal/", "reflect.")
 class Reach:
     """The functions reachable from the entries, by address, each with the one it was first reached from.
 
-    `flag_reads` are the loads of the flag among their instructions, `entered` the functions
+    `flag_reads` are the loads of the flag among their instructions that can run, `entered` the functions
     taken over at their first instruction and where that branch goes: nothing behind it runs.
     """
 
@@ -83,6 +83,14 @@ def reach(elf: Elf, code: Code, entries: Iterable[int], flag: int, ends: Contain
     return Reach(came_from, graph.entered, functions, tuple(sorted(set(graph.flag_reads))))
 
 
+# By their top byte, the words `edges` asks more of: B and BL, conditional branches, ADR and
+# ADRP, ADD (immediate), load/store (unsigned immediate). Most words are none of them.
+_TELLING = bytes(
+    top & 0x7C == 0x14 or top == 0x54 or top & 0x7C == 0x34 or top & 0x1F == 0x10 or top == 0x91 or top & 0x3B == 0x39
+    for top in range(256)
+)
+
+
 class _Graph:
     """Edges of one image, decoded a function at a time."""
 
@@ -109,7 +117,7 @@ class _Graph:
         if not body.words:
             return set()
         target = a64.branch_target(body.words[0], body.base) if a64.is_b(body.words[0]) else None
-        if target is not None and not body.base <= target < body.end:
+        if function.kind == STT_FUNC and target is not None and not body.base <= target < body.end:
             self.entered[function.value] = target
             return self._entry_of(target)
         self._current = function.value
@@ -120,6 +128,10 @@ class _Graph:
         for index, word in enumerate(body.words):
             address = body.base + 4 * index
             if index in dead:
+                continue
+            if not _TELLING[word >> 24]:
+                if word & 31 in pages and overwrites(word, word & 31):
+                    del pages[word & 31]
                 continue
             target = a64.branch_target(word, address)
             if target is None:
@@ -133,11 +145,12 @@ class _Graph:
             if formed := a64.adrp(word, address):
                 pages[formed[0]] = formed[1]
                 if formed[1] == self._flag & ~0xFFF:
-                    touched = follow(self._code, body, address, formed[1], self._flag, FLAG_BYTES)
-                    self.flag_reads += [each for each in touched if each.kind == "load"]
+                    self._note_reads(body, address)
                 continue
             if formed := a64.adr(word, address):
                 found |= self._pointed_to(formed[1])
+                if formed[1] == self._flag:
+                    self._note_reads(body, address)
             elif (sum_ := a64.add_immediate(word)) and sum_[1] in pages:
                 found |= self._pointed_to(pages[sum_[1]] + sum_[2])
             elif (access := a64.load_store_unsigned(word)) and access[1] in pages:
@@ -145,6 +158,10 @@ class _Graph:
             if word & 31 in pages and overwrites(word, word & 31):
                 del pages[word & 31]
         return found
+
+    def _note_reads(self, body: Body, address: int) -> None:
+        touched = follow(self._code, body, address, self._flag, FLAG_BYTES)
+        self.flag_reads += [each for each in touched if each.kind == "load"]
 
     def comparisons(self) -> list[tuple[int, int]]:
         """Functions that compare values of a type and can now be called: (function, who named the type), each once."""

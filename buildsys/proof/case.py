@@ -141,8 +141,12 @@ class Case:
     def reach(self) -> Reach:
         """What boot code and the kernel can run: boot code calls the entry by an address it computes."""
         entries = (*self.elf.symbols.addresses(self.entry).values(), self.elf.entry)
-        ends = {each.value for pair in self.fatal.values() for each in (pair.old, pair.new) if each}
-        return reach(self.elf, self.code, entries, self.flag, ends)
+        return reach(self.elf, self.code, entries, self.flag, self.ends)
+
+    @cached_property
+    def ends(self) -> set[int]:
+        """The addresses of functions that do not return: what only leads to a call of one is passed over."""
+        return {each.value for pair in self.fatal.values() for each in (pair.old, pair.new) if each}
 
     @cached_property
     def modules(self) -> frozenset[str]:

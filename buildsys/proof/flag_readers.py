@@ -1,8 +1,8 @@
 """Claim: every place that reads the flag is accounted for.
 
 A load of the flag is a compiler's check whose call is redirected to ours, or in
-a function that was itself taken over, or in one that neither boot code nor the
-kernel can reach. Places are decoded from the patched image, and must be those
+a function that was itself taken over, or one that neither boot code nor the
+kernel can come to. Places are decoded from the patched image, and must be those
 the linker's relocations name in the unpatched one.
 """
 
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 from buildsys.formats.patch import address_takers
 from buildsys.formats.references import Reference, kept
+from buildsys.go.doomed import doomed
 from buildsys.go.flag import FLAG_BYTES, Judgement
 from buildsys.go.packages import is_own, package_of
 from buildsys.go.runtime import FLAG
@@ -70,7 +71,14 @@ def _kind(case: Case, use: Reference, accounted: bool) -> str:
         return STRAY
     if _taken_over(case, use.function.value):
         return TAKEN_OVER
-    return STRAY if use.function.value in case.reach.functions else UNREACHABLE
+    runs = use.function.value in case.reach.functions and not _doomed(case, use)
+    return STRAY if runs else UNREACHABLE
+
+
+def _doomed(case: Case, use: Reference) -> bool:
+    """Whether it stands where every way ends in a call that does not return."""
+    _, base, words = case.code.body(use.address)
+    return use.address - base >> 2 in doomed(words, base, case.ends)
 
 
 def _taken_over(case: Case, function: int) -> bool:

@@ -164,9 +164,7 @@ class Trials:
             if region.kind == "device":
                 continue
             runs = any(segment.flags & PF_X and segment.vma in region for segment in loaded)
-            self._uc.mem_map(
-                region.origin, region.length, rights.UC_PROT_READ | (rights.UC_PROT_EXEC if runs else 0)
-            )
+            self._uc.mem_map(region.origin, region.length, rights.UC_PROT_READ | (rights.UC_PROT_EXEC if runs else 0))
         for segment in loaded:
             data = self._elf.data[segment.offset : segment.offset + segment.file_size]
             noise = self._random.randbytes(min(segment.memory_size - segment.file_size, 1 << 20))

@@ -9,11 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from buildsys.config.project import load
 from buildsys.front.steps import Steps
 from buildsys.toolchains import binary
 from tests.conftest import copy_project
+
+# A slow machine is not wrong.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 Program = Callable[..., Path]
 

@@ -206,7 +206,7 @@ def test_an_image_without_section_headers_has_no_symbols(tmp_path: Path) -> None
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:
     assert "cannot be read: No such file" in refused(tmp_path / "none.elf", tmp_path).message
-    assert "cannot be read: Is a directory" in refused(tmp_path, tmp_path).message
+    assert refused(tmp_path, tmp_path).message == f"{tmp_path}: is not a regular file"
 
 
 def test_what_never_ends_or_never_comes_is_refused(tmp_path: Path) -> None:
@@ -214,6 +214,11 @@ def test_what_never_ends_or_never_comes_is_refused(tmp_path: Path) -> None:
     os.mkfifo(pipe)
     assert refused(pipe, tmp_path).message == f"{pipe}: is not a regular file"
     assert refused(Path("/dev/zero"), tmp_path).message == "/dev/zero: is not a regular file"
+
+
+def read_all(data: bytes, name: str) -> None:
+    made = Elf(data, name)
+    _ = made.segments, made.sections, made.symbols
 
 
 def headers(data: bytes) -> list[int]:
@@ -249,12 +254,10 @@ def test_a_real_image_cut_off_where_anything_ends_is_refused(built: Steps, tmp_p
     path = tmp_path / "cut.elf"
     lengths = sorted(edges(whole))
     assert len(lengths) > 100
+    # The bytes are tried for all of them, the file is written for one.
     for length in lengths:
-        cut = Elf.__new__  # the file itself is written for a few, the bytes are tried for all
-        del cut
         with pytest.raises(UserError, match=r"cut\.elf: (not an ELF file|truncated: )"):
-            tried = Elf(whole[:length], str(path))
-            _ = tried.segments, tried.sections, tried.symbols
+            read_all(whole[:length], str(path))
     path.write_bytes(whole[: lengths[-1]])
     made = tmp_path / "made"
     refused(path, tmp_path, lambda: patch_image(path, plan, ENTRY, made / "out.elf", made / "out.json"))
@@ -274,19 +277,20 @@ def try_flipped(folder: Path, flips: dict[int, int]) -> str:
     made = folder / "made"
     made.mkdir(exist_ok=True)
     output, report = made / "out.elf", made / "out.json"
+    problem = None
     try:
         patch_image(path, PLAN, ENTRY, output, report)
     except UserError as error:
-        assert "\n" not in error.message
-        assert str(path) in error.message
+        problem = error
+    assert path.read_bytes() == data
+    if problem is not None:
+        assert "\n" not in problem.message
+        assert str(path) in problem.message
         assert not list(made.iterdir())
         return "refused"
-    finally:
-        assert path.read_bytes() == data
-        kept = output.read_bytes() if output.exists() else None
-        output.unlink(missing_ok=True)
-        report.unlink(missing_ok=True)
-    assert kept == expected
+    assert output.read_bytes() == bytes(expected)
+    output.unlink()
+    report.unlink()
     return "patched"
 
 
@@ -310,7 +314,7 @@ flips = st.dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(flips)
 def test_bytes_flipped_in_the_headers_are_harmless_or_refused(
     tmp_path_factory: pytest.TempPathFactory, places: dict[int, int]
@@ -320,7 +324,7 @@ def test_bytes_flipped_in_the_headers_are_harmless_or_refused(
     try_flipped(folder, places)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_bytes_flipped_in_the_headers_of_a_real_image_are_harmless_or_refused(
     built: Steps, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
@@ -332,18 +336,20 @@ def test_bytes_flipped_in_the_headers_of_a_real_image_are_harmless_or_refused(
     folder = tmp_path_factory.mktemp("flipped")
     path, output = folder / "flipped.elf", folder / "out.elf"
     path.write_bytes(whole[:place] + bytes([whole[place] ^ mask]) + whole[place + 1 :])
+    problem = None
     try:
         patch_image(path, plan, built.project.entry, output, folder / "out.json")
     except UserError as error:
-        assert str(path) in error.message
-        assert "\n" not in error.message
-        assert [each.name for each in folder.iterdir()] == ["flipped.elf"]
-    else:
+        problem = error
+    if problem is None:
         assert output.read_bytes() == patched[:place] + bytes([patched[place] ^ mask]) + patched[place + 1 :]
+    else:
+        assert str(path) in problem.message
+        assert "\n" not in problem.message
+        assert [each.name for each in folder.iterdir()] == ["flipped.elf"]
     shutil.rmtree(folder)
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=400), st.booleans())
 def test_noise_is_refused(tmp_path_factory: pytest.TempPathFactory, noise: bytes, header: bool) -> None:
     folder = tmp_path_factory.getbasetemp() / "noise"
@@ -358,13 +364,13 @@ def test_a_size_of_many_terabytes_costs_nothing(tmp_path: Path) -> None:
     table = int.from_bytes(data[40:48], "little")
     huge = (1 << 62).to_bytes(8, "little")
     for section in range(1, 6):
-        for field in (16, 24, 32):  # address, offset, size
+        for field in (24, 32):  # offset, size
             path = tmp_path / "huge.elf"
             changed = bytearray(data)
             at = table + SECTION * section + field
             changed[at : at + 8] = huge
             path.write_bytes(changed)
-            refused(path, tmp_path) if (section, field) not in {(3, 16), (4, 16), (5, 16), (2, 16)} else None
+            refused(path, tmp_path)
 
 
 def test_code_sections_that_share_bytes_are_refused(tmp_path: Path) -> None:

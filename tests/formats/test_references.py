@@ -93,9 +93,9 @@ def test_each_reference_names_what_formed_the_address(tmp_path: Path) -> None:
     assert each.function.name == "f"
 
 
-def test_a_linker_that_relaxes_to_adr_is_understood(tmp_path: Path) -> None:
-    """lld makes NOP and ADR of ADRP and ADD when the variable is near."""
-    (each,) = found(tmp_path, "adrp x1, flag", "add x1, x1, :lo12:flag", "ldr w2, [x1]", "ret", data=TEXT + 0x8000)
+def test_an_address_formed_in_one_instruction_is_followed(tmp_path: Path) -> None:
+    """lld makes NOP and ADR of ADRP and ADD where the variable is near."""
+    (each,) = found(tmp_path, "nop", "adr x1, flag", "ldr w2, [x1]", "ret", data=TEXT + 0x8000)
     assert told([each]) == [(2, "load", 2)]
     assert each.formed == each.placed == TEXT + 4
 

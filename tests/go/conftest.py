@@ -6,9 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from buildsys.go import toolchain
 from buildsys.go.toolchain import GoToolchain
+
+# A slow machine is not wrong.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 MAIN = """package main
 

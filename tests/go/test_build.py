@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import shutil
 import subprocess
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,28 +18,35 @@ from buildsys.go.build import AR_MAGIC, GoOptions, build, extract
 from buildsys.go.toolchain import GoToolchain
 from buildsys.stages.objects import make_object
 from buildsys.toolchains.zig import archiver
+from tests.binutils import INSTALL, PREFIX
+from tests.machines.conftest import needs
 
 from .conftest import MAIN, MODULE, write
 
 NONE = GoOptions()
 ARCHIVE = Path("kernel.a")
-ARCHIVER = archiver(Path(tempfile.gettempdir()) / "buildsys-tests" / "ar")
+
+
+def ar() -> Path:
+    """The archiver of this run of the tests, beside the working folders of all of them."""
+    return archiver(Path.cwd().parent / "ar")
 
 
 def refused(go: GoToolchain, package: Path, options: GoOptions = NONE) -> UserError:
     with pytest.raises(UserError) as caught:
-        build(go, package, options, ARCHIVE, ARCHIVER)
+        build(go, package, options, ARCHIVE, ar())
     assert not ARCHIVE.exists()
     return caught.value
 
 
 def test_the_object_in_the_archive_is_relocatable_aarch64(go: GoToolchain, kernel: Path) -> None:
-    assert build(go, kernel, NONE, ARCHIVE, ARCHIVER) == ""
+    assert build(go, kernel, NONE, ARCHIVE, ar()) == ""
     made = extract(ARCHIVE)
     elf: Any = ELFFile(io.BytesIO(made))
     assert (elf["e_type"], elf["e_machine"], elf.elfclass) == ("ET_REL", "EM_AARCH64", 64)
     assert any(symbol.name == "main.Start" for symbol in elf.get_section_by_name(".symtab").iter_symbols())
-    told = subprocess.run(["ar", "p", ARCHIVE, "go.o"], capture_output=True, check=True).stdout
+    needs(PREFIX + "ar", INSTALL)
+    told = subprocess.run([PREFIX + "ar", "p", ARCHIVE, "go.o"], capture_output=True, check=True).stdout
     assert made == told
 
 
@@ -119,30 +125,28 @@ def test_a_go_tree_without_its_compiler_is_refused_in_gos_words(go: GoToolchain,
 
 def test_an_earlier_archive_survives_an_error(go: GoToolchain, kernel: Path) -> None:
     made = Path("go.o")
-    make_object(go, kernel, NONE, ARCHIVE, made, ARCHIVER, lambda: None)
+    make_object(go, kernel, NONE, ARCHIVE, made, ar(), lambda: None)
     before = ARCHIVE.read_bytes(), made.read_bytes()
     write(kernel, {"main.go": "package main\nfunc main() { 1 }\n"})
     with pytest.raises(UserError):
-        make_object(go, kernel, NONE, ARCHIVE, made, ARCHIVER, lambda: None)
+        make_object(go, kernel, NONE, ARCHIVE, made, ar(), lambda: None)
     assert (ARCHIVE.read_bytes(), made.read_bytes()) == before
     assert sorted(path.name for path in Path().iterdir()) == ["go.o", "kernel.a", "src"]
 
 
 def test_the_same_source_in_another_folder_makes_the_same_object(go: GoToolchain, kernel: Path, tmp_path: Path) -> None:
     shutil.copytree(kernel, tmp_path / "some" / "where")
-    build(go, kernel, NONE, ARCHIVE, ARCHIVER)
-    build(go, tmp_path / "some" / "where", NONE, Path("other.a"), ARCHIVER)
+    build(go, kernel, NONE, ARCHIVE, ar())
+    build(go, tmp_path / "some" / "where", NONE, Path("other.a"), ar())
     assert extract(ARCHIVE) == extract(Path("other.a"))
 
 
 def test_tags_and_flags_reach_the_compiler(go: GoToolchain, kernel: Path) -> None:
     write(kernel, {"tagged.go": "//go:build extra\n\npackage main\n\nvar x int = nothing\n"})
-    build(go, kernel, NONE, ARCHIVE, ARCHIVER)
+    build(go, kernel, NONE, ARCHIVE, ar())
     ARCHIVE.unlink()
     assert "src/tagged.go:5:13: undefined: nothing" in refused(go, kernel, GoOptions(tags=("extra",))).message
-    assert "unknown flag" in refused(go, kernel, GoOptions(gcflags="-nonsense")).message.replace(
-        "flag provided but not defined", "unknown flag"
-    )
+    assert "-nonsense" in refused(go, kernel, GoOptions(gcflags="-nonsense")).message
     assert "-nonsense" in refused(go, kernel, GoOptions(ldflags="-nonsense")).message
 
 
@@ -151,7 +155,7 @@ def test_what_breaks_off_meanwhile_ends_go(go: GoToolchain, kernel: Path) -> Non
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        build(go, kernel, NONE, ARCHIVE, ARCHIVER, interrupt)
+        build(go, kernel, NONE, ARCHIVE, ar(), interrupt)
     assert not ARCHIVE.exists()
 
 

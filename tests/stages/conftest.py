@@ -8,11 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from buildsys.config.board import BOARDS
 from buildsys.config.project import load
 from buildsys.front.steps import Steps
 from tests.conftest import ROOT
+
+# A slow machine is not wrong.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 Project = Callable[..., Steps]
 

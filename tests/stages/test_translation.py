@@ -96,7 +96,7 @@ def edges(board: Board) -> set[int]:
     return {place + by for place in places for by in (-1, 0, BLOCK) if 0 <= place + by < TOP}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(boards(), st.data())
 def test_every_address_maps_to_what_the_board_has_there(board: Board, data: st.DataObject) -> None:
     tables = translation(board)
@@ -106,7 +106,7 @@ def test_every_address_maps_to_what_the_board_has_there(board: Board, data: st.D
         check(board, walk, tables, address)
 
 
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=3)
 @given(boards(blocks=TOP // BLOCK))
 def test_memory_far_up_can_be_mapped(board: Board) -> None:
     tables = translation(board)
