@@ -19,7 +19,7 @@ from buildsys.config.board import Board
 from buildsys.formats.elf import PF_R, PF_W, PF_X, PT_LOAD, Elf
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = ("README.md", "docs/write-barrier.md", "docs/memory-map.md", "docs/architecture.md")
+DOCUMENTS = ("README.md", "docs/write-barrier.md", "docs/memory-map.md", "docs/architecture.md", "docs/verify.md")
 PART = re.compile(r"(<!-- generated: (.+?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 TIMES = re.compile(r"\d+(\.\d+)? *(s|ms)\b")
 
@@ -109,10 +109,20 @@ def barrier_table() -> str:
     return "\n".join(rows)
 
 
+def claims() -> str:
+    """The claims, numbered as verify numbers them."""
+    from buildsys.proof.claims import CLAIMS
+
+    rows = ["| | name | claim |", "|---|---|---|"]
+    rows += [f"| {number} | `{claim.name}` | {claim.title} |" for number, claim in enumerate(CLAIMS, 1)]
+    return "\n".join(rows)
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "board map": board_map,
     "image map": image_map,
     "barrier table": barrier_table,
+    "claims": claims,
 }
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from tests.benchmarks import callsites, loop
+from tests.benchmarks import callsites, loop, proof
 
-SUITES = (loop, callsites)
+SUITES = (loop, callsites, proof)
 
 
 def main() -> None:
