@@ -45,8 +45,8 @@ class Made:
 class Action:
     """One step. `run` makes `outputs` from `inputs`.
 
-    `discover` names the further inputs of a first run; later ones begin with
-    those of the run before. `parameters` is everything else that decides the outcome (JSON).
+    `discover` names the further inputs of a first run, and of one after files came or
+    went; others begin with those of the run before. `parameters` is everything else that decides the outcome (JSON).
     """
 
     name: str
@@ -116,7 +116,7 @@ class Records:
         known = {name: _print(each) for group in ("inputs", "folders") for name, each in record.get(group, {}).items()}
         self.forget(action.name)
         found = Discovered(tuple(map(Path, record.get("discovered", ()))), tuple(map(Path, record.get("folders", ()))))
-        if not record:
+        if not record or any(of_folder(name, known[name])[1] != known[name][1] for name in record["folders"]):
             found = action.discover()
         for _ in range(ATTEMPTS):
             before = self._look(action, found, known)

@@ -12,9 +12,10 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Iterator
 from itertools import compress
+from operator import add
 from typing import NamedTuple
 
-from buildsys.formats.a64 import BRANCH_RANGE, branch_target, conditional_target, is_bl, sign_extend
+from buildsys.formats.a64 import BRANCH_RANGE, adr, adrp, branch_target, conditional_target, is_bl
 from buildsys.formats.elf import Elf, Section
 
 # 000101xx is B, 100101xx is BL: top bytes 0x14-0x17 and 0x94-0x97.
@@ -24,7 +25,7 @@ _ADRP = bytes(byte & 0x9F == 0x90 for byte in range(256))
 _FORMING = bytes(byte & 0x1F == 0x10 for byte in range(256))
 # 01010100 is B.cond, x011010x CBZ and CBNZ, x011011x TBZ and TBNZ.
 _CONDITIONAL = bytes(byte == 0x54 or byte & 0x7C == 0x34 for byte in range(256))
-_MASK26, _MASK14 = 0x03FF_FFFF, 0x3FFF
+_MASK26, _MASK21, _MASK14 = 0x03FF_FFFF, 0x1F_FFFF, 0x3FFF
 
 
 class CallSite(NamedTuple):
@@ -62,7 +63,9 @@ def hits(elf: Elf, targets: Iterable[int]) -> Iterator[Hits]:
         words, base = words_of(elf, section), section.address
         keys = {target - base >> 2 & _MASK26: target for target in wanted}
         marks = elf.contents(section)[3::4].translate(_BRANCH)
-        found = [at for at in compress(range(len(words)), marks) if words[at] + at & _MASK26 in keys]
+        candidates = list(compress(range(len(words)), marks))
+        sums = map(_MASK26.__and__, map(add, compress(words, marks), candidates))
+        found = list(compress(candidates, map(keys.__contains__, sums)))
         goals = [keys[words[at] + at & _MASK26] for at in found]
         # A key repeats every 256 MiB. Of an address in this range no other with its key can be reached from here.
         near = range(section.end - BRANCH_RANGE, base + BRANCH_RANGE)
@@ -108,17 +111,19 @@ def forming_sites(elf: Elf, targets: Iterable[int]) -> list[tuple[int, int]]:
     pages: dict[int, list[int]] = {}
     for target in wanted:
         pages.setdefault(target >> 12, []).append(target)
+    keys = {page & _MASK21 for page in pages}
     found = []
     for section in elf.code:
         words, base = words_of(elf, section), section.address
         marks = elf.contents(section)[3::4].translate(_FORMING)
         for at in compress(range(len(words)), marks):
             word, address = words[at], base + 4 * at
-            distance = sign_extend((word >> 3 & 0x1F_FFFC) | (word >> 29 & 3), 21)
             if word >> 31:
-                found += [(address, target) for target in pages.get((address >> 12) + distance, ())]
-            elif address + distance in wanted:
-                found.append((address, address + distance))
+                if (address >> 12) + (word >> 3 & 0x1F_FFFC | word >> 29 & 3) & _MASK21 in keys:
+                    page = adrp(word, address) or (0, 0)
+                    found += [(address, target) for target in pages.get(page[1] >> 12, ())]
+            elif (formed := adr(word, address)) and formed[1] in wanted:
+                found.append((address, formed[1]))
     return sorted(found)
 
 

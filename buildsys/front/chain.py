@@ -106,7 +106,11 @@ def build_task(steps: Steps) -> Task:
 def verify_task(steps: Steps) -> Task:
     """Prove what the image is and does: every claim checked against the files and a run."""
 
-    def perform(claim: str, details: bool, strict: bool) -> Failed | None:
+    def perform(claim: str, details: bool, strict: bool, before: bool) -> Failed | None:
+        if before:
+            from buildsys.front.before import verify_before
+
+            return verify_before(steps)
         from buildsys.front.verify import verify
 
         return verify(steps, claim, details, strict)
@@ -121,6 +125,8 @@ def verify_task(steps: Steps) -> Task:
              "help": "show the evidence of every claim"},
             {"name": "strict", "long": "strict", "type": bool, "default": False,
              "help": "fail if a claim could not be checked"},
+            {"name": "before", "long": "before", "type": bool, "default": False,
+             "help": "build the image broken as it was, .bss in flash, and show that it is found broken"},
         ],
         "verbosity": 2,
         "io": {"capture": False},

@@ -263,9 +263,14 @@ class Text:
 
 @dataclass(frozen=True)
 class Box:
-    """One step: numbered from 1."""
+    """One step: numbered from 1.
+
+    `kind` is "source", "check", "call", "ours", "back" (in the compiler's code), "held" (in memory),
+    or "instead": what only runs if the flag is clear, and follows no other.
+    """
 
     number: int
+    kind: str
     title: str
     y: float
     height: float
@@ -290,29 +295,34 @@ def way(flow: Flow) -> Way:
     """The boxes of `flow`."""
     call = flow.call
     place = f"{flow.line}, {flow.function}" if flow.line else flow.function
-    written: list[tuple[str, list[Row | tuple[str, ...]]]] = [
-        ("The Go source", [("quiet", place), *([("code", fit(flow.source, 80))] if flow.source else [])]),
-        ("What the compiler emitted", [*flow.check]),
+    written: list[tuple[str, str, Sequence[Row | tuple[str, ...]]]] = [
+        ("source", "The Go source", [("quiet", place), *([("code", fit(flow.source, 80))] if flow.source else [])]),
+        ("check", "What the compiler emitted", flow.check),
         (
+            "call",
             f"The call at {call.site:#x}, redirected",
             [
                 ("before", "before", f"{call.word_before:08x}", f"bl {call.old:#x}", f"{call.name}, Go’s"),
                 ("now", "now", f"{call.word_after:08x}", f"bl {call.new:#x}", f"{call.name}, ours"),
             ],
         ),
-        (f"Ours: {fit(call.name, 60)}", [*flow.ours]),
-        ("Back in the compiler’s code", [*flow.after]),
+        ("ours", f"Ours: {fit(call.name, 60)}", flow.ours),
     ]
+    if not flow.stores or flow.back:
+        rows = flow.back if flow.stores else flow.back + flow.clear
+        written.append(("back", "Back in the compiler’s code", rows))
     if flow.held and flow.head is not None:
-        written.append(("In memory, when the run has ended", [*_held(flow, flow.head)]))
+        written.append(("held", "In memory, when the run has ended", list(_held(flow, flow.head))))
+    if flow.stores:
+        written.append(("instead", "With a clear flag, instead", flow.clear))
     boxes, y = [], 2.0
-    for number, (title, lines) in enumerate(written, 1):
+    for number, (kind, title, lines) in enumerate(written, 1):
         texts = tuple(_text(line, y + HEADER + ROW * at + 16) for at, line in enumerate(lines))
         height = HEADER + ROW * len(lines) + FOOT
-        boxes.append(Box(number, title, y, height, texts))
+        boxes.append(Box(number, kind, title, y, height, texts))
         y += height + GAP
     heights = {text.row.address: text.y - 4 for box in boxes for text in box.texts if text.row}
-    return Way(y - GAP + 2, tuple(boxes), (heights[flow.branch], heights[flow.skipped_to]))
+    return Way(y - GAP + 2, tuple(boxes), (heights[flow.branch], heights[flow.clear[0].address]))
 
 
 def _text(line: Row | tuple[str, ...], y: float) -> Text:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any
 
 from buildsys.errors import UserError
 from buildsys.formats import a64
+from buildsys.formats.references import overwrites
 from buildsys.go.flag import Judgement
 from buildsys.go.packages import is_own, package_of
 from buildsys.go.runtime import FLAG
@@ -51,9 +51,10 @@ class Flow:
     """The way of one store.
 
     `line` ("flag.go:36") and `source`, its text, are empty if not known. `check` are the instructions
-    up to the call, `after` those behind it up to `store`; `skipped_to` is where the check goes if the
-    flag is clear. `stores` tells that our function makes the store (Go 1.20 and older). `held` is what
-    was seen in memory at the end: machine, and the value of `main.heapSegmentListHead`.
+    up to the call, `back` those behind it that only run if the flag is set, `clear` those from where
+    the check goes if it is clear up to `store`. `stores` tells that our function makes the store
+    (Go 1.20 and older); else `clear` follows `back`. If the store goes to `main.heapSegmentListHead`,
+    `head` is its address and `held` what was seen there at the end, by machine.
     """
 
     function: str
@@ -62,17 +63,23 @@ class Flow:
     check: tuple[Row, ...]
     call: Call
     ours: tuple[Row, ...]
-    after: tuple[Row, ...]
+    back: tuple[Row, ...]
+    clear: tuple[Row, ...]
     branch: int
-    skipped_to: int
     store: int
     stores: bool
     head: int | None
     heap: int | None
     held: tuple[tuple[str, int | None], ...]
 
+    @property
+    def span(self) -> tuple[int, int]:
+        """The first address of the compiler's code shown, and the first after it."""
+        addresses = [row.address for row in (*self.check, *self.back, *self.clear)]
+        return min(addresses), max(addresses) + 4
 
-def flow(case: Case, shown: Any, runs: Iterable[Observation]) -> Flow:
+
+def flow(case: Case, shown: object, runs: Iterable[Observation]) -> Flow:
     """The way of the store that `shown`, the evidence of claim `barriers`, names.
 
     Raises UserError if the image has no store behind a check that calls a barrier of ours.
@@ -86,18 +93,20 @@ def flow(case: Case, shown: Any, runs: Iterable[Observation]) -> Flow:
     clear = load.when_clear[: load.when_clear.index(store) + 1]
     branch = load.branch or load.read.address
     explain = _Explanation(case, load, store)
+    check = explain.rows([*range(load.read.formed, branch + 4, 4), *load.when_set[: call + 1]])
+    rest = explain.rows(clear)
     places = case.elf.symbols.addresses(HEAD, HEAP)
-    head = places.get(HEAD)
+    head = places.get(HEAD) if explain.destination == places.get(HEAD) else None
     return Flow(
         function=function,
         line=line,
         source=_source(case, function, line),
-        check=explain.rows([*range(load.read.formed, branch + 4, 4), *load.when_set[: call + 1]]),
+        check=check,
         call=_call(case, pair, site, sites[site].word),
         ours=explain.rows(_body(pair)),
-        after=explain.rows([*load.when_set[call + 1 :], *clear]),
+        back=explain.rows(load.when_set[call + 1 :]),
+        clear=rest,
         branch=branch,
-        skipped_to=clear[0],
         store=store,
         stores=case.plan.abi == "store",
         head=head,
@@ -106,7 +115,7 @@ def flow(case: Case, shown: Any, runs: Iterable[Observation]) -> Flow:
     )
 
 
-def _chosen(case: Case, shown: Any, sites: set[int]) -> tuple[Judgement, int, int]:
+def _chosen(case: Case, shown: object, sites: set[int]) -> tuple[Judgement, int, int]:
     """The check to show: its load of the flag, the call of a barrier it leads to, and the store behind."""
     named = shown.get("store") if isinstance(shown, dict) else None
     own = []
@@ -141,7 +150,7 @@ def _body(pair: Pair) -> list[int]:
     return list(range(pair.new.value, pair.new.end, 4))[:SHOWN]
 
 
-def _line(case: Case, shown: Any, store: int, function: str) -> str:
+def _line(case: Case, shown: object, store: int, function: str) -> str:
     if isinstance(shown, dict) and shown.get("store") == hex(store):
         return str(shown.get("line", ""))
     from buildsys.proof.lines import source_lines
@@ -162,7 +171,7 @@ def _source(case: Case, function: str, line: str) -> str:
 
 
 class _Explanation:
-    """Says of instructions what they are for."""
+    """Says of instructions what they are for. `destination` is where the store goes, once it was explained."""
 
     def __init__(self, case: Case, load: Judgement, store: int) -> None:
         from capstone import CS_ARCH_ARM64, CS_MODE_ARM, Cs
@@ -174,33 +183,38 @@ class _Explanation:
             load.branch: f"clear? then on at {load.when_clear[0]:#x}",
             store: "the store itself",
         }
-        self._slots = set(load.when_set)
+        self._slots, self._store = set(load.when_set), store
+        self.destination: int | None = None
 
     def rows(self, addresses: Iterable[int]) -> tuple[Row, ...]:
         """The instructions at `addresses`, in the order they run."""
         return tuple(self._rows(addresses))
 
     def _rows(self, addresses: Iterable[int]) -> Iterator[Row]:
-        pages: dict[int, int] = {}
+        values: dict[int, int] = {}
         for address in addresses:
             word = self._case.code.word(address) or 0
             decoded = next(self._decoder.disasm_lite(word.to_bytes(4, "little"), address), None)
             mnemonic, operands = (decoded[2], decoded[3]) if decoded else (".word", f"{word:#010x}")
-            yield Row(address, mnemonic, operands, self._note(address, word, pages))
+            yield Row(address, mnemonic, operands, self._note(address, word, values))
 
-    def _note(self, address: int, word: int, pages: dict[int, int]) -> str:
-        """What the instruction does; `pages` are those that registers hold by now."""
-        place = None
+    def _note(self, address: int, word: int, values: dict[int, int]) -> str:
+        """What the instruction does; `values` are the addresses that registers are known to hold."""
+        place, held = None, dict(values)
+        for register in held:
+            if overwrites(word, register):
+                del values[register]
         if formed := a64.adrp(word, address):
-            pages[formed[0]] = formed[1]
-        elif (added := a64.add_immediate(word)) and added[1] in pages:
-            place = pages[added[1]] + added[2]
-        elif (access := a64.load_store_unsigned(word)) and access[1] in pages:
-            place = pages[access[1]] + access[2]
+            values[formed[0]] = formed[1]
+        elif (added := a64.add_immediate(word)) and added[1] in held:
+            place = values[added[0]] = held[added[1]] + added[2]
+        elif (access := a64.load_store_unsigned(word)) and access[1] in held:
+            place = held[access[1]] + access[2]
+        if address == self._store:
+            self.destination = place
         pointed = "" if place is None else self._symbol(place)
-        known = self._known.get(address, "")
-        if known:
-            return f"{known}, to {pointed}" if pointed and known == "the store itself" else known
+        if known := self._known.get(address):
+            return f"{known}, to {pointed}" if pointed and address == self._store else known
         # C6.2 STR and STP with base x25.
         if address in self._slots and word & 0xBFC0_0000 in (0xB900_0000, 0xA900_0000) and word >> 5 & 31 == SLOTS:
             return "recorded in the slots at x25"

@@ -34,7 +34,7 @@ TEMPLATE = "proof.html.j2"
 SLOTS, BOARD_TABLE, TRANSLATION = "buildsys.slots", "buildsys.board", "buildsys.translation"
 SIGNS = {Result.PASSED: "✓", Result.FAILED: "✗", Result.NOT_RUN: "–"}
 KINDS = {"ram": "RAM", "device": "device registers"}
-CLASSES = {Result.PASSED: "good", Result.FAILED: "bad", Result.NOT_RUN: "open"}
+STYLES = {Result.PASSED: "good", Result.FAILED: "bad", Result.NOT_RUN: "open"}
 
 LONGEST = 60  # lines of evidence; a claim that fails may have thousands
 
@@ -67,6 +67,14 @@ class Part(Generic[Fact]):
 
 
 @dataclass(frozen=True)
+class Store:
+    """The way of one store, and its drawing."""
+
+    flow: Flow
+    way: Way
+
+
+@dataclass(frozen=True)
 class Row:
     """A symbol as nm prints it, and what there is to say of it."""
 
@@ -81,8 +89,6 @@ class Calls:
     """One function taken over: how many calls go to ours and to the original, how often ours ran on each machine."""
 
     name: str
-    old: int | None
-    new: int | None
     redirected: int
     left: int
     ran: tuple[int, ...]
@@ -106,7 +112,7 @@ class Functions:
         """All barriers together."""
         columns = zip(*(row.ran for row in self.barriers), strict=True)
         redirected, left = (sum(getattr(row, field) for row in self.barriers) for field in ("redirected", "left"))
-        return Calls("all barriers", None, None, redirected, left, tuple(map(sum, columns)))
+        return Calls("all barriers", redirected, left, tuple(map(sum, columns)))
 
 
 @dataclass(frozen=True)
@@ -153,7 +159,7 @@ def page(steps: Steps, case: Case, lines: Sequence[Line]) -> str:
 
     seen = [run.seen for run in _runs(case) if run.seen]
     shown = evidence.get("barriers", {}).get("shown")
-    store = part(lambda: _drawn(flow(case, shown, seen)), "barriers", "call-sites", "handlers", "stores")
+    store = part(lambda: _store(case, shown, seen), "barriers", "call-sites", "handlers", "stores")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(str(Path(__file__).parent)),
         autoescape=True,
@@ -203,7 +209,7 @@ def _judged(line: Line) -> Judged:
         figure=found.figure,
         verdict=found.result.value,
         sign=SIGNS[found.result],
-        style=CLASSES[found.result],
+        style=STYLES[found.result],
         lines=evidence[:LONGEST],
         more=max(0, len(evidence) - LONGEST),
         advice="" if found.passed else found.advice,
@@ -235,15 +241,8 @@ def _linker(case: Case) -> tuple[str, ...]:
     return tuple(each.removeprefix("Linker: ") for each in said if each.startswith("Linker: "))
 
 
-@dataclass(frozen=True)
-class Store:
-    """The way of one store, and its drawing."""
-
-    flow: Flow
-    way: Way
-
-
-def _drawn(found: Flow) -> Store:
+def _store(case: Case, shown: object, seen: Sequence[Observation]) -> Store:
+    found = flow(case, shown, seen)
     return Store(found, way(found))
 
 
@@ -284,9 +283,8 @@ def _functions(case: Case, seen: Sequence[Observation]) -> Functions:
         ran, machines = ran[:1], machines[:1]
 
     def calls(pair: Pair) -> Calls:
-        old, new = (symbol.value if symbol else None for symbol in (pair.old, pair.new))
-        redirected, left = (0 if address is None else targets[address] for address in (new, old))
-        return Calls(pair.name, old, new, redirected, left, tuple(each[pair.name] for each in ran))
+        redirected, left = (targets[symbol.value] if symbol else 0 for symbol in (pair.new, pair.old))
+        return Calls(pair.name, redirected, left, tuple(each[pair.name] for each in ran))
 
     rows = {name: calls(pair) for name, pair in case.called.items()}
     entered = sum(ours is not None and _enters(case, old, ours) for old, ours in case.fatal_olds.items())

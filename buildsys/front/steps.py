@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from buildsys.cache.action import Action, Discovered, Made, Records
 from buildsys.config.project import PACKAGE, Project
 from buildsys.go import toolchain as go_toolchain
 from buildsys.go.toolchain import GoToolchain
+from buildsys.stages.variant import SHIPPED, Variant
 from buildsys.toolchains import binary, zig
 from buildsys.toolchains.binary import BinaryToolchain
 
@@ -19,8 +21,8 @@ TEMPLATES = ("boot.s", "writebarrier.s", "fatal.s")
 class Steps:
     """The chain of one project; every path is relative to its root, the working folder."""
 
-    def __init__(self, project: Project) -> None:
-        self.project = project
+    def __init__(self, project: Project, variant: Variant = SHIPPED) -> None:
+        self.project, self.variant = project, variant
         build = project.build
         self.records = Records(build / ".done")
         self.archive, self.go_object = build / "kernel.a", build / "go.o"
@@ -139,6 +141,7 @@ class Steps:
                 "entry": project.entry,
                 "toolchain": self.binutils.name,
                 "templates": [str(folder) for folder in project.templates],
+                "variant": asdict(self.variant),
             },
             run=run,
             discover=self._templates,
@@ -173,6 +176,7 @@ class Steps:
                 folders=project.templates,
                 templates=TEMPLATES,
                 toolchain=self.binutils.name,
+                variant=self.variant,
             )
             return Made({"asked": render(sources, build, known)}, self._templates())
 
@@ -185,6 +189,7 @@ class Steps:
                 "entry": project.entry,
                 "toolchain": self.binutils.name,
                 "templates": [str(folder) for folder in project.templates],
+                "variant": asdict(self.variant),
             },
             run=run,
             discover=self._templates,

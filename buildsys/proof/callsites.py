@@ -2,45 +2,54 @@
 
 Three counts that owe nothing to each other must agree: instructions decoded
 from the image, relocations the linker kept, relocations of the Go object.
+Nor may anything be left that leads to an old function another way: a
+conditional branch, its address formed by instructions, a pointer to it.
 """
 
 from __future__ import annotations
 
+import struct
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from itertools import compress
+from operator import add
 
 from buildsys.formats import a64
+from buildsys.formats.callsites import CallSite, conditional_sites, forming_sites
 from buildsys.formats.elf import R_AARCH64_CALL26, R_AARCH64_JUMP26, Elf
+from buildsys.formats.patch import address_takers
+from buildsys.formats.references import Code, Reference, follow
 from buildsys.proof.case import Case
 from buildsys.proof.claim import Claim, Verdict, verdict
+
+_CALLS = (R_AARCH64_CALL26, R_AARCH64_JUMP26)
+_MARKED = bytes(byte in {kind & 0xFF for kind in _CALLS} for byte in range(256))
+_SHOWN = 20  # places of one kind that are listed
 
 
 def check(case: Case) -> Verdict:
     """Count three ways, look for what still refers to the old functions, and compare the two images."""
-    olds = {pair.old.value: name for name, pair in case.called.items() if pair.old}
-    news = {pair.new.value: name for name, pair in case.called.items() if pair.new}
     linked, compiled = relocated(case.before, case.called), relocated(case.object, case.called)
-    now = {site.address: site for site in case.sites}
-    decoded = Counter(news[site.target] for site in case.sites if site.target in news)
-    counts = {
-        name: (decoded[name], list(linked.values()).count(name), list(compiled.values()).count(name))
-        for name in case.called
-    }
-    problems, loops = _left(case, olds, set(linked))
-    problems += [
-        f"{name}: {seen} redirected calls decoded, {kept} in the linker's relocations, {made} in the Go object's"
-        for name, (seen, kept, made) in counts.items()
-        if not seen == kept == made
-    ]
-    problems += [
-        f"the call of {name} at {address:#x} in {_function(case.elf, address)} goes to {news[now[address].target]}"
-        for address, name in linked.items()
-        if address in now and now[address].target in news and news[now[address].target] != name
-    ]
-    problems += _entries(case)
+    decoded = Counter(case.names[site.target] for site in case.sites if site.target in case.names)
+    kept, made = Counter(linked.values()), Counter(compiled.values())
+    left, loops = still_called(case.elf, case.sites, case.olds, linked)
+    left_at = {site.address for site in left}
     entries = {pair.old.value for pair in case.fatal.values() if pair.old}
-    problems += differences(case, {address for address in linked if address not in loops} | entries)
-    problems += _conditional(case, olds)
+    problems = [
+        *(f"{case.olds[site.target]} is still called at {where(case.elf, site.address)}" for site in left),
+        *_goals(case, linked, left_at | loops),
+        *(
+            f"{name}: {decoded[name]} redirected calls decoded, {kept[name]} in the linker's relocations, "
+            f"{made[name]} in the Go object's"
+            for name in case.called
+            if not decoded[name] == kept[name] == made[name]
+        ),
+        *_entries(case),
+        *differences(case, (linked.keys() - loops) | entries, left_at),
+        *_conditional(case),
+        *_formed(case),
+        *_pointers(case),
+    ]
     barriers = sum(decoded[name] for name in case.barriers)
     return verdict(
         problems,
@@ -48,125 +57,218 @@ def check(case: Case) -> Verdict:
         {
             "loops": [hex(address) for address in sorted(loops)],
             "counts": {
-                name: {"decoded": seen, "linked": kept, "compiled": made} for name, (seen, kept, made) in counts.items()
+                name: {"decoded": decoded[name], "linked": kept[name], "compiled": made[name]} for name in case.called
             },
         },
-        [f"{counts[name][0]:5} calls of {name}" for name in case.barriers],
+        [f"{decoded[name]:5} calls of {name}" for name in case.barriers],
         "the image is not what the call-site pass makes: `doit forget patch` and build again",
     )
 
 
-def _entries(case: Case) -> list[str]:
-    """Functions that must be redirected at their first instruction, and are not."""
-    problems = []
-    for name, pair in case.fatal.items():
-        word = case.elf.word(pair.old.value) if pair.old else None
-        goal = a64.branch_target(word, pair.old.value) if pair.old and word is not None and a64.is_b(word) else None
-        if pair.old and (pair.new is None or goal != pair.new.value):
-            problems.append(f"{name} at {pair.old.value:#x} does not begin with a branch to ours")
-    return problems
-
-
-def _left(case: Case, olds: dict[int, str], relocated_at: set[int]) -> tuple[list[str], set[int]]:
-    """Branches that still go to an old function: (problems, its own loops back to its start).
+def still_called(
+    elf: Elf, sites: Iterable[CallSite], olds: Mapping[int, str], relocated_at: Collection[int]
+) -> tuple[list[CallSite], set[int]]:
+    """Branches that still go to an old function: (calls, its own loops back to its start).
 
     After growing the stack a function branches to its own first instruction.
     The assembler resolves that itself: it has no relocation, and is no call.
     """
-    problems, loops = [], set()
-    for site in case.sites:
-        name = olds.get(site.target)
-        if name is None:
+    calls, loops = [], set()
+    for site in sites:
+        if site.target in olds:
+            inside = elf.symbols.function_at(site.address)
+            if inside and inside.value == site.target and site.kind == "b" and site.address not in relocated_at:
+                loops.add(site.address)
+            else:
+                calls.append(site)
+    return calls, loops
+
+
+def _goals(case: Case, linked: Mapping[int, str], left: Collection[int]) -> Iterator[str]:
+    """Calls of an old function that do not go to ours of that name, and branches to ours that were no such calls."""
+    now = {site.address: site for site in case.sites}
+    for address, name in linked.items():
+        site, word, before = now.get(address), case.elf.word(address), case.before.word(address)
+        if address in left:
             continue
-        inside = case.elf.symbols.function_at(site.address)
-        if inside and inside.value == site.target and site.kind == "b" and site.address not in relocated_at:
-            loops.add(site.address)
-        else:
-            problems.append(f"{name} is still called at {site.address:#x} in {_function(case.elf, site.address)}")
-    return problems, loops
+        if site is None:
+            goal = None if word is None else a64.branch_target(word, address)
+            goes = "is no branch" if goal is None else f"goes to {where(case.elf, goal)}"
+            yield f"the call of {name} at {where(case.elf, address)} {goes}"
+        elif case.names.get(site.target, name) != name:
+            yield f"the call of {name} at {where(case.elf, address)} goes to {case.names[site.target]}"
+        elif before is not None and a64.is_bl(before) != a64.is_bl(site.word):
+            was = "call" if a64.is_bl(before) else "jump"
+            yield f"the {was} to {name} at {where(case.elf, address)} has become a `{site.kind}`"
+    for site in case.sites:
+        if site.target in case.names and site.address not in linked:
+            yield f"{where(case.elf, site.address)} goes to our {case.names[site.target]}, and called no such function"
+
+
+def _entries(case: Case) -> Iterator[str]:
+    """Functions that must be redirected at their first instruction, and are not."""
+    for name, pair in case.fatal.items():
+        word = case.elf.word(pair.old.value) if pair.old else None
+        goal = a64.branch_target(word, pair.old.value) if pair.old and word is not None and a64.is_b(word) else None
+        if pair.old and (pair.new is None or goal != pair.new.value):
+            yield f"{name} at {pair.old.value:#x} does not begin with a branch to ours"
 
 
 def relocated(elf: Elf, names: Iterable[str]) -> dict[int, str]:
-    """The CALL26 and JUMP26 relocations of `elf` that refer to the local function of one of `names`.
+    """The CALL26 and JUMP26 relocations of `elf` that refer to the local function of one of `names`, by place."""
+    return relocated_calls(
+        elf,
+        {
+            (symbol.section, symbol.value): name
+            for name, symbols in elf.symbols.named(*names).items()
+            for symbol in symbols
+            if not symbol.is_global
+        },
+    )
 
-    By place: the address in a linked image, the offset into .text in an object.
+
+def relocated_calls(elf: Elf, goals: Mapping[tuple[int, int], str]) -> dict[int, str]:
+    """The name in `goals`, by section and value, that each CALL26 and JUMP26 relocation refers to, by place.
+
+    The place is an address in a linked image, an offset into the section in an object.
     A linker may refer to a local function by its section and an offset.
     """
-    by_place = {
-        (symbol.section, symbol.value): name
-        for name, symbols in elf.symbols.named(*names).items()
-        for symbol in symbols
-        if not symbol.is_global
-    }
+    by_goal = {(section << 64) + value: name for (section, value), name in goals.items()}
     found: dict[int, str] = {}
-    for section in elf.relocations():
-        wanted: dict[tuple[int, int], str] = {}
-        pairs = list(zip(section.infos, section.addends, strict=True))
-        for info, addend in set(pairs):
-            symbol = elf.symbols.by_index(info >> 32)
-            if symbol and info & 0xFFFF_FFFF in (R_AARCH64_CALL26, R_AARCH64_JUMP26):
-                name = by_place.get((symbol.section, symbol.value + addend))
-                if name:
-                    wanted[info, addend] = name
-        if wanted:
-            found |= {
-                offset: wanted[pair] for offset, pair in zip(section.offsets, pairs, strict=True) if pair in wanted
-            }
+    for table in elf.relocations():
+        marks = table.infos.tobytes()[0::8].translate(_MARKED)
+        infos = list(compress(table.infos, marks))
+        # A goal is a number, the section above the value: what does not call anything has none that is wanted.
+        bases = dict.fromkeys(infos, -1 << 128)
+        for info in bases:
+            place = elf.symbols.place(info >> 32)
+            if place and info & 0xFFFF_FFFF in _CALLS:
+                bases[info] = (place[0] << 64) + place[1]
+        sums = map(add, map(bases.__getitem__, infos), compress(table.addends, marks))
+        places = compress(table.offsets, marks)
+        found |= {place: by_goal[goal] for place, goal in zip(places, sums, strict=True) if goal in by_goal}
     return found
 
 
-def differences(case: Case, sites: set[int]) -> list[str]:
-    """Where the two images differ though they must not, or agree though they must not."""
+def differences(case: Case, sites: Collection[int], left: Collection[int] = ()) -> list[str]:
+    """Where the two images differ though they must not, or agree though they must not, but for sites `left` as is."""
     now, then = case.elf.data, case.before.data
     if len(now) != len(then):
         return [f"the patched image has {len(now)} bytes, the unpatched one {len(then)}"]
-    differing = {offset & ~3 for offset in _differing(now, then)}
-    expected = {case.before.file_offset(site) for site in sites}
-    places = {section.offset: section for section in case.elf.code}
-    found = []
-    for offset in sorted(differing - expected)[:20]:
-        section = next((each for each in places.values() if each.offset <= offset < each.offset + each.size), None)
-        where = f"{section.address + offset - section.offset:#x}" if section else f"file offset {offset:#x}"
-        name = f" in {_function(case.elf, section.address + offset - section.offset)}" if section else ""
-        found.append(f"a word that is no call site was changed at {where}{name}")
+    differing = set(_differing(now, then))
+    expected = {case.before.file_offset(site): site for site in sites}
+    found = [
+        f"a word that is no call site was changed at {_place(case.elf, offset)}"
+        for offset in sorted(differing - expected.keys())[:_SHOWN]
+    ]
+    same = sorted(site for offset, site in expected.items() if offset not in differing and site not in left)
+    found += [
+        f"both images hold the same word at {where(case.elf, site)}, which was to be redirected"
+        for site in same[:_SHOWN]
+    ]
     return found
 
 
 def _differing(now: bytes, then: bytes) -> list[int]:
-    """The offsets at which two byte strings of one length differ; equal stretches are skipped quickly."""
-    found, chunk = [], 4096
-    for start in range(0, len(now), chunk):
-        if now[start : start + chunk] != then[start : start + chunk]:
-            found += [at for at in range(start, min(start + chunk, len(now))) if now[at] != then[at]]
-    return found
+    """The offsets, multiples of 4, of the words in which two byte strings of one length differ.
 
-
-def _conditional(case: Case, names: dict[int, str]) -> list[str]:
-    """Conditional branches to an old function from outside it: rare, so looked for near it only.
-
-    B.cond and CBZ reach 1 MiB, TBZ 32 KiB.
+    Equal stretches are skipped quickly: in pieces of one size, those that differ in smaller pieces.
     """
-    found = []
-    for section in case.elf.code:
-        words = memoryview(case.elf.contents(section)[: section.size & ~3]).cast("I")
-        for old, name in names.items():
-            low = max(0, (old - (1 << 20) - section.address) // 4)
-            high = min(len(words), (old + (1 << 20) - section.address) // 4)
-            wanted = (old - section.address) // 4
-            for index in range(low, high):
-                word = words[index]
-                # The four encodings, by their top byte: 0x54, x011010x, x011011x.
-                if word >> 24 & 0x7C not in (0x34, 0x54) and word >> 24 != 0x54:
-                    continue
-                address = section.address + 4 * index
-                if index != wanted and a64.conditional_target(word, address) == old:
-                    found.append(f"{name} is reached by a conditional branch at {address:#x}")
+    found, whole = [0], len(now)
+    for size in (1 << 12, 1 << 6, 4):
+        found = [
+            at
+            for start in found
+            for at in range(start, min(start + whole, len(now)), size)
+            if now[at : at + size] != then[at : at + size]
+        ]
+        whole = size
     return found
 
 
-def _function(elf: Elf, address: int) -> str:
-    function = elf.symbols.function_at(address)
-    return function.name if function else "no function"
+def _conditional(case: Case) -> Iterator[str]:
+    for address, target in conditional(case.elf, case.olds):
+        yield f"{case.olds[target]} is reached by a conditional branch at {where(case.elf, address)}"
+
+
+def conditional(elf: Elf, targets: Iterable[int]) -> list[tuple[int, int]]:
+    """Conditional branches to one of the functions at `targets` from outside it: (place, target)."""
+    found = []
+    for address, target in conditional_sites(elf, targets):
+        function = elf.symbols.function_at(address)
+        if function is None or function.value != target:
+            found.append((address, target))
+    return found
+
+
+def formed(elf: Elf, code: Code, targets: Iterable[int]) -> list[tuple[int, Reference]]:
+    """Every instruction that forms one of `targets` in a register: (target, the place)."""
+    found = set()
+    for site, target in forming_sites(elf, targets):
+        for use in follow(code, code.body(site), site, target, 4):
+            # A load or store that adds the offset within the page itself forms no address.
+            if use.kind == "address" or use.placed != use.address:
+                found.add((target, use._replace(address=use.placed, kind="address")))
+    return sorted(found)
+
+
+def _formed(case: Case) -> Iterator[str]:
+    """Instructions that form the address of an old function, and can run.
+
+    What is in a function that nothing reaches does no harm.
+    """
+    for target, use in formed(case.elf, case.code, case.olds):
+        place = f"the address of {case.olds[target]} is formed at {where(case.elf, use.address)}"
+        if use.function is None:
+            yield place
+        elif use.function.value in case.reach.functions:
+            yield f"{place}; it is reached: {' → '.join(case.reach.path(use.function.value))}"
+
+
+def _pointers(case: Case) -> Iterator[str]:
+    """Pointers to an old function that somebody may call through.
+
+    What is in a variable does no harm if nothing that runs leads from there to the old function; a
+    pointer in no variable, or among code, could be anybody's.
+    """
+    for place, target in address_takers(case.elf, list(case.olds)):
+        holder = case.elf.symbols.object_at(place)
+        if holder is None:
+            yield f"a pointer to {case.olds[target]} is at {place:#x}, in no variable"
+        elif target in case.reach.functions:
+            path = " → ".join(case.reach.path(target))
+            yield f"{holder.name} holds a pointer to {case.olds[target]} at {place:#x}; it is reached: {path}"
+    for place, target in among_code(case.elf, case.olds):
+        yield f"a pointer to {case.olds[target]} is among code at {where(case.elf, place)}"
+
+
+def among_code(elf: Elf, targets: Iterable[int]) -> list[tuple[int, int]]:
+    """Where code holds one of `targets` as a 64-bit word: (place, target); the first in each section."""
+    found = []
+    for section in elf.code:
+        contents = elf.contents(section)
+        for target in targets:
+            at = contents.find(struct.pack("<Q", target))
+            if at >= 0:
+                found.append((section.address + at, target))
+    return found
+
+
+def where(elf: Elf, address: int) -> str:
+    """An address, and the function it lies in."""
+    inside = any(address in section for section in elf.code)  # a function without a size would have no end
+    function = elf.symbols.function_at(address) if inside else None
+    return f"{address:#x} in {function.name if function else 'no function'}"
+
+
+def _place(elf: Elf, offset: int) -> str:
+    """A place in the file: its address, and the function or variable there, if it has one."""
+    for section in elf.sections:
+        if section.address and section.in_file and section.offset <= offset < section.offset + section.size:
+            address = section.address + offset - section.offset
+            symbol = elf.symbols.function_at(address) if section in elf.code else elf.symbols.object_at(address)
+            return f"{address:#x} in {symbol.name if symbol else section.name}"
+    return f"byte {offset:#x} of the file"
 
 
 CLAIM = Claim("call-sites", "every call of a function taken over goes to ours, and nothing else changed", check)

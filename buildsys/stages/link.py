@@ -21,6 +21,7 @@ from buildsys.formats.elf import Elf
 from buildsys.formats.symbols import STT_OBJECT
 from buildsys.go.runtime import FLAG, STACK_GUARD, Plan
 from buildsys.stages.render import ABSENT
+from buildsys.stages.variant import SHIPPED, Variant
 from buildsys.toolchains.binary import BinaryToolchain
 
 PASSES = 4
@@ -39,6 +40,7 @@ class Sources:
     folders: tuple[Path, ...]
     templates: tuple[str, ...]
     toolchain: str
+    variant: Variant = SHIPPED
 
 
 def render(sources: Sources, build: Path, known: Mapping[str, int]) -> list[str]:
@@ -132,7 +134,8 @@ def _values(sources: Sources, addresses: Callable[[str], int]) -> dict[str, Any]
         "plan": sources.plan,
         "stack_guard": STACK_GUARD,
         "toolchain": sources.toolchain,
-        "translation": translation(sources.board),
+        "translation": translation(sources.board, sources.variant.flash_writable),
+        "variant": sources.variant,
     }
 
 

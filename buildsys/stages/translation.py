@@ -8,6 +8,7 @@ Source: Arm ARM, VMSAv8-64 translation table format; registers MAIR_EL1, TCR_EL1
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -58,8 +59,11 @@ class Translation:
     level2: tuple[tuple[str, tuple[tuple[int, Run], ...]], ...]
 
 
-def translation(board: Board) -> Translation:
-    """The tables of `board`. Raises UserError if a region does not consist of whole 2 MiB blocks."""
+def translation(board: Board, flash_writable: bool = False) -> Translation:
+    """The tables of `board`; with `flash_writable` a store to flash does not fault, it is lost.
+
+    Raises UserError if a region does not consist of whole 2 MiB blocks.
+    """
     for region in board.regions:
         if region.origin % BLOCK or region.length % BLOCK or region.end > 1 << ADDRESS_BITS:
             raise UserError(
@@ -67,10 +71,11 @@ def translation(board: Board) -> Translation:
                 f"origin and length must be multiples of {BLOCK:#x}, and it must end below {1 << ADDRESS_BITS:#x}",
             )
     top = max(region.end for region in board.regions)
+    attributes = ATTRIBUTES | ({"flash": ATTRIBUTES["flash"] & ~_READ_ONLY} if flash_writable else {})
     level1: list[str | None] = []
     level2 = []
     for start in range(0, top, GIB):
-        runs = _runs(board, start)
+        runs = _runs(board, start, attributes)
         name = f"buildsys.translation.{start // GIB}" if any(run.step for _, run in runs) else None
         level1.append(name)
         if name:
@@ -78,7 +83,7 @@ def translation(board: Board) -> Translation:
     return Translation(MAIR, TCR, SCTLR, tuple(level1), tuple(level2))
 
 
-def _runs(board: Board, start: int) -> tuple[tuple[int, Run], ...]:
+def _runs(board: Board, start: int, attributes: Mapping[str, int]) -> tuple[tuple[int, Run], ...]:
     def region(address: int) -> Region | None:
         # What lies below the code stays unmapped, so that following a nil pointer faults.
         return None if address + BLOCK <= board.text and _is_flash(board, address) else board.region_at(address)
@@ -86,7 +91,7 @@ def _runs(board: Board, start: int) -> tuple[tuple[int, Run], ...]:
     runs = []
     for found, blocks in groupby(range(start, start + GIB, BLOCK), region):
         addresses = list(blocks)
-        run = Run(addresses[0], BLOCK, ATTRIBUTES[found.kind]) if found else Run(0, 0, 0)
+        run = Run(addresses[0], BLOCK, attributes[found.kind]) if found else Run(0, 0, 0)
         runs.append((len(addresses), run))
     return tuple(runs)
 

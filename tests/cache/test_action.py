@@ -136,6 +136,10 @@ def test_a_new_file_in_a_watched_folder_is_noticed(done: Step) -> None:
     assert done.stale() == f"{done.more} has other files in it"
     done.perform()
     assert done.result.read_text() == "oneA"
+    assert done.runs == 2  # it was known what the new file is before the step ran
+    (done.more / "a").unlink()
+    done.perform()
+    assert done.runs == 3
 
 
 def test_a_file_found_by_the_step_is_an_input(done: Step) -> None:

@@ -1,0 +1,285 @@
+"""What is redone when something changed: a table of stories.
+
+Each ends with the image a clean build makes of the same state, bit for bit, and with a build that finds nothing to do.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.front.conftest import SETTLED, Checkout, Copies
+
+ALL = ("compile", "runtime", "link", "patch")
+LINK = ("link", "patch")
+CHECK = ("compile",)  # Go looks at it, and makes the same as before
+
+PROBE = "\nvar probe *int32\n\n//go:noinline\nfunc store(value *int32) { probe = value }\n"
+
+
+@dataclass(frozen=True)
+class Story:
+    """`change` is done to a built checkout; then the steps `redone`, no more and no fewer, make it whole again."""
+
+    name: str
+    change: Callable[[Checkout], object]
+    redone: tuple[str, ...]
+
+
+def edit(name: str, old: str, new: str) -> Callable[[Checkout], object]:
+    return lambda checkout: checkout.replace(name, old, new)
+
+
+def append(name: str, text: str) -> Callable[[Checkout], object]:
+    return lambda checkout: checkout.append(name, text)
+
+
+def setting(line: str) -> Callable[[Checkout], object]:
+    return lambda checkout: checkout.set(line)
+
+
+def write(name: str, text: str) -> Callable[[Checkout], object]:
+    return lambda checkout: checkout.path(name).write_text(text)
+
+
+def delete(name: str) -> Callable[[Checkout], object]:
+    return lambda checkout: checkout.path(name).unlink()
+
+
+def touch(name: str) -> Callable[[Checkout], object]:
+    return lambda checkout: checkout.path(name).touch()
+
+
+def corrupt(name: str) -> Callable[[Checkout], object]:
+    """Change one byte in the middle, and give the file its time of modification back."""
+
+    def change(checkout: Checkout) -> None:
+        path = checkout.path(name)
+        status = path.stat()
+        contents = bytearray(path.read_bytes())
+        contents[len(contents) // 2] ^= 1
+        path.write_bytes(contents)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+    return change
+
+
+def at_time(change: Callable[[Checkout], object], name: str, seconds: float | None) -> Callable[[Checkout], object]:
+    """Do `change`, then set the file's time: to what it was (None), or to so many seconds after 1970."""
+
+    def changed(checkout: Checkout) -> None:
+        before = checkout.path(name).stat().st_mtime_ns
+        change(checkout)
+        then = before if seconds is None else int(seconds * 1e9)
+        os.utime(checkout.path(name), ns=(then, then))
+
+    return changed
+
+
+def replace_by_a_link(checkout: Checkout) -> None:
+    """The same file, from elsewhere."""
+    path = checkout.path("src/list.go")
+    other = path.rename(checkout.path("list.go"))
+    path.symlink_to(other)
+
+
+def checked_out_again(checkout: Checkout) -> None:
+    """Every file written anew with the same contents, as by a version control system that went there and back."""
+    for name in ("src", "templates", "linker"):
+        folder = checkout.path(name)
+        shutil.copytree(folder, checkout.path("again"))
+        shutil.rmtree(folder)
+        checkout.path("again").rename(folder)
+
+
+STORIES = (
+    Story("nothing", lambda checkout: None, ()),
+    Story("a source is touched", touch("src/main.go"), ()),
+    Story("a template is touched", touch("templates/boot.s.j2"), ()),
+    Story("an artifact is touched", touch("build/kernel.elf"), ()),
+    Story("every source is written anew", checked_out_again, ()),
+    Story("a comment in Go", edit("src/list.go", "// ", "// indeed, "), CHECK),
+    Story("a comment at the end of a Go file", append("src/list.go", "// the end\n"), CHECK),
+    Story("Go code", append("src/list.go", PROBE.replace("{", "{ number++;") + "\nvar number int\n"), CHECK),
+    Story("Go code that is run", edit("src/main.go", "Testing write barrier...", "Testing write barriers.."), ALL),
+    Story("a package of the kernel", edit("src/uart/uart.go", "0123456789abcdef", "0123456789ABCDEF"), ALL),
+    Story("Go assembly", edit("src/flag_arm64.s", "\n\tRET", "\n\tNOOP\n\tRET"), ALL),
+    Story("the Go module file", append("src/go.mod", "// a comment\n"), CHECK),
+    Story("a new Go file", write("src/extra.go", "package main\n\nfunc init() { heapLength = 1 }\n"), ALL),
+    Story("a new Go file without code", write("src/extra.go", "package main\n"), CHECK),
+    Story("a new Go file for another system", write("src/extra_plan9.go", "package main\n\nfunc init() {}\n"), CHECK),
+    Story("a Go test", write("src/extra_test.go", "package main\n"), CHECK),
+    Story("a file Go does not read", write("src/NOTES.md", "to do\n"), ()),
+    Story("boot code", edit("templates/boot.s.j2", "    .text\n", "    .text\n    nop\n"), LINK),
+    Story("a comment in boot code", append("templates/boot.s.j2", "// the end\n"), ("link",)),
+    Story("the linker script", edit("linker/kernel.ld.j2", "__bss_end = .;", ". += 64; __bss_end = .;"), LINK),
+    Story("a new template nobody includes", write("templates/extra.s.j2", "// nothing\n"), ("link",)),
+    Story("the board: a larger stack", edit("board.toml", "stack = 0x20000", "stack = 0x40000"), LINK),
+    Story("the board: where code begins", edit("board.toml", "text = 0x00200000", "text = 0x00400000"), LINK),
+    Story("the board: its description", edit("board.toml", "QEMU virt", "The same"), ("link",)),
+    Story("the entry", setting('entry = "main.main"'), LINK),
+    Story("the toolchain", setting('toolchain = "gnu"'), LINK),
+    Story("flags for the Go compiler", setting('gcflags = "-B"'), ALL),
+    Story("a tag no file asks for", setting('tags = ["extra"]'), CHECK),
+    Story("the time limit", setting("time-limit = 7"), ()),
+    *(
+        Story(f"{name} is {word}", how(f"build/{name}"), redone)
+        for word, how in (("deleted", delete), ("corrupt", corrupt))
+        for name, redone in (
+            ("kernel.a", CHECK),
+            ("go.o", CHECK),
+            ("runtime.json", ("runtime",)),
+            ("boot.s", ("link",)),
+            ("boot.o", ("link",)),
+            ("kernel.ld", ("link",)),
+            ("binding.json", ("link",)),
+            ("kernel.unpatched.elf", ("link",)),
+            ("kernel.elf", ("patch",)),
+            ("patch.json", ("patch",)),
+        )
+    ),
+    Story("all artifacts are deleted", lambda checkout: shutil.rmtree(checkout.path("build")), ALL),
+    Story("the records are deleted", lambda checkout: shutil.rmtree(checkout.path("build/.done")), ALL),
+    Story("a record is corrupt", write("build/.done/link.json", "{"), ("link",)),
+    Story(
+        "other contents at the same time",
+        at_time(edit("src/main.go", "Testing write barrier...", "Testing write barriers.."), "src/main.go", None),
+        ALL,
+    ),
+    Story(
+        "an edit by a clock that was set back",
+        at_time(edit("src/main.go", "Testing write barrier...", "Testing write barriers.."), "src/main.go", 1e8),
+        ALL,
+    ),
+    Story(
+        "an edit by a clock that is ahead",
+        at_time(edit("src/main.go", "Testing write barrier...", "Testing write barriers.."), "src/main.go", 4e9),
+        ALL,
+    ),
+    Story("a source becomes a link to the same", replace_by_a_link, ()),
+)
+
+
+@pytest.fixture(scope="session")
+def built_from_its_own(reference: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """The project, built from templates and a board file of its own; not to be changed."""
+    folder = tmp_path_factory.mktemp("own")
+    shutil.copytree(reference.folder, folder / "project")
+    checkout = Checkout(folder / "project", folder)
+    checkout.own_templates()
+    checkout.own_board()
+    checkout.doit("build").succeeded()
+    return checkout
+
+
+@pytest.fixture
+def own(built_from_its_own: Checkout, copies: Copies) -> Checkout:
+    checkout = copies(built_from_its_own)
+    assert checkout.doit("build").succeeded().steps == ()  # a copy is as good as the original
+    time.sleep(SETTLED)
+    return checkout
+
+
+@pytest.mark.parametrize("story", STORIES, ids=lambda story: story.name)
+def test_only_what_depends_on_a_change_is_redone(
+    story: Story, own: Checkout, from_nothing: Callable[[Checkout], bytes]
+) -> None:
+    story.change(own)
+    done = own.doit("build").succeeded()
+    assert done.steps == story.redone
+    assert own.doit("build").succeeded().steps == ()
+    assert own.image == from_nothing(own)
+
+
+def there_and_back(
+    checkout: Checkout, change: Callable[[Checkout], object], back: Callable[[Checkout], object]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The steps redone by a change and by its undoing, after which the image is the first again."""
+    first = checkout.image
+    change(checkout)
+    there = checkout.doit("build").succeeded().steps
+    assert checkout.image != first
+    back(checkout)
+    again = checkout.doit("build").succeeded().steps
+    assert checkout.image == first
+    return there, again
+
+
+def test_another_toolchain_and_back(own: Checkout) -> None:
+    assert there_and_back(own, setting('toolchain = "gnu"'), setting('toolchain = "zig"')) == (LINK, LINK)
+
+
+def test_another_entry_and_back(own: Checkout) -> None:
+    assert there_and_back(own, setting('entry = "main.main"'), setting('entry = "main.KernelMain"')) == (LINK, LINK)
+
+
+def test_a_go_file_added_and_removed(own: Checkout) -> None:
+    source = "package main\n\nfunc init() { heapLength = 1 }\n"
+    assert there_and_back(own, write("src/extra.go", source), delete("src/extra.go")) == (ALL, ALL)
+
+
+def test_a_mistake_and_its_mending_leave_the_first_image(own: Checkout) -> None:
+    first = own.artifacts()
+    own.append("src/main.go", "func (")
+    own.doit("build").refused("syntax error")
+    assert own.artifacts() == first
+    own.replace("src/main.go", "func (", "")
+    assert own.doit("build").succeeded().steps == CHECK
+    assert own.artifacts() == first
+
+
+@pytest.mark.parametrize(
+    ("change", "steps"),
+    [
+        (edit("templates/boot.s.j2", "    .text\n", "    .text\n    nop\n"), LINK),
+        (edit("linker/kernel.ld.j2", "__bss_end = .;", ". += 64; __bss_end = .;"), LINK),
+        (edit("board.toml", "stack = 0x20000", "stack = 0x40000"), LINK),
+        (delete("build/kernel.elf"), ("patch",)),
+    ],
+    ids=["template", "linker script", "board", "image"],
+)
+def test_go_is_not_run_for_what_is_no_go(
+    change: Callable[[Checkout], object], steps: tuple[str, ...], own: Checkout
+) -> None:
+    change(own)
+    without_go = {"GOCACHE": "off"}  # with which go compiles nothing
+    assert own.doit("build", **without_go).succeeded().steps == steps
+    own.append("src/main.go", "// so Go is asked\n")
+    own.doit("build", **without_go).refused("GOCACHE")
+
+
+def test_a_tool_that_changes_is_used_anew(own: Checkout, tmp_path: Path) -> None:
+    """GNU's assembler and linker behind scripts of ours; editing a script is a new version of the tool."""
+    for name in ("as", "ld"):
+        script = tmp_path / f"aarch64-linux-gnu-{name}"
+        script.write_text(f'#!/bin/sh\nexec {shutil.which(script.name)} "$@"\n')
+        script.chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    own.set('toolchain = "gnu"')
+    assert own.doit("build", PATH=path).succeeded().steps == LINK
+    assert own.doit("build", PATH=path).succeeded().steps == ()
+    (tmp_path / "aarch64-linux-gnu-ld").open("a").write("# another version\n")
+    assert own.doit("build", PATH=path).succeeded().steps == ("link",)
+
+
+def test_a_project_that_moved_is_up_to_date(own: Checkout, tmp_path: Path) -> None:
+    first = own.image
+    own.folder.rename(tmp_path / "elsewhere")
+    moved = Checkout(tmp_path / "elsewhere", own.temporary)
+    assert moved.doit("build").succeeded().steps == ()
+    assert moved.image == first
+
+
+def test_two_builds_at_once_both_succeed(fresh: Checkout, from_nothing: Callable[[Checkout], bytes]) -> None:
+    both = [fresh.start("build") for _ in range(2)]
+    for process in both:
+        out, err = process.communicate(timeout=60)
+        assert (process.returncode, err) == (0, ""), out
+    assert fresh.doit("build").succeeded().steps == ()
+    assert fresh.image == from_nothing(fresh)
