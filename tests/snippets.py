@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from buildsys.formats.elf import Elf
-from buildsys.toolchains import binary
+from buildsys.toolchains import choice
 
 TEXT, DATA = 0x20_0000, 0x4000_0000
 SCRIPT = """SECTIONS
@@ -27,7 +27,7 @@ def linked(folder: Path, source: str, data: int = DATA) -> Elf:
     assembly, script, image = folder / "snippet.s", folder / "snippet.ld", folder / "snippet.elf"
     assembly.write_text(source + "\n")
     script.write_text(SCRIPT.format(text=TEXT, data=data))
-    tools = binary.find("zig")
+    tools = choice.find("zig")
     tools.assemble(assembly, assembly.with_suffix(".o"))
     tools.link(script, [assembly.with_suffix(".o")], image)
     return Elf.read(image)

@@ -12,7 +12,7 @@ from buildsys.config.project import PACKAGE, Project
 from buildsys.go import toolchain as go_toolchain
 from buildsys.go.toolchain import GoToolchain
 from buildsys.stages.variant import SHIPPED, Variant
-from buildsys.toolchains import binary, zig
+from buildsys.toolchains import choice, zig
 from buildsys.toolchains.binary import BinaryToolchain
 
 TEMPLATES = ("boot.s", "writebarrier.s", "fatal.s")
@@ -38,7 +38,7 @@ class Steps:
     @cached_property
     def binutils(self) -> BinaryToolchain:
         """The assembler and linker the project asks for."""
-        return binary.find(self.project.toolchain)
+        return choice.find(self.project.toolchain)
 
     def compile(self) -> Action:
         """The kernel package ─go build─▶ kernel.a ─▶ go.o."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from buildsys import processes
 from buildsys.errors import UserError
+
+# What every linker is asked: keep relocations (the oracle for call sites), name every section, no build ID.
+LINK_FLAGS = ("-static", "--emit-relocs", "--orphan-handling=error", "--build-id=none", "-z", "max-page-size=4096")
 
 
 @dataclass(frozen=True)
@@ -59,11 +62,3 @@ def _overflow(said: str) -> str:
     for region, size in re.findall(r"region [`'](\w+)':? overflowed by (\d+)", said):
         found[region] = max(found.get(region, 0), int(size))
     return ", ".join(f"{region} is too small by {size} bytes" for region, size in sorted(found.items()))
-
-
-def find(name: str) -> BinaryToolchain:
-    """The toolchain called `name`, one of `config.project.TOOLCHAINS`. Raises UserError if it is not installed."""
-    from buildsys.toolchains import gnu, zig
-
-    known: dict[str, Callable[[], BinaryToolchain]] = {"zig": zig.toolchain, "gnu": gnu.toolchain}
-    return known[name]()

@@ -6,8 +6,7 @@ import shutil
 from pathlib import Path
 
 from buildsys.errors import UserError
-from buildsys.toolchains.binary import BinaryToolchain
-from buildsys.toolchains.zig import LINK_FLAGS
+from buildsys.toolchains.binary import LINK_FLAGS, BinaryToolchain
 
 PREFIXES = ("aarch64-linux-gnu-", "aarch64-none-elf-", "aarch64-elf-")
 

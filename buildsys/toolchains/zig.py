@@ -12,7 +12,7 @@ from shlex import quote
 
 from buildsys.errors import UserError
 from buildsys.files import replace
-from buildsys.toolchains.binary import BinaryToolchain
+from buildsys.toolchains.binary import LINK_FLAGS, BinaryToolchain
 
 
 def program() -> Path:
@@ -45,6 +45,3 @@ def toolchain() -> BinaryToolchain:
         (str(zig), "ld.lld", "-m", "aarch64elf", *LINK_FLAGS),
         (zig,),
     )
-
-
-LINK_FLAGS = ("-static", "--emit-relocs", "--orphan-handling=error", "--build-id=none", "-z", "max-page-size=4096")

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 
 from buildsys.config.project import load
 from buildsys.front.steps import Steps
-from buildsys.toolchains import binary
+from buildsys.toolchains import choice
 from tests.conftest import copy_project
 
 # A slow machine is not wrong.
@@ -38,7 +38,7 @@ def images(built: Steps, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
 @pytest.fixture
 def program(tmp_path: Path) -> Program:
     """Link assembly sources, a module each, code at 2 MiB and data after it; gives the image."""
-    zig = binary.find("zig")
+    zig = choice.find("zig")
 
     def make(*sources: str) -> Path:
         objects = []
@@ -71,6 +71,6 @@ def compiled(folder: Path, target: str) -> Path:
     """An object for another machine."""
     source, made = folder / "other.s", folder / f"{target}.o"
     source.write_text(".globl start\nstart: nop\n")
-    zig = binary.find("zig").assembler[0]
+    zig = choice.find("zig").assembler[0]
     subprocess.run([zig, "clang", "-target", target, "-c", source, "-o", made], check=True)
     return made

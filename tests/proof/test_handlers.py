@@ -15,7 +15,7 @@ from buildsys.proof import handlers
 from buildsys.proof.case import Case
 from buildsys.proof.claim import Verdict
 from buildsys.proof.trials import CASES, SEED, Trials
-from buildsys.toolchains import binary
+from buildsys.toolchains import choice
 from tests.formats.images import GLOBAL, Name, Part, image
 
 from .conftest import OnlyRed
@@ -186,7 +186,7 @@ def storing(case: Case, folder: Path, code: str) -> Verdict:
     """The verdict on a barrier of `code`, for a Go object of that ABI."""
     source, assembled, linked = folder / "barrier.s", folder / "barrier.o", folder / "image.elf"
     source.write_text(f".text\n{code}\n")
-    binary.find("zig").assemble(source, assembled)
+    choice.find("zig").assemble(source, assembled)
     made = Elf.read(assembled)
     (text,) = made.code
     name = Name(STORING, case.board.text, text.size, binding=GLOBAL)
