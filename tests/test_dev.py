@@ -401,7 +401,7 @@ def test_as_root_what_is_missing_is_installed_and_only_that(ready: Checkout) -> 
     ready.program(
         "apt-get",
         'echo "$@" >>"$0.log"; echo noise; cd "${0%/*}"\n'
-        "for name in qemu-system-aarch64 gdb-multiarch aarch64-linux-gnu-objdump ps; do cp tmux $name; done",
+        "for name in qemu-system-aarch64 gdb-multiarch aarch64-linux-gnu-objdump ps chromium; do cp tmux $name; done",
     )
     result = ready.run("test")
     assert result.returncode == 0
@@ -409,7 +409,7 @@ def test_as_root_what_is_missing_is_installed_and_only_that(ready: Checkout) -> 
     update, install = (ready.programs / "apt-get.log").read_text().splitlines()
     assert update.endswith("update")
     assert install.endswith(
-        "install --no-install-recommends qemu-system-arm gdb-multiarch binutils-aarch64-linux-gnu procps"
+        "install --no-install-recommends qemu-system-arm gdb-multiarch binutils-aarch64-linux-gnu procps chromium"
     )
     assert ready.run("test").stderr == ""
 

@@ -6,14 +6,16 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from buildsys.config.project import FILE, load
 from buildsys.errors import UserError
 from buildsys.front.reporter import Failed
 from buildsys.front.steps import Steps
+from buildsys.proof.audit import AuditClaim
 from buildsys.proof.case import Case
 from buildsys.proof.claim import Claim, Result, Verdict
 
@@ -23,7 +25,7 @@ class Line:
     """One claim's verdict: its number and the seconds its check took."""
 
     number: int
-    claim: Claim
+    claim: Claim | AuditClaim
     verdict: Verdict
     seconds: float
 
@@ -60,15 +62,16 @@ def rebuild(root: Path, folder: Path) -> Path:
 
 def check(case: Case, claims: Sequence[tuple[int, Claim]]) -> list[Line]:
     """Every claim's verdict. A claim that needs something missing is NOT_RUN, never passed."""
-    lines = []
-    for number, claim in claims:
-        began = time.perf_counter()
-        try:
-            found = claim.check(case)
-        except UserError as error:
-            found = Verdict(Result.FAILED, error.message.splitlines()[0], {}, (error.message,), error.hint)
-        lines.append(Line(number, claim, found, time.perf_counter() - began))
-    return lines
+    return [_timed(number, claim, partial(claim.check, case)) for number, claim in claims]
+
+
+def _timed(number: int, claim: Claim | AuditClaim, check: Callable[[], Verdict]) -> Line:
+    began = time.perf_counter()
+    try:
+        found = check()
+    except UserError as error:
+        found = Verdict(Result.FAILED, error.message.splitlines()[0], {}, (error.message,), error.hint)
+    return Line(number, claim, found, time.perf_counter() - began)
 
 
 def verify(steps: Steps, only: str, verbose: bool, strict: bool) -> Failed | None:
@@ -97,6 +100,32 @@ def verify(steps: Steps, only: str, verbose: bool, strict: bool) -> Failed | Non
     if failed or (strict and missing):
         bad = failed or missing
         return Failed(f"{len(bad)} of {len(lines)} claims {'failed' if failed else 'did not run'}")
+    return None
+
+
+def audit(images: Sequence[str], redirects: Sequence[str], verbose: bool, strict: bool) -> Failed | None:
+    """Hold images that were built elsewhere against `redirects`, each "OLD=NEW"; print the verdicts.
+
+    Fails if a claim failed, or with `strict` if one could not be checked.
+    """
+    from buildsys.formats.elf import Elf
+    from buildsys.proof import audit as audits
+
+    try:
+        told = [audits.parse(each) for each in redirects]
+        found = [audits.audit(Elf.read(Path(image)), told) for image in images]
+        chosen = [(each, audits.claims(each)) for each in found]
+    except UserError as error:
+        return Failed(error)
+    verdicts: list[Result] = []
+    for each, claims in chosen:
+        lines = [_timed(number, claim, partial(claim.check, each)) for number, claim in enumerate(claims, 1)]
+        print(each.elf.name)
+        show(lines, verbose)
+        verdicts += [line.verdict.result for line in lines]
+    failed, missing = verdicts.count(Result.FAILED), verdicts.count(Result.NOT_RUN)
+    if failed or (strict and missing):
+        return Failed(f"{failed or missing} of {len(verdicts)} claims {'failed' if failed else 'did not run'}")
     return None
 
 

@@ -223,22 +223,22 @@ def in_terminal(
         os.close(ours)
 
 
-Copies = Callable[[Checkout | None], Checkout]
+Copies = Callable[..., Checkout]
 
 
 @pytest.fixture
 def copies(tmp_path: Path) -> Iterator[Copies]:
-    """Makes a copy of a checkout, its build included, or (of None) one of the project; removes them after the test."""
+    """Makes a copy of a checkout, or of the project; removes them after the test, for an image is large."""
     made: list[Path] = []
 
-    def copy(original: Checkout | None = None) -> Checkout:
+    def copy(original: Checkout | None = None, without: str = "") -> Checkout:
         folder, temporary = tmp_path / f"copy{len(made)}", tmp_path / f"temporary{len(made)}"
         made.append(folder)
         temporary.mkdir()
         if original is None:
             copy_project(folder)
         else:
-            shutil.copytree(original.folder, folder, symlinks=True)
+            shutil.copytree(original.folder, folder, symlinks=True, ignore=shutil.ignore_patterns(without))
         return Checkout(folder, temporary)
 
     yield copy
@@ -249,7 +249,7 @@ def copies(tmp_path: Path) -> Iterator[Copies]:
 @pytest.fixture
 def fresh(copies: Copies) -> Checkout:
     """The project, nothing built."""
-    return copies(None)
+    return copies()
 
 
 @pytest.fixture(scope="session")
@@ -274,8 +274,7 @@ def from_nothing(copies: Copies) -> Callable[[Checkout], bytes]:
     """The image a clean build makes of a checkout's present state, in another folder."""
 
     def build(checkout: Checkout) -> bytes:
-        other = copies(checkout)
-        shutil.rmtree(other.path("build"), ignore_errors=True)
+        other = copies(checkout, without="build")
         other.doit("build").succeeded()
         return other.image
 

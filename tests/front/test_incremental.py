@@ -115,8 +115,8 @@ STORIES = (
     Story("a new Go file without code", write("src/extra.go", "package main\n"), CHECK),
     Story("a new Go file for another system", write("src/extra_plan9.go", "package main\n\nfunc init() {}\n"), CHECK),
     Story("a Go test", write("src/extra_test.go", "package main\n"), CHECK),
-    Story("a file Go does not read", write("src/NOTES.md", "to do\n"), ()),
-    Story("boot code", edit("templates/boot.s.j2", "    .text\n", "    .text\n    nop\n"), LINK),
+    Story("a file beside them that Go does not read", write("src/NOTES.md", "to do\n"), CHECK),
+    Story("boot code", edit("templates/boot.s.j2", "_start:\n", "_start:\n    nop\n"), LINK),
     Story("a comment in boot code", append("templates/boot.s.j2", "// the end\n"), ("link",)),
     Story("the linker script", edit("linker/kernel.ld.j2", "__bss_end = .;", ". += 64; __bss_end = .;"), LINK),
     Story("a new template nobody includes", write("templates/extra.s.j2", "// nothing\n"), ("link",)),
@@ -225,11 +225,11 @@ def test_a_go_file_added_and_removed(own: Checkout) -> None:
 
 
 def test_a_mistake_and_its_mending_leave_the_first_image(own: Checkout) -> None:
-    first = own.artifacts()
+    first, source = own.artifacts(), own.path("src/main.go").read_text()
     own.append("src/main.go", "func (")
     own.doit("build").refused("syntax error")
     assert own.artifacts() == first
-    own.replace("src/main.go", "func (", "")
+    own.path("src/main.go").write_text(source)
     assert own.doit("build").succeeded().steps == CHECK
     assert own.artifacts() == first
 
@@ -237,7 +237,7 @@ def test_a_mistake_and_its_mending_leave_the_first_image(own: Checkout) -> None:
 @pytest.mark.parametrize(
     ("change", "steps"),
     [
-        (edit("templates/boot.s.j2", "    .text\n", "    .text\n    nop\n"), LINK),
+        (edit("templates/boot.s.j2", "_start:\n", "_start:\n    nop\n"), LINK),
         (edit("linker/kernel.ld.j2", "__bss_end = .;", ". += 64; __bss_end = .;"), LINK),
         (edit("board.toml", "stack = 0x20000", "stack = 0x40000"), LINK),
         (delete("build/kernel.elf"), ("patch",)),
