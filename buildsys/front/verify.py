@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from buildsys.config.project import FILE, load
+from buildsys.config.project import load
 from buildsys.errors import UserError
+from buildsys.files import replace
 from buildsys.front.reporter import Failed
 from buildsys.front.steps import Steps
 from buildsys.proof.audit import AuditClaim
@@ -52,7 +53,7 @@ def rebuild(root: Path, folder: Path) -> Path:
             continue
         if entry.is_dir():
             shutil.copytree(entry, folder / entry.name, symlinks=True)
-        elif entry.suffix in (".py", ".toml") or entry.name == FILE:
+        elif entry.is_file():
             shutil.copy2(entry, folder / entry.name)
     steps = Steps(load(folder))
     for action in (steps.compile, steps.runtime, steps.link, steps.patch):
@@ -89,18 +90,24 @@ def verify(steps: Steps, only: str, verbose: bool, strict: bool) -> Failed | Non
         return Failed(error)
     show(lines, verbose)
     if not only:
-        (steps.project.build / "verify.json").write_text(as_json(steps, lines))
-        (steps.project.build / "verify.xml").write_text(as_junit(lines))
-        from buildsys.files import replace
-        from buildsys.front.page import page
-
-        replace(steps.project.build / "proof.html", page(steps, case, lines).encode())
+        _write(steps, case, lines)
     failed = [line for line in lines if line.verdict.result is Result.FAILED]
     missing = [line for line in lines if line.verdict.result is Result.NOT_RUN]
     if failed or (strict and missing):
         bad = failed or missing
         return Failed(f"{len(bad)} of {len(lines)} claims {'failed' if failed else 'did not run'}")
     return None
+
+
+def _write(steps: Steps, case: Case, lines: Sequence[Line]) -> None:
+    """The verdicts as files beside the image, and where to read them."""
+    from buildsys.front.page import page
+
+    build = steps.project.build
+    replace(build / "verify.json", as_json(steps, lines).encode())
+    replace(build / "verify.xml", as_junit(lines).encode())
+    replace(build / "proof.html", page(steps, case, lines).encode())
+    print(f"{build / 'proof.html'}: the same to read, with the evidence")
 
 
 def audit(images: Sequence[str], redirects: Sequence[str], verbose: bool, strict: bool) -> Failed | None:
