@@ -135,8 +135,8 @@ def adrp_sites(elf: Elf, page: int) -> list[int]:
         words, base = words_of(elf, section), section.address
         marks = elf.contents(section)[3::4].translate(_ADRP)
         for index in compress(range(len(words)), marks):
-            word = words[index]
+            word, address = words[index], base + 4 * index
             pages = (word >> 3 & 0x1F_FFFC) | (word >> 29 & 3)
-            if (number - (base + 4 * index >> 12)) & 0x1F_FFFF == pages:
-                found.append(base + 4 * index)
+            if (number - (address >> 12)) & _MASK21 == pages and adrp(word, address) == (word & 31, page):
+                found.append(address)
     return found

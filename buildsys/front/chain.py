@@ -106,7 +106,16 @@ def build_task(steps: Steps) -> Task:
 def verify_task(steps: Steps) -> Task:
     """Prove what the image is and does: every claim checked against the files and a run."""
 
-    def perform(claim: str, details: bool, strict: bool, before: bool) -> Failed | None:
+    def perform(
+        claim: str, details: bool, strict: bool, before: bool, redirects: list[str], images: list[str]
+    ) -> Failed | None:
+        if images or redirects:
+            from buildsys.front.verify import audit
+
+            if claim or before:
+                option = "--claim" if claim else "--before"
+                return Failed(f"{option} is about the image of this project, and other images or redirects are named")
+            return audit(images or [str(steps.image)], redirects, details, strict)
         if before:
             from buildsys.front.before import verify_before
 
@@ -127,7 +136,10 @@ def verify_task(steps: Steps) -> Task:
              "help": "fail if a claim could not be checked"},
             {"name": "before", "long": "before", "type": bool, "default": False,
              "help": "build the image broken as it was, .bss in flash, and show that it is found broken"},
+            {"name": "redirects", "long": "redirect", "type": list, "default": [],
+             "help": "OLD=NEW, repeatable: with images of other builds, what calls were to be redirected"},
         ],
+        "pos_arg": "images",
         "verbosity": 2,
         "io": {"capture": False},
     }  # fmt: skip

@@ -14,11 +14,12 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from getopt import GetoptError, gnu_getopt
 from types import FrameType
 from typing import Any
 
 from doit.cmd_run import Run as DoitRun
-from doit.cmdparse import CmdOption, CmdParseError
+from doit.cmdparse import CmdOption, CmdParse, CmdParseError
 from doit.exceptions import InvalidCommand
 from doit.runner import MThreadRunner
 
@@ -86,6 +87,7 @@ class Run(DoitRun):  # type: ignore[misc]  # doit has no type information
         `doit -n` uses threads, whatever `par_type` says: what takes time are tools, in processes of their own. And
         a doit that is interrupted while it starts processes waits for them for ever.
         """
+        self._order_words()
         with _stream(outfile) as stream, _interruptible():
             if reporter == Reporter.NAME:
                 reporter = Reporter(stream, {})
@@ -95,6 +97,25 @@ class Run(DoitRun):  # type: ignore[misc]  # doit has no type information
             )  # fmt: skip
         status: int | None = getattr(reporter, "exit_status", None)
         return result if status is None else status
+
+    def _order_words(self) -> None:
+        """For a task that takes words of its own, put its options first, wherever they stand: doit reads no others.
+
+        Such a task with words is about them, not about the image: it needs no other task.
+        """
+        name, *rest = getattr(self, "sel_tasks", None) or [""]
+        task = next((task for task in self.task_list if task.name == name and task.pos_arg), None)
+        if task is None:
+            return
+        known = CmdParse([CmdOption(each) for each in task.params])
+        try:
+            options, words = gnu_getopt(rest, known.get_short(), known.get_long())
+        except GetoptError as error:
+            raise CmdParseError(str(error)) from None
+        first = [f"{option}={value}" if value and option[:2] == "--" else option + value for option, value in options]
+        self.sel_tasks = [name, *first, *words]
+        if words:
+            task.task_dep.clear()
 
 
 @contextmanager

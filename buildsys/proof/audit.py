@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 from buildsys.errors import UserError
@@ -27,7 +28,7 @@ from buildsys.formats.symbols import STT_FUNC, STT_NOTYPE, Symbol
 from buildsys.go.flag import COPIES, FLAG_BYTES, Judgement, code_of, judge
 from buildsys.go.runtime import FLAG, READERS, SLOTTED, STORING
 from buildsys.proof.callsites import among_code, conditional, formed, relocated_calls, still_called, where
-from buildsys.proof.claim import Verdict, verdict
+from buildsys.proof.claim import Result, Verdict, verdict
 from buildsys.proof.places import SHF_TLS
 
 FORM = "write it --redirect=OLD=NEW, each the name of a function or its address: 0x1234"
@@ -215,6 +216,8 @@ def check_functions(audit: Audit) -> Verdict:
 def check_calls(audit: Audit) -> Verdict:
     """Whether every call goes to the new function; by the relocations too, where the linker kept them."""
     elf = audit.elf
+    if not audit.found[0]:
+        return _nothing()
     kept = relocated_calls(elf, _goals(audit))
     # A branch that no relocation made is the function's own, if it goes back to its start.
     calls, loops = still_called(elf, audit.sites, audit.olds, kept)
@@ -228,6 +231,9 @@ def check_calls(audit: Audit) -> Verdict:
             goes = "is no branch" if goal is None else f"goes to {where(elf, goal)}"
             problems.append(f"the call of {name} at {where(elf, address)} {goes}")
     decoded = Counter(audit.news[site.target] for site in audit.sites if site.target in audit.news)
+    if not decoded and not audit.at_entry:
+        listed = ", ".join(f"{name} at {new:#x}" for new, name in audit.news.items())
+        problems.append(f"nothing calls a new function ({listed}): no redirect is to be seen")
     told = f"; {len(kept)} of them by the relocations kept" if kept else "; no relocations of them were kept"
     return verdict(
         problems,
@@ -236,6 +242,10 @@ def check_calls(audit: Audit) -> Verdict:
         [f"{count:5} calls of {name}" for name, count in sorted(decoded.items())],
         "a call that was left runs the old function",
     )
+
+
+def _nothing() -> Verdict:
+    return Verdict(Result.NOT_RUN, "no redirect whose functions are known")
 
 
 def _goals(audit: Audit) -> dict[tuple[int, int], str]:
@@ -248,6 +258,8 @@ def _goals(audit: Audit) -> dict[tuple[int, int], str]:
 def check_other_ways(audit: Audit) -> Verdict:
     """Whether anything else leads to an old function. What can run is not known here: all of it counts."""
     elf, olds = audit.elf, audit.olds
+    if not audit.found[0]:
+        return _nothing()
     problems = [
         *(
             f"{olds[goal]} is reached by a conditional branch at {where(elf, at)}"
@@ -300,7 +312,7 @@ def _rights(loaded: list[Segment]) -> Iterator[str]:
 
 def _apart(loaded: list[Segment]) -> Iterator[str]:
     ordered = sorted(loaded, key=lambda each: each.vma)
-    for before, after in zip(ordered, ordered[1:], strict=False):
+    for before, after in pairwise(ordered):
         if after.vma < _end(before):
             yield f"the segment at {after.vma:#x} lies on that at {before.vma:#x}..{_end(before):#x}"
 
@@ -315,8 +327,8 @@ def _holding(elf: Elf, loaded: list[Segment]) -> Iterator[str]:
             yield f"{shown} lies in no segment to load"
             continue
         segment = inside[0]
-        where = section.offset - segment.offset == section.address - segment.vma
-        if section.in_file and not (where and section.end <= segment.vma + segment.file_size):
+        same = section.offset - segment.offset == section.address - segment.vma
+        if section.in_file and not (same and section.end <= segment.vma + segment.file_size):
             yield f"{shown} and the segment at {segment.vma:#x} do not name the same bytes of the file"
         for flag, right, what in ((SHF_WRITE, PF_W, "written"), (SHF_EXECINSTR, PF_X, "executed")):
             if section.flags & flag and not segment.flags & right:
@@ -335,12 +347,13 @@ def check_flag(audit: Audit) -> Verdict:
         for symbol in symbols
     }
     checks = [load for load in audit.flag_loads if load.accounted]
-    others = [load for load in audit.flag_loads if not load.accounted]
+    strays = [load for load in audit.flag_loads if load.stray is not None and load.stray[1] in runtimes]
+    others = [load for load in audit.flag_loads if not load.accounted and load not in strays]
     problems = [
-        f"the check at {where(audit.elf, load.read.address)} calls, at {load.stray[0]:#x}, "
-        f"{runtimes[load.stray[1]]} at {load.stray[1]:#x}, to which nothing was redirected"
-        for load in others
-        if load.stray is not None and load.stray[1] in runtimes
+        f"the check at {where(audit.elf, load.read.address)} calls, at {at:#x}, {runtimes[goal]} at {goal:#x}, "
+        "to which no redirect leads"
+        for load in strays
+        for at, goal in ([load.stray] if load.stray else [])
     ]
     return verdict(
         problems,

@@ -7,7 +7,6 @@ a name that does not exist is an error with the template's file and line.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,14 +58,6 @@ class Templates:
             autoescape=False,
         )
         self._environment.filters |= {"hex": hex, "address32": _address32, "half": _half}
-
-    def load(self, *names: str) -> None:
-        """Compile templates ahead of their use; what is wrong with them shows when they are used."""
-        import jinja2
-
-        with suppress(jinja2.TemplateError):
-            for name in names:
-                self._environment.get_template(name)
 
     def render(self, name: str, values: Mapping[str, Any]) -> str:
         """The template `name` filled with `values`.

@@ -7,8 +7,9 @@ import re
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from buildsys.formats import a64
 from buildsys.formats.a64 import BRANCH_RANGE, branch_target, encode_branch
-from buildsys.formats.callsites import CallSite, adrp_sites, call_sites
+from buildsys.formats.callsites import CallSite, adrp_sites, call_sites, conditional_sites, forming_sites
 from buildsys.formats.elf import R_AARCH64_CALL26, R_AARCH64_JUMP26, Elf
 from buildsys.front.steps import Steps
 from tests.binutils import binutils
@@ -164,22 +165,57 @@ def test_in_a_real_image_every_relocated_branch_is_a_site_of_its_target(built: S
         assert function.value <= target < function.end
 
 
-@given(st.lists(st.integers(0, (1 << 32) - 1), max_size=40), st.integers(-3, 3), st.integers(0, 1023))
-def test_every_adrp_of_a_page_is_found(made: list[int], pages: int, at: int) -> None:
-    base = BASE + 4 * at  # a section may begin anywhere in a page
-    page = (base & ~0xFFF) + (pages << 12)
-    made = [word if number % 3 else 0x9000_0000 | (word & 31) | (pages & 3) << 29 | (pages >> 2 & 0x7FFFF) << 5
-            for number, word in enumerate(made)]  # fmt: skip
-    image = elf([Part(".text", base, words(*made))])
-    expected = [
-        base + 4 * number
-        for number, word in enumerate(made)
-        if word & 0x9F00_0000 == 0x9000_0000
-        and (base + 4 * number & ~0xFFF)
-        + (((word >> 5 & 0x7FFFF) << 2 | word >> 29 & 3) - (1 << 21) * (word >> 23 & 1) << 12)
-        == page
+@st.composite
+def formers(draw: st.DrawFn) -> tuple[list[Part], set[int]]:
+    """A section of ADR, ADRP and conditional branches, and addresses: some they name, some a wrap away from these."""
+    base = BASE + 4 * draw(st.integers(0, 1023))  # a section may begin anywhere in a page
+    classes = [(0x1F00_0000, 0x1000_0000), (0xFF00_0010, 0x5400_0000), (0x7C00_0000, 0x3400_0000), (0, 0)]
+    made: list[int] = []
+    wanted: set[int] = set()
+    for at in range(draw(st.integers(0, 16))):
+        mask, value = draw(st.sampled_from(classes))
+        made.append(draw(st.integers(0, (1 << 32) - 1)) & ~mask & 0xFFFF_FFFF | value)
+        named = a64.adrp(made[-1], base + 4 * at) or a64.adr(made[-1], base + 4 * at)
+        goal = named[1] if named else a64.conditional_target(made[-1], base + 4 * at)
+        if goal is not None and draw(st.booleans()):
+            wrap = draw(st.sampled_from([0, 0, 1 << 33, 1 << 21, 1 << 16, 4, -4096, 0x123]))
+            wanted.add(goal + draw(st.sampled_from([1, -1])) * wrap)
+    return [Part(".text", base, words(*made))], wanted
+
+
+def each_word(image: Elf) -> list[tuple[int, int]]:
+    return [
+        (section.address + at, int.from_bytes(image.contents(section)[at : at + 4], "little"))
+        for section in image.code
+        for at in range(0, section.size, 4)
     ]
-    assert adrp_sites(image, page) == expected
+
+
+@given(formers())
+def test_every_adrp_of_a_page_is_found(made: tuple[list[Part], set[int]]) -> None:
+    image = elf(made[0])
+    for page in {target & ~0xFFF for target in made[1]}:
+        expected = [at for at, word in each_word(image) if (a64.adrp(word, at) or (0, None))[1] == page]
+        assert adrp_sites(image, page) == expected
+
+
+@given(formers())
+def test_every_instruction_that_may_form_an_address_is_found(made: tuple[list[Part], set[int]]) -> None:
+    image, wanted = elf(made[0]), made[1]
+    expected = [
+        (at, target)
+        for at, word in each_word(image)
+        for target in wanted
+        if (a64.adrp(word, at) or (0, None))[1] == target & ~0xFFF or (a64.adr(word, at) or (0, None))[1] == target
+    ]
+    assert forming_sites(image, wanted) == sorted(expected)
+
+
+@given(formers())
+def test_every_conditional_branch_to_an_address_is_found(made: tuple[list[Part], set[int]]) -> None:
+    image, wanted = elf(made[0]), made[1]
+    expected = [(at, a64.conditional_target(word, at)) for at, word in each_word(image)]
+    assert conditional_sites(image, wanted) == [site for site in expected if site[1] in wanted]
 
 
 def test_in_a_real_image_every_adrp_of_the_flags_page_is_the_one_objdump_shows(built: Steps) -> None:
