@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+
+@contextmanager
+def partial(path: Path) -> Iterator[Path]:
+    """A name beside `path`, this process's own, to write to and then rename to `path`; nothing is left of it."""
+    beside = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        yield beside
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def replace(path: Path, data: bytes) -> None:
     """Write `data` beside `path` and rename it into place. Raises OSError; nothing is left behind."""
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(data)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with partial(path) as beside:
+        beside.write_bytes(data)
+        beside.replace(path)

@@ -16,7 +16,7 @@ from typing import Any
 
 from buildsys.config.board import Board
 from buildsys.errors import UserError
-from buildsys.files import replace
+from buildsys.files import partial, replace
 from buildsys.formats.elf import Elf
 from buildsys.formats.symbols import STT_OBJECT
 from buildsys.go.runtime import FLAG, STACK_GUARD, Plan
@@ -60,12 +60,10 @@ def render(sources: Sources, build: Path, known: Mapping[str, int]) -> list[str]
 
 def assemble(toolchain: BinaryToolchain, source: Path) -> None:
     """Assemble `source` to the object beside it. Raises UserError, leaving an earlier object alone."""
-    partial = source.with_suffix(".assembling")
-    try:
-        toolchain.assemble(source, partial)
-        partial.replace(source.with_suffix(".o"))
-    finally:
-        partial.unlink(missing_ok=True)
+    made = source.with_suffix(".o")
+    with partial(made) as beside:
+        toolchain.assemble(source, beside)
+        beside.replace(made)
 
 
 def link(
@@ -82,8 +80,8 @@ def link(
     `binding` keeps the addresses bound, as JSON: the guess of the next build.
     Returns how many links it took. Raises UserError, leaving an earlier image alone.
     """
-    guess, linked = _guess(binding), image.with_suffix(".linking")
-    try:
+    guess = _guess(binding)
+    with partial(image) as linked:
         for passes in range(1, PASSES + 1):
             made, asked = objects(guess)
             toolchain.link(script, [*made, go_object], linked)
@@ -104,8 +102,6 @@ def link(
             f"symbol addresses do not hold still after {PASSES} links: {moving}",
             "a template's length must not depend on an address: use load(), which always takes two instructions",
         )
-    finally:
-        linked.unlink(missing_ok=True)
 
 
 def _guess(binding: Path) -> dict[str, int]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from buildsys.files import replace
+from buildsys.files import partial, replace
 from buildsys.formats.elf import Elf
 from buildsys.go import build
 from buildsys.go.build import GoOptions
@@ -26,13 +26,10 @@ def make_object(
     meanwhile: Callable[[], object],
 ) -> str:
     """Compile `package` to `archive` and take `go_object` out of it; returns Go's warnings. Raises UserError."""
-    partial = archive.with_suffix(".compiling")
-    try:
-        said = build.build(go, package, options, partial, archiver, meanwhile)
-        contents = build.extract(partial)
-        partial.replace(archive)
-    finally:
-        partial.unlink(missing_ok=True)
+    with partial(archive) as beside:
+        said = build.build(go, package, options, beside, archiver, meanwhile)
+        contents = build.extract(beside)
+        beside.replace(archive)
     replace(go_object, contents)
     return said
 

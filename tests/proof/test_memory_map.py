@@ -114,7 +114,7 @@ def test_bss_in_flash_is_seen(built: Steps, case: Case, tmp_path: Path, only_red
     Boot code is wrong, too: it clears, and sets the flag, where nothing is stored; so are
     our barrier functions, whose slots are in .bss.
     """
-    script = {"} >RAM :bss": "} >FLASH :bss"}
+    script = {"} >{{ variant.zeroed }} :bss": "} >FLASH :bss"}
     mutant = relinked(built, case, tmp_path, {"kernel.ld.j2": script})
     verdict = only_red(".bss in flash", mutant, "memory-map", also={"boot-code", "handlers"})
     assert any("may be written, but lies in flash" in detail for detail in verdict.details)
