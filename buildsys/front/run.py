@@ -18,14 +18,18 @@ from getopt import GetoptError, gnu_getopt
 from types import FrameType
 from typing import Any
 
+from doit import reporter
 from doit.cmd_run import Run as DoitRun
 from doit.cmdparse import CmdOption, CmdParse, CmdParseError
+from doit.dependency import DbmDB, JsonDB, SqliteDB
 from doit.exceptions import InvalidCommand
+from doit.plugin import PluginDict
 from doit.runner import MThreadRunner
 
 from buildsys import processes
 from buildsys.errors import UserError
 from buildsys.front.command import INTERRUPTED
+from buildsys.front.database import Database
 from buildsys.front.reporter import Reporter
 
 EMBEDDED = "run-embedded"
@@ -37,6 +41,28 @@ class Run(DoitRun):  # type: ignore[misc]  # doit has no type information
     """`doit [run] [TASK ...]`."""
 
     doc_purpose = "run tasks; with no task, boot the image on the embedded emulator"
+
+    def get_backends(self) -> _Plugins:
+        """doit's databases and ours; those of other packages are looked for only if one is asked for."""
+        return self._choices("backend", {"dbm": DbmDB, "json": JsonDB, "sqlite3": SqliteDB, "buildsys": Database})
+
+    def get_reporters(self) -> _Plugins:
+        """doit's reporters and ours, likewise."""
+        known = {
+            "console": reporter.ConsoleReporter,
+            "executed-only": reporter.ExecutedOnlyReporter,
+            "json": reporter.JsonReporter,
+            "zero": reporter.ZeroReporter,
+            "error-only": reporter.ErrorOnlyReporter,
+            Reporter.NAME: Reporter,
+        }
+        return self._choices("reporter", known)
+
+    def _choices(self, option: str, known: dict[str, Any]) -> _Plugins:
+        plugins = _Plugins(known, self.config, option.upper())
+        if option in self.cmdparser:
+            self.cmdparser[option].choices = _Descriptions(plugins)
+        return plugins
 
     def parse_execute(self, in_args: list[str]) -> int:
         """Run what the command line says: options of doit's, then tasks, each with its options."""
@@ -116,6 +142,37 @@ class Run(DoitRun):  # type: ignore[misc]  # doit has no type information
         self.sel_tasks = [name, *first, *words]
         if words:
             task.task_dep.clear()
+
+
+class _Plugins(dict[str, Any]):
+    """Plugins by name. Those of other packages are looked for only if one is asked for: that takes long."""
+
+    def __init__(self, known: dict[str, Any], config: Any, category: str) -> None:
+        super().__init__(known)
+        self._config, self._category = config, category
+
+    def __missing__(self, name: str) -> Any:
+        others = PluginDict()
+        others.add_plugins(self._config, self._category)
+        return others.get_plugin(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The plugin called `name`."""
+        try:
+            return self[name]
+        except KeyError:
+            return default
+
+
+class _Descriptions(dict[str, str]):
+    """What can be said for an option, and a word on each."""
+
+    def __init__(self, plugins: _Plugins) -> None:
+        super().__init__({name: getattr(each, "desc", "") for name, each in plugins.items()})
+        self._plugins = plugins
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or (isinstance(name, str) and self._plugins.get(name) is not None)
 
 
 @contextmanager
