@@ -127,7 +127,12 @@ def references(elf: Elf, code: Code, target: int, size: int) -> list[Reference]:
             found += follow(code, body, site, target, size)
     for site in _adr_sites(elf, target, size):
         found += follow(code, code.body(site), site, target, size)
-    return sorted(set(found))
+    return in_order(found)
+
+
+def in_order(found: Iterable[Reference]) -> list[Reference]:
+    """Each of them once, lowest address first; of two functions that claim one instruction, either first."""
+    return sorted(set(found), key=lambda use: use[:-1])
 
 
 def kept(elf: Elf, target: int, size: int) -> tuple[set[int], set[int]]:
@@ -167,6 +172,8 @@ def _adr_sites(elf: Elf, target: int, size: int) -> Iterator[int]:
 
 def follow(code: Code, body: Body, site: int, target: int, size: int) -> list[Reference]:
     """What the ADRP or ADR at `site` in `body` does to the `size` bytes at `target`; nothing if it is neither."""
+    if not body.base <= site < body.end:
+        return []  # the file contradicts itself about where the function is
     word = body.words[site - body.base >> 2]
     if (formed := a64.adr(word, site)) and target <= formed[1] < target + size:
         return _uses(code, body, site, formed[0], formed[1], site, target, size)

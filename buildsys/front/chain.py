@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from buildsys.cache.action import Action, Records
 from buildsys.config.project import load
 from buildsys.errors import UserError
-from buildsys.front.command import DISK
+from buildsys.front.command import DISK, HUNG_UP, hang_up
 from buildsys.front.reporter import Failed, Reporter
 from buildsys.front.steps import Steps
 
@@ -125,7 +126,7 @@ def verify_task(steps: Steps) -> Task:
         return verify(steps, claim, details, strict)
 
     return {
-        "actions": [perform],
+        "actions": [_to_the_end(perform)],
         "task_dep": ["build"],
         "uptodate": [False],
         "params": [
@@ -195,6 +196,20 @@ def _boot(steps: Steps, perform: Callable[[float], Failed | None]) -> Task:
         "verbosity": 2,
         "io": {"capture": False},
     }  # fmt: skip
+
+
+def _to_the_end(perform: Callable[..., Failed | None]) -> Callable[..., Failed | None]:
+    """`perform`, ended in silence if the reader of its output goes away."""
+
+    @functools.wraps(perform)
+    def performed(*args: Any, **options: Any) -> Failed | None:
+        try:
+            return perform(*args, **options)
+        except BrokenPipeError:
+            hang_up()
+            return Failed("", HUNG_UP)
+
+    return performed
 
 
 def _found(steps: Steps) -> bool:

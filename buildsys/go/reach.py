@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from buildsys.formats import a64
 from buildsys.formats.elf import SHF_ALLOC, SHF_EXECINSTR, Elf
-from buildsys.formats.references import Body, Code, Reference, follow, overwrites
+from buildsys.formats.references import Body, Code, Reference, follow, in_order, overwrites
 from buildsys.formats.symbols import STT_FUNC, Symbol
 from buildsys.go.doomed import doomed
 from buildsys.go.flag import FLAG_BYTES
@@ -80,7 +80,7 @@ def reach(elf: Elf, code: Code, entries: Iterable[int], flag: int, ends: Contain
             if target not in came_from:
                 came_from[target] = origin
                 queue.append(target)
-    return Reach(came_from, graph.entered, functions, tuple(sorted(set(graph.flag_reads))))
+    return Reach(came_from, graph.entered, functions, tuple(in_order(graph.flag_reads)))
 
 
 # By their top byte, the words `edges` asks more of: B and BL, conditional branches, ADR and

@@ -209,7 +209,7 @@ def formed(elf: Elf, code: Code, targets: Iterable[int]) -> list[tuple[int, Refe
             # A load or store that adds the offset within the page itself forms no address.
             if use.kind == "address" or use.placed != use.address:
                 found.add((target, use._replace(address=use.placed, kind="address")))
-    return sorted(found)
+    return sorted(found, key=lambda each: (each[0], each[1].address))
 
 
 def _formed(case: Case) -> Iterator[str]:

@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from buildsys.config.board import Board
+from buildsys.errors import UserError
 from buildsys.formats.callsites import CallSite, call_sites
 from buildsys.formats.elf import Elf
 from buildsys.formats.references import Code, Reference, references
@@ -70,8 +71,11 @@ class Case:
 
     @cached_property
     def flag(self) -> int:
-        """The address of the flag in the patched image. Raises LookupError if it is not one symbol."""
-        return self.elf.symbols.addresses(FLAG)[FLAG]
+        """The address of the flag in the patched image. Raises UserError if it is not one symbol."""
+        found = self.elf.symbols.addresses(FLAG)
+        if FLAG not in found:
+            raise UserError(f"{self.image}: {FLAG} is no symbol, or several that differ")
+        return found[FLAG]
 
     @cached_property
     def pairs(self) -> dict[str, Pair]:

@@ -166,8 +166,10 @@ class Trials:
             runs = any(segment.flags & PF_X and segment.vma in region for segment in loaded)
             self._uc.mem_map(region.origin, region.length, rights.UC_PROT_READ | (rights.UC_PROT_EXEC if runs else 0))
         for segment in loaded:
-            data = self._elf.data[segment.offset : segment.offset + segment.file_size]
-            noise = self._random.randbytes(min(segment.memory_size - segment.file_size, 1 << 20))
+            # What is in the file beyond the segment's end in memory is not loaded; another claim is about that.
+            size = min(segment.file_size, segment.memory_size)
+            data = self._elf.data[segment.offset : segment.offset + size]
+            noise = self._random.randbytes(min(segment.memory_size - size, 1 << 20))
             try:
                 self._uc.mem_write(segment.vma, data)
                 self._uc.mem_write(segment.vma + segment.file_size, noise)
