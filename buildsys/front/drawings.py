@@ -13,7 +13,7 @@ from math import log2
 
 from buildsys.config.board import Board, Region
 from buildsys.front.flow import Flow, Row
-from buildsys.proof.memory_map import Extent
+from buildsys.proof.claims.memory_map import Extent
 from buildsys.proof.observation import HEAD
 
 PAGE = 4096

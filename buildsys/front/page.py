@@ -20,10 +20,10 @@ from buildsys.formats.symbols import SHN_ABS, Symbol
 from buildsys.front.drawings import Map, Mark, Piece, Way, memory, size, way
 from buildsys.front.flow import Flow, flow
 from buildsys.go.runtime import FLAG, G0
-from buildsys.proof.boot_code import load_address
 from buildsys.proof.case import Case, Pair
 from buildsys.proof.claim import Result
-from buildsys.proof.memory_map import Extent, extents
+from buildsys.proof.claims.boot_code import load_address
+from buildsys.proof.claims.memory_map import Extent, extents
 from buildsys.proof.observation import EMBEDDED, HEAD, QEMU, Observation
 
 if TYPE_CHECKING:

@@ -27,8 +27,8 @@ from buildsys.formats.references import Code, references
 from buildsys.formats.symbols import STT_FUNC, STT_NOTYPE, Symbol
 from buildsys.go.flag import COPIES, FLAG_BYTES, Judgement, code_of, judge
 from buildsys.go.runtime import FLAG, READERS, SLOTTED, STORING
-from buildsys.proof.callsites import among_code, conditional, formed, relocated_calls, still_called, where
 from buildsys.proof.claim import Result, Verdict, verdict
+from buildsys.proof.claims.call_sites import among_code, conditional, formed, relocated_calls, still_called, where
 from buildsys.proof.places import SHF_TLS
 
 FORM = "write it --redirect=OLD=NEW, each the name of a function or its address: 0x1234"

@@ -27,11 +27,10 @@ from buildsys.front.page import page
 from buildsys.front.steps import Steps
 from buildsys.front.verify import Line, check, verify
 from buildsys.go.runtime import FLAG
-from buildsys.proof import memory_map, symbols
 from buildsys.proof.case import Case
 from buildsys.proof.claim import Claim, Result, Verdict
-from buildsys.proof.claims import CLAIMS
-from buildsys.proof.memory_map import Extent
+from buildsys.proof.claims import CLAIMS, memory_map, symbols
+from buildsys.proof.claims.memory_map import Extent
 from buildsys.proof.observation import EMBEDDED, HEAD, QEMU
 
 CHROMIUM = "chromium"

@@ -12,8 +12,8 @@ from buildsys.formats.references import references
 from buildsys.go.flag import Judgement
 from buildsys.go.packages import is_own, package_of
 from buildsys.go.runtime import FLAG
-from buildsys.proof import barriers
 from buildsys.proof.case import Case
+from buildsys.proof.claims import barriers
 from buildsys.proof.observation import HEAD
 
 from .conftest import OnlyRed

@@ -9,9 +9,9 @@ import pytest
 from buildsys.front.steps import Steps
 from buildsys.go.runtime import FLAG, G0
 from buildsys.machines.embedded import Machine
-from buildsys.proof import boot_code
 from buildsys.proof.bootcode import FlagStore, flag_store
 from buildsys.proof.case import Case
+from buildsys.proof.claims import boot_code
 from buildsys.proof.events import Call, Dsb, Store, SystemWrite
 
 from .conftest import OnlyRed

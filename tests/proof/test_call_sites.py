@@ -11,8 +11,8 @@ import pytest
 from buildsys.formats import a64
 from buildsys.formats.callsites import CallSite
 from buildsys.formats.elf import SHF_ALLOC, SHF_EXECINSTR, Section
-from buildsys.proof import callsites
 from buildsys.proof.case import Case
+from buildsys.proof.claims import call_sites
 from tests.binutils import binutils
 
 from .conftest import OnlyRed
@@ -83,7 +83,7 @@ def section(case: Case, name: str) -> Section:
 
 
 def test_the_reference_kernel_passes(case: Case) -> None:
-    verdict = callsites.check(case)
+    verdict = call_sites.check(case)
     assert verdict.passed, verdict.details
     counts = verdict.evidence["counts"]
     assert counts.keys() == set(case.called)
@@ -93,7 +93,7 @@ def test_the_reference_kernel_passes(case: Case) -> None:
 
 def test_objdump_counts_as_many_calls(case: Case) -> None:
     text = binutils("objdump", "-d", "--no-show-raw-insn", str(case.image))
-    counts = callsites.check(case).evidence["counts"]
+    counts = call_sites.check(case).evidence["counts"]
     for name, count in counts.items():
         goal = f"{new(case, name):x} <"
         assert sum("\tbl\t" in line and goal in line for line in text.splitlines()) == count["decoded"], name
@@ -106,7 +106,7 @@ def test_the_linkers_relocations_are_those_that_readelf_tells(case: Case) -> Non
         for fields in (line.split() for line in said)
         if len(fields) > 4 and fields[2] == "R_AARCH64_CALL26" and int(fields[3], 16) == old(case, BARRIER)
     }
-    linked = callsites.relocated(case.before, [BARRIER])
+    linked = call_sites.relocated(case.before, [BARRIER])
     assert linked.keys() == shown
     assert len(shown) > 50
 
@@ -233,8 +233,8 @@ def test_the_address_of_an_old_function_formed_where_nothing_runs_does_no_harm(c
     at = case.elf.symbols.addresses("runtime.gcDrain")["runtime.gcDrain"]
     assert "runtime.gcDrain" not in reachable(case)
     mutant = address_formed(case, tmp_path, at, old(case, BARRIER))
-    assert [use.address for _, use in callsites.formed(mutant.elf, mutant.code, [old(case, BARRIER)])] == [at + 4]
-    assert callsites.check(mutant).passed
+    assert [use.address for _, use in call_sites.formed(mutant.elf, mutant.code, [old(case, BARRIER)])] == [at + 4]
+    assert call_sites.check(mutant).passed
 
 
 def pointer(case: Case, folder: Path, at: int) -> Case:

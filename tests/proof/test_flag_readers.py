@@ -11,8 +11,8 @@ from buildsys.formats.elf import Elf
 from buildsys.formats.references import Reference
 from buildsys.go.flag import FLAG_BYTES, Judgement
 from buildsys.go.runtime import FLAG
-from buildsys.proof import flag_readers
 from buildsys.proof.case import Case
+from buildsys.proof.claims import flag_readers
 from tests.binutils import binutils
 
 from .conftest import OnlyRed

@@ -11,9 +11,9 @@ from buildsys.formats import a64
 from buildsys.formats.elf import Elf
 from buildsys.front.steps import Steps
 from buildsys.go.runtime import SLOTTED, STORING, Barrier, Plan
-from buildsys.proof import handlers
 from buildsys.proof.case import Case
 from buildsys.proof.claim import Verdict
+from buildsys.proof.claims import handlers
 from buildsys.proof.trials import CASES, SEED, Trials
 from buildsys.toolchains import choice
 from tests.formats.images import GLOBAL, Name, Part, image

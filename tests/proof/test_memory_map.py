@@ -13,9 +13,9 @@ import pytest
 from buildsys.front.steps import Steps
 from buildsys.go.runtime import FLAG
 from buildsys.machines import qemu
-from buildsys.proof import boot_code, memory_map
 from buildsys.proof.case import Case
-from buildsys.proof.memory_map import DEVICE_TREE, device_tree
+from buildsys.proof.claims import boot_code, memory_map
+from buildsys.proof.claims.memory_map import DEVICE_TREE, device_tree
 from tests.binutils import binutils
 from tests.machines.conftest import needs
 

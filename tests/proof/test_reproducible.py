@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from buildsys.config.project import load
 from buildsys.front.steps import Steps
-from buildsys.proof import reproducible
 from buildsys.proof.case import Case
-from buildsys.proof.reproducible import first_difference
+from buildsys.proof.claims import reproducible
+from buildsys.proof.claims.reproducible import first_difference
 from tests.conftest import copy_project
 
 from .conftest import OnlyRed

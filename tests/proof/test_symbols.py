@@ -8,8 +8,8 @@ from pathlib import Path
 
 from buildsys.formats.elf import SHT_SYMTAB, Elf
 from buildsys.formats.symbols import STB_GLOBAL, STB_LOCAL, STT_FUNC, STT_NOTYPE, Symbol
-from buildsys.proof import symbols
 from buildsys.proof.case import Case
+from buildsys.proof.claims import symbols
 from tests.binutils import binutils
 
 from .conftest import OnlyRed

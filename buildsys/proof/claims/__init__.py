@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from buildsys.proof import (
+from buildsys.proof.claim import Claim
+from buildsys.proof.claims import (
     barriers,
     boot_code,
-    callsites,
+    call_sites,
     executions,
     flag_at_run_time,
     flag_readers,
@@ -16,12 +17,11 @@ from buildsys.proof import (
     stores,
     symbols,
 )
-from buildsys.proof.claim import Claim
 
 CLAIMS: tuple[Claim, ...] = (
     barriers.CLAIM,
     symbols.CLAIM,
-    callsites.CLAIM,
+    call_sites.CLAIM,
     flag_readers.CLAIM,
     handlers.CLAIM,
     boot_code.CLAIM,
