@@ -125,6 +125,15 @@ class Elf:
         except OSError as error:
             raise UserError(f"{path}: cannot be read: {error.strerror}") from error
 
+    def with_code(self, data: bytes) -> Elf:
+        """The same file with other instructions in its code: what else was read of it need not be read again."""
+        assert len(data) == len(self.data), "only words were replaced"
+        other = Elf(data, self.name)
+        vars(other).update(
+            {name: vars(self)[name] for name in ("segments", "sections", "code", "symbols") if name in vars(self)}
+        )
+        return other
+
     @cached_property
     def segments(self) -> tuple[Segment, ...]:
         """The program headers."""

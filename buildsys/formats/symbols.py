@@ -12,6 +12,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import compress
 
 STB_LOCAL, STB_GLOBAL = 0, 1
 STT_NOTYPE, STT_OBJECT, STT_FUNC = 0, 1, 2
@@ -69,11 +70,11 @@ class Symbols:
             needle, at = name.encode() + b"\0", -1
             while (at := self._strings.find(needle, at + 1)) >= 0:
                 wanted[at] = name
-        for index, offset in enumerate(self._names):
-            if offset in wanted:
-                symbol = self._symbol(index)
-                if symbol.section != SHN_UNDEF and symbol.name == wanted[offset]:
-                    found[wanted[offset]].append(symbol)
+        bearers = compress(range(len(self._names)), map(wanted.__contains__, self._names))
+        for index in bearers:
+            symbol, name = self._symbol(index), wanted[self._names[index]]
+            if symbol.section != SHN_UNDEF and symbol.name == name:
+                found[name].append(symbol)
         return found
 
     def addresses(self, *names: str) -> dict[str, int]:
@@ -103,10 +104,10 @@ class Symbols:
 
     def _sorted(self, kind: int) -> tuple[list[int], list[int]]:
         """Addresses and indices of the symbols of one kind; of several at one address, the largest last."""
+        infos = self._infos
+        chosen = [at for at, info in enumerate(infos) if info & 0xF == kind and info >> 16 != SHN_UNDEF]
         triples = sorted(
-            (value, self._sizes[index], index)
-            for index, (value, info) in enumerate(zip(self._values, self._infos, strict=True))
-            if info & 0xF == kind and info >> 16 != SHN_UNDEF
+            zip(map(self._values.__getitem__, chosen), map(self._sizes.__getitem__, chosen), chosen, strict=True)
         )
         return [value for value, _, _ in triples], [index for _, _, index in triples]
 

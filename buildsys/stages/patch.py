@@ -30,7 +30,8 @@ def patch_image(unpatched: Path, plan: Plan, entry: str, image: Path, report: Pa
     Raises UserError, leaving earlier files alone, if not all of the job can be done.
     """
     elf = Elf.read(unpatched)
-    calls, entries = resolve(elf, plan.called), resolve(elf, plan.fatal)
+    redirects = resolve(elf, plan.functions)
+    calls, entries = redirects[: len(plan.called)], redirects[len(plan.called) :]
     done = patch(elf, calls, entries)
     redirected = {rewrite.redirect.name for rewrite in done.rewrites}
     barriers = [barrier.name for barrier in plan.barriers]
@@ -39,13 +40,13 @@ def patch_image(unpatched: Path, plan: Plan, entry: str, image: Path, report: Pa
             f"{unpatched}: no call site of {', '.join(barriers)}",
             "no barrier was compiled in: is this the object of the Go release in use?",
         )
-    patched = Elf(done.contents, elf.name)
+    patched = elf.with_code(done.contents)
     pointers = address_takers(patched, [redirect.old for redirect in calls])
     code = code_of(patched)
     ends = {address for redirect in entries for address in (redirect.old, redirect.new)}
     reached = _reach(patched, code, entry, ends)
     _refuse_reachable(patched, code, reached, calls, pointers)
-    _write(elf, done, [*calls, *entries], plan, pointers, image, report)
+    _write(elf, done, redirects, plan, pointers, image, report)
     changed = done.rewrites or done.entries
     remark = "" if changed else f"{unpatched} is patched already: nothing was changed"
     return {"sites": len(done.rewrites), "remark": remark}
