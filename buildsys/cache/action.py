@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from buildsys.cache.fingerprint import MISSING, Print, of_file, of_folder, settled
 from buildsys.errors import UserError
@@ -25,19 +26,17 @@ PARTS = {"parameters", "inputs", "folders", "discovered", "outputs", "facts"}
 ATTEMPTS = 3
 
 
-@dataclass(frozen=True)
-class Discovered:
+class Discovered(NamedTuple):
     """Inputs only the step itself can name: files, and folders in which a new file would count."""
 
     files: tuple[Path, ...] = ()
     folders: tuple[Path, ...] = ()
 
 
-@dataclass(frozen=True)
-class Made:
+class Made(NamedTuple):
     """What a run tells: facts worth keeping (JSON), and the inputs it discovered while it ran."""
 
-    facts: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = MappingProxyType({})
     discovered: Discovered = Discovered()
 
 
@@ -141,7 +140,7 @@ class Records:
                 "folders": {name: each for name, each in before.items() if name in folders},
                 "discovered": sorted(map(str, found.files)),
                 "outputs": outputs,
-                "facts": made.facts,
+                "facts": dict(made.facts),
             },
         )
         return dict(made.facts)

@@ -9,7 +9,6 @@ resolution of the clock: its stat is not kept, so its contents are compared.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import time
 from pathlib import Path
@@ -49,6 +48,8 @@ def of_folder(path: Path | str, known: Print = MISSING) -> Print:
         names = "\0".join(sorted(os.listdir(path)))
     except OSError:
         return MISSING
+    import hashlib  # takes as long to load as a build with nothing to do has to spare
+
     return (*key, rests), hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest()
 
 
@@ -64,6 +65,8 @@ def _rests(status: os.stat_result) -> bool:
 
 
 def _digest(path: Path | str) -> str:
+    import hashlib
+
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while chunk := file.read(_CHUNK):

@@ -9,7 +9,7 @@ from buildsys.config import board as boards
 from buildsys.config.board import Board
 from buildsys.config.toml import read
 from buildsys.errors import UserError
-from buildsys.go.build import GoOptions
+from buildsys.go.options import GoOptions
 
 FILE = "pyproject.toml"
 PACKAGE = Path(__file__).parent.parent

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 
@@ -141,7 +140,7 @@ class Steps:
                 "entry": project.entry,
                 "toolchain": self.binutils.name,
                 "templates": [str(folder) for folder in project.templates],
-                "variant": asdict(self.variant),
+                "variant": self.variant._asdict(),
             },
             run=run,
             discover=self._templates,
@@ -189,7 +188,7 @@ class Steps:
                 "entry": project.entry,
                 "toolchain": self.binutils.name,
                 "templates": [str(folder) for folder in project.templates],
-                "variant": asdict(self.variant),
+                "variant": self.variant._asdict(),
             },
             run=run,
             discover=self._templates,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from buildsys import processes
 from buildsys.errors import UserError
+from buildsys.go.options import GoOptions
 from buildsys.go.toolchain import GoToolchain
 
 # Reproducible whatever folder it is run in: no paths, no VCS stamp, no build ID.
@@ -19,15 +19,6 @@ HARMLESS = ("loadinternal: cannot find runtime/cgo",)
 # cmd/go/internal/work/build.go: what go says of a package without func main, and of several packages.
 NOT_MAIN = "-buildmode=c-archive requires exactly one main package"
 AR_MAGIC = b"!<arch>\n"
-
-
-@dataclass(frozen=True)
-class GoOptions:
-    """What the user may add to the build: tags, and flags for compiler and linker."""
-
-    tags: tuple[str, ...] = ()
-    gcflags: str = ""
-    ldflags: str = ""
 
 
 def build(

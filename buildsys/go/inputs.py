@@ -19,7 +19,8 @@ from typing import Any
 from buildsys.cache.fingerprint import of_folder
 from buildsys.errors import UserError
 from buildsys.files import replace
-from buildsys.go.build import GoOptions, located, run
+from buildsys.go.build import located, run
+from buildsys.go.options import GoOptions
 from buildsys.go.toolchain import GoToolchain
 
 TELLING = re.compile(rb"""^[^\n]*(?:["`]|/\*|\*/|//go:|\+build|\bimport\b|\bpackage\b)[^\n]*$""", re.MULTILINE)

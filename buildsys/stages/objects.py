@@ -10,8 +10,8 @@ from pathlib import Path
 from buildsys.files import partial, replace
 from buildsys.formats.elf import Elf
 from buildsys.go import build
-from buildsys.go.build import GoOptions
 from buildsys.go.layout import layouts
+from buildsys.go.options import GoOptions
 from buildsys.go.runtime import Barrier, Plan, plan
 from buildsys.go.toolchain import GoToolchain
 

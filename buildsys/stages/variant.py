@@ -5,11 +5,10 @@ No setting leads here. They are built to be looked at: `doit verify --before`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class Variant:
+class Variant(NamedTuple):
     """How an image departs from the one shipped; by default it does not.
 
     `zeroed` is the memory of the linker script that .bss is placed in, "RAM" or

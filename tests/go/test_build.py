@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buildsys.errors import UserError
-from buildsys.go.build import AR_MAGIC, GoOptions, build, extract
+from buildsys.go.build import AR_MAGIC, build, extract
+from buildsys.go.options import GoOptions
 from buildsys.go.toolchain import GoToolchain
 from buildsys.stages.objects import make_object
 from buildsys.toolchains.zig import archiver

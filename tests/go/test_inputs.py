@@ -13,8 +13,8 @@ import pytest
 from buildsys.cache.action import Action, Discovered, Made, Records
 from buildsys.errors import UserError
 from buildsys.go import inputs as asking
-from buildsys.go.build import GoOptions
 from buildsys.go.inputs import Inputs, inputs, known_inputs
+from buildsys.go.options import GoOptions
 from buildsys.go.toolchain import GoToolchain
 
 from .conftest import MODULE, write

@@ -16,8 +16,9 @@ from buildsys.formats.dwarf import layout
 from buildsys.formats.elf import Elf
 from buildsys.front.steps import Steps
 from buildsys.go import layout as go_layout
-from buildsys.go.build import GoOptions, build, extract
+from buildsys.go.build import build, extract
 from buildsys.go.layout import WANTED, layouts
+from buildsys.go.options import GoOptions
 from buildsys.go.toolchain import GoToolchain
 from buildsys.stages.objects import describe_runtime
 from buildsys.toolchains.zig import archiver
