@@ -7,6 +7,7 @@ traceback; a name or an option that does not exist is answered with the nearest.
 
 from __future__ import annotations
 
+import atexit
 import os
 import re
 import signal
@@ -15,6 +16,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from getopt import GetoptError, gnu_getopt
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -67,7 +69,7 @@ class Run(DoitRun):  # type: ignore[misc]  # doit has no type information
     def parse_execute(self, in_args: list[str]) -> int:
         """Run what the command line says: options of doit's, then tasks, each with its options."""
         try:
-            return int(self.execute(*self._parsed(in_args)))
+            return self._left(int(self.execute(*self._parsed(in_args))))
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             return USAGE
@@ -77,6 +79,21 @@ class Run(DoitRun):  # type: ignore[misc]  # doit has no type information
                 # Python would end under a thread that may be in an emulator, which crashes.
                 os._exit(INTERRUPTED)
             return INTERRUPTED
+
+    def _left(self, status: int) -> int:
+        """`status`, if Python is to end in its own way; as the doit command we leave at once.
+
+        To take itself apart, module by module, takes Python as long as a build with nothing to do takes us.
+        """
+        if Path(sys.argv[0]).name != self.bin_name or sys.gettrace() or _workers():
+            return status
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        except (OSError, ValueError, AttributeError):
+            return status  # Python has its own way to say that nobody listens
+        atexit._run_exitfuncs()
+        os._exit(status)
 
     def _parsed(self, in_args: list[str]) -> tuple[Any, list[str]]:
         """(doit's options, task names with theirs); `doit run` has its own task, whose options may stand alone."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import resource
 import select
 import shutil
 import signal
@@ -85,9 +86,9 @@ class Checkout:
     folder: Path
     temporary: Path
 
-    def doit(self, *arguments: str, **environment: str) -> Done:
-        """Run `doit` to its end."""
-        process = self.start(*arguments, **environment)
+    def doit(self, *arguments: str, largest_file: int | None = None, **environment: str) -> Done:
+        """Run `doit` to its end; no file may become larger than `largest_file` bytes."""
+        process = self.start(*arguments, largest_file=largest_file, ignoring=None, **environment)
         try:
             out, err = process.communicate(timeout=60)
         except subprocess.TimeoutExpired:
@@ -96,8 +97,20 @@ class Checkout:
             pytest.fail(f"doit {' '.join(arguments)} does not end\n{out}\n{err}")
         return Done(process.returncode, out, err)
 
-    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
-        """Start `doit`. SIGINT is at its default in it, whatever the tests themselves were started by."""
+    def start(
+        self,
+        *arguments: str,
+        largest_file: int | None = None,
+        ignoring: signal.Signals | None = None,
+        **environment: str,
+    ) -> subprocess.Popen[str]:
+        """Start `doit`. SIGINT is at its default in it, whatever the tests were started by, unless it is ignored."""
+
+        def prepare() -> None:
+            signal.signal(signal.SIGINT, signal.SIG_IGN if ignoring == signal.SIGINT else signal.SIG_DFL)
+            if largest_file is not None:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+
         return subprocess.Popen(
             [DOIT, *arguments],
             cwd=self.folder,
@@ -106,7 +119,7 @@ class Checkout:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            preexec_fn=prepare,
         )
 
     @property

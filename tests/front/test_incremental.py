@@ -20,8 +20,6 @@ ALL = ("compile", "runtime", "link", "patch")
 LINK = ("link", "patch")
 CHECK = ("compile",)  # Go looks at it, and makes the same as before
 
-PROBE = "\nvar probe *int32\n\n//go:noinline\nfunc store(value *int32) { probe = value }\n"
-
 
 @dataclass(frozen=True)
 class Story:
@@ -106,7 +104,11 @@ CHANGES = (
     Story("every source is written anew", checked_out_again, ()),
     Story("a comment in Go", edit("src/list.go", "// ", "// indeed, "), CHECK),
     Story("a comment at the end of a Go file", append("src/list.go", "// the end\n"), CHECK),
-    Story("Go code", append("src/list.go", PROBE.replace("{", "{ number++;") + "\nvar number int\n"), CHECK),
+    Story(
+        "Go code that nothing calls",
+        append("src/list.go", "func extra() int { return heapCount }\n\nvar heapCount int\n"),
+        CHECK,
+    ),
     Story("Go code that is run", edit("src/main.go", "Testing write barrier...", "Testing write barriers.."), ALL),
     Story("a package of the kernel", edit("src/uart/uart.go", "0123456789abcdef", "0123456789ABCDEF"), ALL),
     Story("Go assembly", edit("src/flag_arm64.s", "\n\tRET", "\n\tNOOP\n\tRET"), ALL),
@@ -195,9 +197,10 @@ def own(built_from_its_own: Checkout, copies: Copies) -> Checkout:
 def test_only_what_depends_on_a_change_is_redone(
     story: Story, own: Checkout, from_nothing: Callable[[Checkout], bytes]
 ) -> None:
+    before = own.image
     story.change(own)
     assert own.doit("build").succeeded().steps == story.redone
-    assert own.image == from_nothing(own)
+    assert own.image == (from_nothing(own) if story.redone else before)
     assert own.doit("build").succeeded().steps == ()
 
 
@@ -260,10 +263,10 @@ def test_go_is_not_run_for_what_is_no_go(
     change: Callable[[Checkout], object], steps: tuple[str, ...], own: Checkout
 ) -> None:
     change(own)
-    without_go = {"GOCACHE": "off"}  # with which go compiles nothing
-    assert own.doit("build", **without_go).succeeded().steps == steps
+    # Without its cache go compiles nothing.
+    assert own.doit("build", GOCACHE="off").succeeded().steps == steps
     own.append("src/main.go", "// so Go is asked\n")
-    own.doit("build", **without_go).refused("GOCACHE")
+    own.doit("build", GOCACHE="off").refused("GOCACHE")
 
 
 def test_a_tool_that_changes_is_used_anew(own: Checkout, tmp_path: Path) -> None:
@@ -288,7 +291,6 @@ def test_a_project_that_moved_is_up_to_date(own: Checkout, tmp_path: Path) -> No
     assert moved.image == first
 
 
-@pytest.mark.xfail(strict=False, reason="what go, assembler and linker write has one name for both")
 def test_two_builds_at_once_both_succeed(fresh: Checkout, from_nothing: Callable[[Checkout], bytes]) -> None:
     both = [fresh.start("build") for _ in range(2)]
     for process in both:
