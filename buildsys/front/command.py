@@ -44,6 +44,7 @@ def _doit() -> int:
     class Main(DoitMain):  # type: ignore[misc]  # doit has no type information
         def get_cmds(self) -> Any:
             commands = super().get_cmds()
+            del commands["dumpdb"]  # what it reads is no database of ours
             for name in commands:
                 commands[name] = _answering(commands.get_plugin(name))
             return commands
@@ -61,7 +62,7 @@ def _doit() -> int:
 
 
 def _answering(command: Any) -> Any:
-    """The class `command`, with one line in place of a traceback when a file cannot be read or written."""
+    """The class `command`, with one message in place of a traceback for a file or a task it cannot get at."""
 
     class Answering(command):  # type: ignore[misc]  # doit has no type information
         name = command.get_name()
@@ -70,6 +71,13 @@ def _answering(command: Any) -> Any:
             try:
                 status: int = super().parse_execute(in_args)
                 sys.stdout.flush()
+            except KeyError as error:
+                if error.args[0] not in in_args:
+                    raise
+                print(
+                    f"error: there is no task {error.args[0]!r}\n\nhint: `doit list` shows the tasks", file=sys.stderr
+                )
+                return 3
             except BrokenPipeError:
                 hang_up()
                 return HUNG_UP

@@ -124,6 +124,13 @@ def test_a_task_that_does_not_exist_is_answered_with_the_nearest(fresh: Checkout
     fresh.doit(typed).refused(repr(typed), f"did you mean `{nearest}`?" if nearest else "`doit list`")
 
 
+@pytest.mark.parametrize("command", ["info", "list", "clean", "forget", "ignore", "help"])
+def test_other_commands_answer_a_task_that_does_not_exist_in_one_message(fresh: Checkout, command: str) -> None:
+    done = fresh.doit(command, "biuld")
+    assert "Traceback" not in done.err
+    assert (done.status == 3 and "'biuld'" in done.err) or (command == "help" and "doit help <task-name>" in done.out)
+
+
 @pytest.mark.parametrize(
     ("arguments", "wrong", "nearest"),
     [
