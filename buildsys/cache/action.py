@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -103,7 +104,8 @@ class Records:
                     return f"{name} {word}" if known != MISSING else f"{name} is a new input"
                 refreshed[group][name] = now
         if any(refreshed[group] != {k: _print(v) for k, v in record[group].items()} for group in refreshed):
-            self._write(action.name, record | refreshed)
+            with suppress(OSError):  # what was found out need not be kept: it can be found out again
+                self._write(action.name, record | refreshed)
         return ""
 
     def perform(self, action: Action) -> dict[str, Any]:

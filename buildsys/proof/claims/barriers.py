@@ -49,7 +49,7 @@ def check(case: Case) -> Verdict:
             *(f"{count:5} checks in {name}" for name, count in own.items()),
             *(list(_lines(case, shown)) if shown else []),
         ],
-        "was the image linked from what this Go compiler wrote? Build again from nothing: `doit clean build`",
+        "was the image linked from what this Go compiler wrote? Build again from nothing: `doit clean && doit build`",
     )
 
 
