@@ -18,8 +18,12 @@ def partial(path: Path) -> Iterator[Path]:
         beside.unlink(missing_ok=True)
 
 
-def replace(path: Path, data: bytes) -> None:
-    """Write `data` beside `path` and rename it into place. Raises OSError; nothing is left behind."""
+def replace(path: Path, *pieces: bytes | memoryview) -> None:
+    """Write `pieces` beside `path` and rename the file into place. Raises OSError; nothing is left behind."""
     with partial(path) as beside:
-        beside.write_bytes(data)
+        with beside.open("wb", buffering=0) as file:
+            for piece in pieces:
+                written = memoryview(piece)
+                while written:
+                    written = written[file.write(written) :]
         beside.replace(path)

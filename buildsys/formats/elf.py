@@ -8,12 +8,15 @@ Source of the layouts: System V ABI, chapter 4; ELF for the Arm 64-bit Architect
 
 from __future__ import annotations
 
+import contextlib
+import mmap
 import struct
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import cast
 
 from buildsys.errors import UserError
 from buildsys.formats.symbols import Symbols
@@ -99,6 +102,7 @@ class Elf:
 
     def __init__(self, data: bytes, name: str = "the file") -> None:
         self.data, self.name = data, name
+        self._code: dict[int, bytes] = {}  # what `with_code` put in the place of a section's bytes
         if data[:4] != b"\x7fELF":
             raise UserError(f"{name}: not an ELF file", "give the linked image, such as build/kernel.elf")
         if len(data) < _EHDR.size:
@@ -125,13 +129,24 @@ class Elf:
         except OSError as error:
             raise UserError(f"{path}: cannot be read: {error.strerror}") from error
 
-    def with_code(self, data: bytes) -> Elf:
-        """The same file with other instructions in its code: what else was read of it need not be read again."""
-        assert len(data) == len(self.data), "only words were replaced"
-        other = Elf(data, self.name)
-        vars(other).update(
-            {name: vars(self)[name] for name in ("segments", "sections", "code", "symbols") if name in vars(self)}
-        )
+    @classmethod
+    def mapped(cls, path: Path) -> Elf:
+        """As `read`, for a file that is replaced when it changes and never written to: its pages are not copied."""
+        if path.is_file():  # to open a pipe would wait for somebody to write to it
+            with contextlib.suppress(ValueError, OSError), path.open("rb") as file:
+                pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                return cls(cast("bytes", pages), str(path))  # it answers to all that is asked of bytes here
+        return cls.read(path)
+
+    def with_code(self, code: Mapping[int, bytes]) -> Elf:
+        """The same file with other instructions: `code` is the contents of its code sections, by their index.
+
+        What else was read of it is not read again. Its `data` is the old file's.
+        """
+        other = Elf(self.data, self.name)
+        read = ("segments", "sections", "code", "symbols")
+        vars(other).update({name: vars(self)[name] for name in read if name in vars(self)})
+        other._code = dict(code)
         return other
 
     @cached_property
@@ -176,6 +191,8 @@ class Elf:
 
     def contents(self, section: Section) -> bytes:
         """The bytes of `section`; none if it is NOBITS."""
+        if section.index in self._code:
+            return self._code[section.index]
         return self.data[section.offset : section.offset + section.size] if section.in_file else b""
 
     @cached_property
@@ -216,10 +233,12 @@ class Elf:
 
     def word(self, address: int, size: int = 4) -> int | None:
         """The little-endian word of `size` bytes at `address`; None where the file holds none."""
-        at = self.file_offset(address)
-        if at is None or at + size > len(self.data):
-            return None
-        return int.from_bytes(self.data[at : at + size], "little")
+        for section in self.sections:
+            if section.flags & SHF_ALLOC and section.in_file and address in section:
+                within, known = address - section.address, self._code.get(section.index)
+                start, data = (within, known) if known is not None else (section.offset + within, self.data)
+                return int.from_bytes(data[start : start + size], "little") if start + size <= len(data) else None
+        return None
 
     def _check(self, offset: int, size: int, what: str) -> None:
         if offset + size > len(self.data):

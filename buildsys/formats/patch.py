@@ -56,13 +56,21 @@ class Rewrite(NamedTuple):
 class Patch:
     """What a pass did: the new contents of the image, each call site and each entry it changed, by address.
 
+    The contents are in `pieces`, to be written one after another; `code` has those that are code
+    sections, by index.
     `already` counts, by function name, the branches that went to the new function before the pass.
     """
 
-    contents: bytes
+    pieces: tuple[memoryview | bytes, ...]
+    code: dict[int, bytes]
     rewrites: tuple[Rewrite, ...]
     entries: tuple[Rewrite, ...]
     already: dict[str, int]
+
+    @property
+    def contents(self) -> bytes:
+        """The pieces as one."""
+        return b"".join(self.pieces)
 
 
 def resolve(elf: Elf, names: Sequence[str]) -> list[Redirect]:
@@ -100,7 +108,8 @@ def patch(elf: Elf, calls: Sequence[Redirect], entries: Sequence[Redirect] = ())
     already = dict.fromkeys(by_new.values(), 0)
     rewrites: list[Rewrite] = []
     taken: list[Rewrite] = []
-    pieces: list[memoryview | array[int]] = []
+    pieces: list[memoryview | bytes] = []
+    code: dict[int, bytes] = {}
     data, end = memoryview(elf.data), 0
     for section, words, indices, targets in sorted(hits(elf, [*by_old, *by_new]), key=_in_file):
         for at, target in zip(indices, targets, strict=True):
@@ -118,10 +127,11 @@ def patch(elf: Elf, calls: Sequence[Redirect], entries: Sequence[Redirect] = ())
                 if words[at] != after:
                     taken.append(Rewrite(redirect.old, words[at], after, redirect))
                     words[at] = after
-        pieces += [data[end : section.offset], words]
-        end = section.offset + 4 * len(words)
+        code[section.index] = words.tobytes() + elf.contents(section)[4 * len(words) :]
+        pieces += [data[end : section.offset], code[section.index]]
+        end = section.offset + section.size
     rewrites.sort(key=itemgetter(0))
-    return Patch(b"".join([*pieces, data[end:]]), tuple(rewrites), tuple(taken), already)
+    return Patch((*pieces, data[end:]), code, tuple(rewrites), tuple(taken), already)
 
 
 def _refuse_doubtful(elf: Elf) -> None:

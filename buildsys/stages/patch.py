@@ -29,7 +29,7 @@ def patch_image(unpatched: Path, plan: Plan, entry: str, image: Path, report: Pa
 
     Raises UserError, leaving earlier files alone, if not all of the job can be done.
     """
-    elf = Elf.read(unpatched)
+    elf = Elf.mapped(unpatched)
     redirects = resolve(elf, plan.functions)
     calls, entries = redirects[: len(plan.called)], redirects[len(plan.called) :]
     done = patch(elf, calls, entries)
@@ -40,7 +40,7 @@ def patch_image(unpatched: Path, plan: Plan, entry: str, image: Path, report: Pa
             f"{unpatched}: no call site of {', '.join(barriers)}",
             "no barrier was compiled in: is this the object of the Go release in use?",
         )
-    patched = elf.with_code(done.contents)
+    patched = elf.with_code(done.code)
     pointers = address_takers(patched, [redirect.old for redirect in calls])
     code = code_of(patched)
     ends = {address for redirect in entries for address in (redirect.old, redirect.new)}
@@ -96,7 +96,7 @@ def _write(
     image: Path,
     report: Path,
 ) -> None:
-    replace(image, done.contents)
+    replace(image, *done.pieces)
     image.chmod(0o755)
     replace(report, _report(elf, done, redirects, plan, pointers))
 
