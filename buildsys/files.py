@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,9 +22,37 @@ def partial(path: Path) -> Iterator[Path]:
 def replace(path: Path, *pieces: bytes | memoryview) -> None:
     """Write `pieces` beside `path` and rename the file into place. Raises OSError; nothing is left behind."""
     with partial(path) as beside:
-        with beside.open("wb", buffering=0) as file:
-            for piece in pieces:
-                written = memoryview(piece)
-                while written:
-                    written = written[file.write(written) :]
+        _write(beside, pieces)
         beside.replace(path)
+
+
+@contextmanager
+def replacing(path: Path, mode: int, *pieces: bytes | memoryview) -> Iterator[None]:
+    """As `replace`, with the writing done while the body runs; renamed when the body ends, unless it raises."""
+    with partial(path) as beside:
+        failure: list[OSError] = []
+
+        def write() -> None:
+            try:
+                _write(beside, pieces)
+                beside.chmod(mode)
+            except OSError as error:
+                failure.append(error)
+
+        writer = threading.Thread(target=write)
+        writer.start()
+        try:
+            yield
+        finally:
+            writer.join()
+        if failure:
+            raise failure[0]
+        beside.replace(path)
+
+
+def _write(path: Path, pieces: Iterable[bytes | memoryview]) -> None:
+    with path.open("wb", buffering=0) as file:
+        for piece in pieces:
+            written = memoryview(piece)
+            while written:
+                written = written[file.write(written) :]

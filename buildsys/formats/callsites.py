@@ -1,21 +1,21 @@
 """Finding every branch to one of a set of addresses, and what may form them, in one pass over the code.
 
-Plain Python is made fast enough by two observations. The top byte of a word
-says whether it is a `B` or `BL`, so `bytes.translate` marks the candidates at
-C speed. And for the word at index i of a section that begins at `base`,
-imm26 + i = (target - base) / 4 (mod 2**26): one addition and one look-up
-decide, however many targets there are.
+Plain Python is made fast by doing to all words at once what can be done so, at
+C speed. The top byte of a word says whether it is a `B` or `BL`, which
+`bytes.translate` marks. And for the word at index i of a section that begins
+at `base`, imm26 + i = (target - base) / 4 (mod 2**26): one addition of two very
+long integers, a lane of 32 bits for each word, makes all those sums, and the
+lowest three bytes of each are held against those of the targets. The few words
+that are left are decoded.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator
-from itertools import compress
-from operator import add
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from buildsys.formats.a64 import BRANCH_RANGE, adr, adrp, branch_target, conditional_target, is_bl
+from buildsys.formats.a64 import adr, adrp, branch_target, conditional_target, is_bl
 from buildsys.formats.elf import Elf, Section
 
 # 000101xx is B, 100101xx is BL: top bytes 0x14-0x17 and 0x94-0x97.
@@ -25,7 +25,11 @@ _ADRP = bytes(byte & 0x9F == 0x90 for byte in range(256))
 _FORMING = bytes(byte & 0x1F == 0x10 for byte in range(256))
 # 01010100 is B.cond, x011010x CBZ and CBNZ, x011011x TBZ and TBNZ.
 _CONDITIONAL = bytes(byte == 0x54 or byte & 0x7C == 0x34 for byte in range(256))
-_MASK26, _MASK21, _MASK14 = 0x03FF_FFFF, 0x1F_FFFF, 0x3FFF
+_MASK21, _MASK14 = 0x1F_FFFF, 0x3FFF
+# Long integers of a lane of 32 bits a word: imm26 of each, and its index. No sum is larger than its lane.
+_LANES = 1 << 16
+_IMM26_LANES = int.from_bytes(b"\xff\xff\xff\x03" * _LANES, "little")
+_INDEX_LANES = int.from_bytes(array("I", range(_LANES)).tobytes(), "little")
 
 
 class CallSite(NamedTuple):
@@ -61,18 +65,49 @@ def hits(elf: Elf, targets: Iterable[int]) -> Iterator[Hits]:
     wanted = frozenset(targets)
     for section in elf.code:
         words, base = words_of(elf, section), section.address
-        keys = {target - base >> 2 & _MASK26: target for target in wanted}
-        marks = elf.contents(section)[3::4].translate(_BRANCH)
-        candidates = list(compress(range(len(words)), marks))
-        sums = map(_MASK26.__and__, map(add, compress(words, marks), candidates))
-        found = list(compress(candidates, map(keys.__contains__, sums)))
-        goals = [keys[words[at] + at & _MASK26] for at in found]
-        # A key repeats every 256 MiB. Of an address in this range no other with its key can be reached from here.
-        near = range(section.end - BRANCH_RANGE, base + BRANCH_RANGE)
-        if any(target not in near for target in wanted):
-            exact = [(at, branch_target(words[at], base + 4 * at)) for at in found]
-            found, goals = [at for at, goal in exact if goal in wanted], [goal for _, goal in exact if goal in wanted]
+        found, goals = [], []
+        for at in _candidates(elf.contents(section), len(words), [target - base >> 2 for target in wanted]):
+            target = branch_target(words[at], base + 4 * at)
+            if target in wanted:
+                found.append(at)
+                goals.append(target)
         yield Hits(section, words, found, goals)
+
+
+def _candidates(contents: bytes, count: int, goals: Sequence[int]) -> Iterator[int]:
+    """The indices, of the `count` words of a section, that a branch to one of `goals` can be at.
+
+    `goals` are in words from the section's first.
+    """
+    for start in range(0, count if goals else 0, _LANES):
+        part = contents[4 * start : 4 * min(start + _LANES, count)]
+        sums = ((int.from_bytes(part, "little") & _IMM26_LANES) + _INDEX_LANES).to_bytes(4 * _LANES, "little")
+        bytes_of = (sums[lane : 4 * (len(part) // 4) : 4] for lane in range(3))
+        near = (
+            each.translate(marking((goal - start) >> 8 * lane for goal in goals)) for lane, each in enumerate(bytes_of)
+        )
+        for at in marked(part[3::4].translate(_BRANCH), *near):
+            yield start + at
+
+
+def marking(values: Iterable[int]) -> bytes:
+    """A table for `bytes.translate` that makes the lowest bytes of `values` 1 and all others 0."""
+    table = bytearray(256)
+    for value in values:
+        table[value & 0xFF] = 1
+    return bytes(table)
+
+
+def marked(*marks: bytes) -> Iterator[int]:
+    """Where all of `marks`, of one length, have a 1; fast where that is seldom."""
+    both = int.from_bytes(marks[0], "little")
+    for each in marks[1:]:
+        both &= int.from_bytes(each, "little")
+    found = both.to_bytes(len(marks[0]), "little") if len(marks) > 1 else marks[0]
+    at = found.find(1)
+    while at >= 0:
+        yield at
+        at = found.find(1, at + 1)
 
 
 def call_sites(elf: Elf, targets: Iterable[int]) -> list[CallSite]:
@@ -93,7 +128,7 @@ def conditional_sites(elf: Elf, targets: Iterable[int]) -> list[tuple[int, int]]
         # imm19 + i as above, and imm14 + i for TBZ, which in the lowest 14 bits say the same.
         keys = {target - base >> 2 & _MASK14 for target in wanted}
         marks = elf.contents(section)[3::4].translate(_CONDITIONAL)
-        for at in compress(range(len(words)), marks):
+        for at in marked(marks):
             if (words[at] >> 5) + at & _MASK14 in keys:
                 target = conditional_target(words[at], base + 4 * at)
                 if target in wanted:
@@ -116,7 +151,7 @@ def forming_sites(elf: Elf, targets: Iterable[int]) -> list[tuple[int, int]]:
     for section in elf.code:
         words, base = words_of(elf, section), section.address
         marks = elf.contents(section)[3::4].translate(_FORMING)
-        for at in compress(range(len(words)), marks):
+        for at in marked(marks):
             word, address = words[at], base + 4 * at
             if word >> 31:
                 if (address >> 12) + (word >> 3 & 0x1F_FFFC | word >> 29 & 3) & _MASK21 in keys:
@@ -134,7 +169,7 @@ def adrp_sites(elf: Elf, page: int) -> list[int]:
     for section in elf.code:
         words, base = words_of(elf, section), section.address
         marks = elf.contents(section)[3::4].translate(_ADRP)
-        for index in compress(range(len(words)), marks):
+        for index in marked(marks):
             word, address = words[index], base + 4 * index
             pages = (word >> 3 & 0x1F_FFFC) | (word >> 29 & 3)
             if (number - (address >> 12)) & _MASK21 == pages and adrp(word, address) == (word & 31, page):

@@ -14,13 +14,12 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import compress
 from operator import attrgetter, itemgetter
 from typing import NamedTuple
 
 from buildsys.errors import UserError
 from buildsys.formats.a64 import BRANCH, OutOfRangeError, encode_branch, is_bl
-from buildsys.formats.callsites import Hits, hits
+from buildsys.formats.callsites import Hits, hits, marked, marking
 from buildsys.formats.elf import ET_EXEC, PF_X, PT_LOAD, SHF_ALLOC, SHF_EXECINSTR, Elf
 from buildsys.formats.symbols import STT_FUNC, STT_NOTYPE, Symbol
 
@@ -177,16 +176,14 @@ def address_takers(elf: Elf, addresses: Sequence[int]) -> list[tuple[int, int]]:
     Calls through such a pointer are not call sites and reach the old function.
     """
     wanted = frozenset(addresses)
-    marked = {address >> 16 & 0xFF for address in wanted}
-    marks = bytes(byte in marked for byte in range(256))
+    tables = [marking(address >> 8 * at for address in wanted) for at in range(3)]
     found = []
     for section in elf.sections:
         if not section.flags & SHF_ALLOC or section.flags & SHF_EXECINSTR or not section.in_file:
             continue
         contents = elf.contents(section)[-section.address % 8 :]
         words = array("Q", contents[: len(contents) & ~7])
-        # The third byte of a pointer rules out most words, at C speed.
-        for index in compress(range(len(words)), contents[2::8].translate(marks)):
+        for index in marked(*(contents[at::8][: len(words)].translate(tables[at]) for at in range(3))):
             if words[index] in wanted:
                 found.append((section.address + -section.address % 8 + 8 * index, words[index]))
     return sorted(found)

@@ -13,11 +13,10 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator
-from itertools import compress
 from typing import NamedTuple
 
 from buildsys.formats import a64
-from buildsys.formats.callsites import adrp_sites, words_of
+from buildsys.formats.callsites import adrp_sites, marked, words_of
 from buildsys.formats.elf import Elf
 from buildsys.formats.symbols import Symbol
 
@@ -164,7 +163,7 @@ def _adr_sites(elf: Elf, target: int, size: int) -> Iterator[int]:
         if not (base - (1 << 20) <= target < section.end + (1 << 20)):
             continue  # ADR reaches 1 MiB
         marks = elf.contents(section)[3::4].translate(_ADR)
-        for index in compress(range(len(words)), marks):
+        for index in marked(marks):
             formed = a64.adr(words[index], base + 4 * index)
             if formed and target <= formed[1] < target + size:
                 yield base + 4 * index

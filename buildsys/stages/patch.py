@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.errors import UserError
-from buildsys.files import replace
+from buildsys.files import replace, replacing
 from buildsys.formats.elf import Elf
 from buildsys.formats.patch import Patch, Redirect, Rewrite, address_takers, patch, resolve
 from buildsys.formats.references import Code
@@ -40,13 +40,15 @@ def patch_image(unpatched: Path, plan: Plan, entry: str, image: Path, report: Pa
             f"{unpatched}: no call site of {', '.join(barriers)}",
             "no barrier was compiled in: is this the object of the Go release in use?",
         )
-    patched = elf.with_code(done.code)
-    pointers = address_takers(patched, [redirect.old for redirect in calls])
-    code = code_of(patched)
-    ends = {address for redirect in entries for address in (redirect.old, redirect.new)}
-    reached = _reach(patched, code, entry, ends)
-    _refuse_reachable(patched, code, reached, calls, pointers)
-    _write(elf, done, redirects, plan, pointers, image, report)
+    with replacing(image, 0o755, *done.pieces):  # it takes as long as what is still to be found out
+        patched = elf.with_code(done.code)
+        pointers = address_takers(patched, [redirect.old for redirect in calls])
+        code = code_of(patched)
+        ends = {address for redirect in entries for address in (redirect.old, redirect.new)}
+        reached = _reach(patched, code, entry, ends)
+        _refuse_reachable(patched, code, reached, calls, pointers)
+        described = _report(elf, done, redirects, plan, pointers)
+    replace(report, described)
     changed = done.rewrites or done.entries
     remark = "" if changed else f"{unpatched} is patched already: nothing was changed"
     return {"sites": len(done.rewrites), "remark": remark}
@@ -85,20 +87,6 @@ def _refuse_reachable(
                 + "\n  → ".join(reached.path(read.function.value)),
                 "avoid what leads there (allocation, maps, fmt, …) or redirect a function on the way",
             )
-
-
-def _write(
-    elf: Elf,
-    done: Patch,
-    redirects: Sequence[Redirect],
-    plan: Plan,
-    pointers: Sequence[tuple[int, int]],
-    image: Path,
-    report: Path,
-) -> None:
-    replace(image, *done.pieces)
-    image.chmod(0o755)
-    replace(report, _report(elf, done, redirects, plan, pointers))
 
 
 def _report(
