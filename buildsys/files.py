@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -23,6 +24,22 @@ def replace(path: Path, *pieces: bytes | memoryview) -> None:
     """Write `pieces` beside `path` and rename the file into place. Raises OSError; nothing is left behind."""
     with partial(path) as beside:
         _write(beside, pieces)
+        beside.replace(path)
+
+
+def share(source: Path, path: Path) -> None:
+    """Make `path` have the contents of `source`, as another name of the same file where that can be.
+
+    For files that are replaced when they change, and never written to. Raises OSError.
+    """
+    with suppress(OSError):
+        if path.samefile(source):
+            return
+    with partial(path) as beside:
+        try:
+            beside.hardlink_to(source)
+        except OSError:
+            shutil.copy2(source, beside)
         beside.replace(path)
 
 

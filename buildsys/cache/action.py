@@ -4,64 +4,92 @@ The record is written right after the step, one file each, so that a killed
 build forgets nothing it finished and two builds do not disturb each other.
 It is believed only if parameters, every input and every output are unchanged.
 
+What has to be done is first looked for in the caches, by its action key.
+
 Invariant: the prints of inputs in a record were taken before the step ran, and
-were still true when it ended; what an action reads is what it is recorded with.
+were still true when it ended; what an action reads is what it is recorded with,
+and what its result is kept under. Only one process at a time performs in a
+build folder, so that what was made is what this process made.
 """
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from buildsys.cache.fingerprint import MISSING, Print, of_file, of_folder, settled
+from buildsys.cache.fingerprint import MISSING, Print, boot, distrusted, of_file, of_folder, settled
+from buildsys.cache.lock import Lock, sweep
 from buildsys.errors import UserError
 from buildsys.files import replace
 
-FORMAT = 1
-PARTS = {"parameters", "inputs", "folders", "discovered", "outputs", "facts"}
+if TYPE_CHECKING:
+    from buildsys.cache.caches import Caches
+    from buildsys.cache.key import Places
+
+FORMAT = 2
+PARTS = {"parameters", "inputs", "folders", "discovered", "outputs", "facts", "boot", "origin", "because", "when"}
 ATTEMPTS = 3
+OVERWRITTEN = "is not what was made"  # said of an output
+# Where the outcome of an action came from, besides what the caches say.
+BUILT, UP_TO_DATE = "built", "up to date"
 
 
 class Discovered(NamedTuple):
-    """Inputs only the step itself can name: files, and folders in which a new file would count."""
+    """Inputs that have to be found out: files, and folders in which a new file would count."""
 
     files: tuple[Path, ...] = ()
     folders: tuple[Path, ...] = ()
 
 
-class Made(NamedTuple):
-    """What a run tells: facts worth keeping (JSON), and the inputs it discovered while it ran."""
-
-    facts: Mapping[str, Any] = MappingProxyType({})
-    discovered: Discovered = Discovered()
-
-
 @dataclass(frozen=True)
 class Action:
-    """One step. `run` makes `outputs` from `inputs`.
+    """One step. `run` makes `outputs` from `inputs` and tells facts worth keeping (JSON).
 
-    `discover` names the further inputs of a first run, and of one after files came or
-    went; others begin with those of the run before. `parameters` is everything else that decides the outcome (JSON).
+    `discover` names further inputs, as they are now. `parameters` is everything else that decides the
+    outcome (JSON). `kept` actions are looked for in the caches.
     """
 
     name: str
     inputs: tuple[Path, ...]
     outputs: tuple[Path, ...]
     parameters: Mapping[str, Any]
-    run: Callable[[], Made]
+    run: Callable[[], Mapping[str, Any]]
     discover: Callable[[], Discovered] = Discovered
+    kept: bool = True
+
+
+class Last(NamedTuple):
+    """How an action was last done: `when`, in Unix time.
+
+    Its `origin` is BUILT or what the caches say, `because` a sentence or "".
+    """
+
+    origin: str
+    because: str
+    when: float
 
 
 class Records:
-    """The records of one build folder."""
+    """The records of one build folder, and the caches behind them, whose keys name files from `places`.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    `waiting` is called when another process is at work in the folder.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        caches: Caches | None = None,
+        places: Callable[[], Places] | None = None,
+        waiting: Callable[[], object] = lambda: None,
+    ) -> None:
+        self.folder, self.caches = folder, caches
+        self._places = places
+        self._lock = Lock(folder / "lock", waiting)
         # Prints of what was looked at in this process: the tools, inputs of several
         # actions and large, and what the actions made, which nobody else writes.
         self._seen: dict[str, Print] = {}
@@ -75,12 +103,17 @@ class Records:
         found: dict[str, Any] = self._read(name).get("facts", {})
         return found
 
+    def last(self, name: str) -> Last | None:
+        """How the action `name` was last done; None if there is no record of that."""
+        record = self._read(name)
+        return Last(record["origin"], record["because"], record["when"]) if record else None
+
     def forget(self, name: str) -> None:
-        """Make the action `name` run next time."""
+        """Make the action `name` be done next time."""
         self.path(name).unlink(missing_ok=True)
 
     def stale(self, action: Action) -> str:
-        """Why `action` must run, in words; empty if everything is as it was."""
+        """Why `action` must be done, in words; empty if everything is as it was."""
         record = self._read(action.name)
         if not record:
             return "it has not been done before"
@@ -93,7 +126,7 @@ class Records:
         for group, names, look, word in (
             ("inputs", inputs, of_file, "changed"),
             ("folders", record["folders"], of_folder, "has other files in it"),
-            ("outputs", [str(path) for path in action.outputs], of_file, "is not what was made"),
+            ("outputs", [str(path) for path in action.outputs], of_file, OVERWRITTEN),
         ):
             for name in sorted(names):
                 known = _print(record[group].get(name))
@@ -108,24 +141,35 @@ class Records:
                 self._write(action.name, record | refreshed)
         return ""
 
-    def perform(self, action: Action) -> dict[str, Any]:
-        """Run `action` and record it; again if an input was edited meanwhile.
+    def perform(self, action: Action, because: str = "") -> dict[str, Any]:
+        """Have `action` done, by the caches or by running it, and record it; again if an input was edited meanwhile.
 
         Returns its facts. Raises UserError, having recorded nothing.
         """
+        with self._lock.held() as waited:
+            if waited:
+                self._seen.clear()
+                if not self.stale(action):
+                    return self.facts(action.name)
+            return self._perform(action, because)
+
+    def _perform(self, action: Action, because: str) -> dict[str, Any]:
         record = self._read(action.name)
         known = {name: _print(each) for group in ("inputs", "folders") for name, each in record.get(group, {}).items()}
         self.forget(action.name)
-        found = Discovered(tuple(map(Path, record.get("discovered", ()))), tuple(map(Path, record.get("folders", ()))))
-        if not record or any(of_folder(name, known[name])[1] != known[name][1] for name in record["folders"]):
-            found = action.discover()
+        sweep(self.folder, *{path.parent for path in action.outputs})
         for _ in range(ATTEMPTS):
+            found = action.discover()
             before = self._look(action, found, known)
-            made = action.run()
-            after = self._look(action, made.discovered, {name: settled(each) for name, each in before.items()})
+            key = self._key(action, before, found)
+            if restored := self._restored(action, key):
+                facts, origin = restored
+                break
+            facts, origin = dict(action.run()), BUILT
+            known = {name: settled(each) for name, each in before.items()}
+            after = self._look(action, found, known)
             if {name: each[1] for name, each in before.items()} == {name: each[1] for name, each in after.items()}:
                 break
-            found = made.discovered
         else:
             raise UserError(
                 f"{action.name}: its inputs change faster than it can read them",
@@ -142,31 +186,80 @@ class Records:
                 "folders": {name: each for name, each in before.items() if name in folders},
                 "discovered": sorted(map(str, found.files)),
                 "outputs": outputs,
-                "facts": dict(made.facts),
+                "facts": facts,
+                "origin": origin,
+                "because": because,
+                "when": time.time(),
             },
         )
-        return dict(made.facts)
+        if origin == BUILT:
+            self._keep(action, key, outputs, facts)
+        return facts
 
     def _look(self, action: Action, found: Discovered, known: Mapping[str, Print]) -> dict[str, Print]:
         files = {str(path) for path in (*action.inputs, *found.files)}
-        prints = {name: of_file(name, self._seen.get(name) or known.get(name, MISSING)) for name in files}
+        prints = {}
+        for name in sorted(files):
+            prints[name] = of_file(name, self._seen.get(name) or known.get(name) or self._tool(name))
         self._seen |= {name: each for name, each in prints.items() if settled(each) == each}
+        if self.caches:
+            self.caches.prints.keep({str(path): prints[str(path)] for path in action.inputs})
         folders = {str(folder) for folder in found.folders}
         return prints | {name: of_folder(name, known.get(name, MISSING)) for name in folders}
+
+    def _tool(self, name: str) -> Print:
+        return self.caches.prints.get(name) if self.caches else MISSING
+
+    def _key(self, action: Action, before: Mapping[str, Print], found: Discovered) -> str:
+        """The action key; empty if there are no caches to look in."""
+        if not (self.caches and self._places and action.kept):
+            return ""
+        folders = {str(folder) for folder in found.folders}
+        inputs = {name: each[1] for name, each in before.items() if name not in folders}
+        from buildsys.cache.key import action_key
+
+        return action_key(action.name, action.parameters, inputs, action.outputs, self._places())
+
+    def _restored(self, action: Action, key: str) -> tuple[dict[str, Any], str] | None:
+        """(facts, origin) of an action whose outputs the caches put in place."""
+        found = self.caches.find(key) if self.caches and key else None
+        if found is None or self.caches is None or not self.caches.restore(key, found, self._files(action)):
+            return None
+        return dict(found.result.facts), found.origin
+
+    def _keep(self, action: Action, key: str, outputs: Mapping[str, Print], facts: Mapping[str, Any]) -> None:
+        if not (self.caches and key):
+            return
+        from buildsys.cache.result import Digest, Output, Result
+
+        made = []
+        for name, path in self._files(action).items():
+            status = path.stat()
+            made.append(Output(name, Digest(outputs[str(path)][1], status.st_size), bool(status.st_mode & 0o100)))
+        self.caches.keep(key, Result(tuple(made), facts), self._files(action))
+
+    def _files(self, action: Action) -> dict[str, Path]:
+        """The outputs by their names in a result: paths from the project's folder."""
+        places = self._places() if self._places else None
+        return {places.name(path).removeprefix(":"): path for path in action.outputs} if places else {}
 
     def _read(self, name: str) -> dict[str, Any]:
         try:
             record = json.loads(self.path(name).read_bytes())
         except (OSError, ValueError):
             return {}
-        whole = isinstance(record, dict) and record.get("format") == FORMAT and record.keys() >= PARTS
-        return record if whole else {}
+        if not (isinstance(record, dict) and record.get("format") == FORMAT and record.keys() >= PARTS):
+            return {}
+        if record["boot"] != boot():
+            for group in ("inputs", "folders", "outputs"):
+                record[group] = {at: distrusted(_print(each)) for at, each in record[group].items()}
+        return record
 
     def _write(self, name: str, record: Mapping[str, Any]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         for group in ("inputs", "folders", "outputs"):
             record = {**record, group: {at: settled(_print(each)) for at, each in record[group].items()}}
-        replace(self.path(name), json.dumps({"format": FORMAT, **record}).encode())
+        replace(self.path(name), json.dumps({**record, "format": FORMAT, "boot": boot()}).encode())
 
 
 def _plain(parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,12 +5,15 @@ by its contents. The time of change (ctime) cannot be set by a user, so a
 restored file with its old mtime is noticed. A file changed less than RACY
 nanoseconds before it was looked at could change again unseen within the
 resolution of the clock: its stat is not kept, so its contents are compared.
+Nor is a stat believed that was taken before the machine was last started: after
+a loss of power a file can have its size and times, and not what was written.
 """
 
 from __future__ import annotations
 
 import os
 import time
+from functools import cache
 from pathlib import Path
 
 RACY = 30_000_000  # ns; the kernel's coarse clock ticks every 1 to 10 ms
@@ -57,6 +60,21 @@ def settled(found: Print) -> Print:
     """`found` as it may be kept: without its stat if that could stay the same through another change."""
     key, digest = found
     return found if key and key[-1] else ((), digest)
+
+
+def distrusted(found: Print) -> Print:
+    """`found` without its stat: the contents are to be compared."""
+    return ((), found[1])
+
+
+@cache
+def boot() -> str:
+    """What tells one start of this machine from another; empty if the system does not say (then none is told)."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+            return file.read().strip()
+    except OSError:
+        return ""
 
 
 def _rests(status: os.stat_result) -> bool:

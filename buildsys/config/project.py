@@ -7,6 +7,7 @@ from pathlib import Path
 
 from buildsys.config import board as boards
 from buildsys.config.board import Board
+from buildsys.config.caching import Caching, caching
 from buildsys.config.toml import read
 from buildsys.errors import UserError
 from buildsys.go.options import GoOptions
@@ -29,6 +30,7 @@ class Project:
     options: GoOptions
     time_limit: float
     templates: tuple[Path, ...]
+    caching: Caching | None
 
     @property
     def build(self) -> Path:
@@ -65,6 +67,7 @@ def load(root: Path = Path()) -> Project:
         ),
         time_limit=table.number("time-limit", 20),
         templates=(*folders, shipped("templates"), shipped("linker")),
+        caching=caching(table.table("cache")),
     )
     table.refuse_unknown()
     if not project.package.is_dir():

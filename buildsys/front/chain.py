@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import shlex
+import time
 from collections.abc import Callable
 from typing import Any
 
-from buildsys.cache.action import Action, Records
+from buildsys.cache.action import OVERWRITTEN, UP_TO_DATE, Action, Records
+from buildsys.cache.caches import Caches
 from buildsys.config.project import load
 from buildsys.errors import UserError
 from buildsys.front.command import DISK, HUNG_UP, hang_up
@@ -29,23 +31,33 @@ DOIT_CONFIG = {
 def project_steps() -> Steps:
     """The chain of the project in the working folder; a mistake in its configuration ends the program."""
     try:
-        return Steps(load())
+        project = load()
+        return Steps(project, caches=Caches(project.caching) if project.caching else None)
     except UserError as error:
         raise SystemExit(f"error: {error}") from None
 
 
 def step(records: Records, action: Callable[[], Action], says: str, after: str | None = None) -> Task:
     """A task that performs an action unless its record says that nothing changed."""
+    reason = ""
 
     def uptodate() -> bool:
+        nonlocal reason
         try:
-            return not records.stale(action())
+            reason = records.stale(action())
+            return not reason
         except (UserError, OSError):
             return False  # a tool is missing, say; performing it will tell
 
     def perform() -> Failed | dict[str, Any]:
+        began = time.time()
         try:
-            return records.perform(action())
+            facts = records.perform(action(), reason)
+            last = records.last(action().name)
+            # Another build may have done it while this one waited.
+            origin = last.origin if last and last.when >= began else UP_TO_DATE
+            told = {"remark": reason} if reason.endswith(OVERWRITTEN) else {}
+            return {**facts, **told, "origin": origin, "because": reason}
         except UserError as error:
             return Failed(error)
         except OSError as error:
@@ -63,7 +75,7 @@ def step(records: Records, action: Callable[[], Action], says: str, after: str |
         "targets": targets,
         "clean": True,
         "task_dep": [after] if after else [],
-        "meta": {"step": says},
+        "meta": {"step": says, "caches": records.caches},
     }
 
 

@@ -58,7 +58,7 @@ class Database:
     def remove_all(self) -> None:
         """Make every task run next time. Raises InvalidCommand if the disk refuses."""
         with _refusals():
-            for path in FOLDER.glob("*"):
+            for path in FOLDER.glob("*.*"):  # not the lock: another build may hold it
                 path.unlink(missing_ok=True)
 
     def _ignored(self, task_id: str) -> Path:

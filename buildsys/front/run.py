@@ -2,7 +2,8 @@
 
 `doit run` by itself boots the image; the exit status is the guest's where a
 task ran one; Ctrl-C and a request to terminate end in one line, not a
-traceback; a name or an option that does not exist is answered with the nearest.
+traceback; a name or an option that does not exist is answered with the nearest;
+`-r NAME` says how to show progress, wherever it stands.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from getopt import GetoptError, gnu_getopt
 from pathlib import Path
 from types import FrameType
@@ -32,7 +33,7 @@ from buildsys import processes
 from buildsys.errors import UserError
 from buildsys.front.command import INTERRUPTED
 from buildsys.front.database import Database
-from buildsys.front.reporter import Reporter
+from buildsys.front.modes import MODES, PROGRESS, chosen_anywhere, output, reporting
 
 EMBEDDED = "run-embedded"
 USAGE = 3  # as doit has it: nothing was run
@@ -49,15 +50,16 @@ class Run(DoitRun):  # type: ignore[misc]  # doit has no type information
         return self._choices("backend", {"dbm": DbmDB, "json": JsonDB, "sqlite3": SqliteDB, "buildsys": Database})
 
     def get_reporters(self) -> _Plugins:
-        """doit's reporters and ours, likewise."""
+        """doit's reporters and ours, likewise. `json` is ours: doit's tells everything at the end, and no origin."""
         known = {
             "console": reporter.ConsoleReporter,
             "executed-only": reporter.ExecutedOnlyReporter,
-            "json": reporter.JsonReporter,
             "zero": reporter.ZeroReporter,
             "error-only": reporter.ErrorOnlyReporter,
-            Reporter.NAME: Reporter,
+            **MODES,
         }
+        if os.environ.get(PROGRESS) != "":
+            self.cmdparser["reporter"].env_var = PROGRESS
         return self._choices("reporter", known)
 
     def _choices(self, option: str, known: dict[str, Any]) -> _Plugins:
@@ -98,12 +100,13 @@ class Run(DoitRun):  # type: ignore[misc]  # doit has no type information
     def _parsed(self, in_args: list[str]) -> tuple[Any, list[str]]:
         """(doit's options, task names with theirs); `doit run` has its own task, whose options may stand alone."""
         explicit = "run" in sys.argv[1:]
+        reporter, rest = chosen_anywhere(in_args)
         try:
-            params, args = self.cmdparser.parse(in_args)
+            params, args = self.cmdparser.parse([*reporter, *rest])
         except CmdParseError as error:
             if not explicit or not _option(error):
                 raise _wrong_option(error, self.cmdparser.options) from None
-            params, args = self.cmdparser.parse([])[0], [EMBEDDED, *in_args]
+            params, args = self.cmdparser.parse(reporter)[0], [EMBEDDED, *rest]
         self.pdb = params["pdb"]
         params.update(self.opt_vals)
         return params, args if args or not explicit else [EMBEDDED]
@@ -131,15 +134,24 @@ class Run(DoitRun):  # type: ignore[misc]  # doit has no type information
         a doit that is interrupted while it starts processes waits for them for ever.
         """
         self._order_words()
-        with _stream(outfile) as stream, _interruptible():
-            if reporter == Reporter.NAME:
-                reporter = Reporter(stream, {})
+        with (
+            output(outfile, reporter) as stream,
+            _interruptible(),
+            reporting(reporter, stream, num_process > 0) as chosen,
+        ):
             result: int = super()._execute(
-                stream, verbosity, always, continue_, reporter, num_process, "thread", single, auto_delayed_regex,
+                stream, verbosity, always, continue_, chosen, num_process, "thread", single, auto_delayed_regex,
                 force_verbosity, failure_verbosity, pdb,
             )  # fmt: skip
-        status: int | None = getattr(reporter, "exit_status", None)
+            self._settle()
+        status: int | None = getattr(chosen, "exit_status", None)
         return result if status is None else status
+
+    def _settle(self) -> None:
+        """Wait for what is still being kept in the caches, and tell what went wrong with them."""
+        for caches in {id(each): each for task in self.task_list if (each := (task.meta or {}).get("caches"))}.values():
+            for trouble in caches.settle():
+                print(f"warning: {trouble}", file=sys.stderr)
 
     def _order_words(self) -> None:
         """For a task that takes words of its own, put its options first, wherever they stand: doit reads no others.
@@ -231,15 +243,6 @@ def _workers() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if isinstance(thread, MThreadRunner.DaemonThread)]
 
 
-def _stream(outfile: Any) -> Any:
-    if not isinstance(outfile, str):
-        return nullcontext(sys.stdout if outfile is None else outfile)
-    try:
-        return open(outfile, "w", encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"--output-file {outfile}: {error.strerror}") from None
-
-
 def _option(error: CmdParseError) -> str:
     """The option nobody knows, if that is what `error` says."""
     found = re.search(r"option (--?\S+) not recognized", str(error))
@@ -252,8 +255,17 @@ def _wrong_option(error: CmdParseError, options: Sequence[Any]) -> UserError:
     if option := _option(error):
         return UserError(f"there is no option {option}", _nearest(option, known, _few(known)))
     said = re.sub(r" \(parsing options: .*", "", str(error).strip(), flags=re.DOTALL)
+    named = {option.name: option for option in options}
+    longs = {name: f"--{option.long}" for name, option in named.items()}
+    if found := re.match(r"Error parsing parameter '(\w+)'\. Provided '(.*?)' but available choices", said):
+        name, value = found.groups()
+        meant = os.environ.get(PROGRESS) == value and value not in sys.argv
+        known = list(named[name].choices)
+        return UserError(
+            f"{PROGRESS if meant else longs[name]} cannot be {value!r}",
+            _nearest(value, known, f"known: {', '.join(known)}"),
+        )
     if found := re.match(r"Error parsing parameter '(\w+)' <class '(\w+)'>\.\n", said):
-        longs = {option.name: f"--{option.long}" for option in options}
         return UserError(f"{longs.get(found[1], found[1])} takes a number: {said[found.end() :]}")
     return UserError(re.sub(r"^Error parsing (Command|Task): ", "", said))
 

@@ -2,30 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
-from buildsys.cache.action import Action, Discovered, Made, Records
-from buildsys.config.project import PACKAGE, Project
+from buildsys.cache.action import Action, Discovered, Records
+from buildsys.cache.caches import Caches
+from buildsys.cache.fingerprint import of_file
+from buildsys.cache.key import Places
+from buildsys.config.project import PACKAGE, Project, shipped
 from buildsys.go import toolchain as go_toolchain
 from buildsys.go.toolchain import GoToolchain
 from buildsys.stages.variant import SHIPPED, Variant
 from buildsys.toolchains import choice, zig
 from buildsys.toolchains.binary import BinaryToolchain
 
+SCRIPT = "kernel.ld"
 TEMPLATES = ("boot.s", "writebarrier.s", "fatal.s")
 
 
 class Steps:
     """The chain of one project; every path is relative to its root, the working folder."""
 
-    def __init__(self, project: Project, variant: Variant = SHIPPED) -> None:
+    def __init__(self, project: Project, variant: Variant = SHIPPED, caches: Caches | None = None) -> None:
         self.project, self.variant = project, variant
         build = project.build
-        self.records = Records(build / ".done")
+        self.records = Records(build / ".done", caches, lambda: self.places, self._waiting)
         self.archive, self.go_object = build / "kernel.a", build / "go.o"
         self.runtime_json, self.binding = build / "runtime.json", build / "binding.json"
+        self.linked = build / ".linked.elf"
         self.unpatched, self.image = build / "kernel.unpatched.elf", build / "kernel.elf"
         self.patch_json = build / "patch.json"
 
@@ -39,24 +46,35 @@ class Steps:
         """The assembler and linker the project asks for."""
         return choice.find(self.project.toolchain)
 
+    @cached_property
+    def places(self) -> Places:
+        """What files are named from in action keys, wherever the project and the tools lie."""
+        return Places(
+            self.project.root,
+            (
+                ("buildsys", PACKAGE),
+                ("templates", shipped("templates")),
+                ("linker", shipped("linker")),
+                ("go", self.go.root),
+                ("zig", zig.program().parent),
+            ),
+        )
+
     def compile(self) -> Action:
         """The kernel package ─go build─▶ kernel.a ─▶ go.o."""
         project = self.project
 
         def discover() -> Discovered:
+            from buildsys.cache.memory import Memory
             from buildsys.go.inputs import known_inputs
 
-            found = known_inputs(self.go, project.package, project.options, self.records.folder / "inputs")
+            places = self.places
+            memory = Memory(self.records.path("go list"), self._question, self.records.caches)
+            found = known_inputs(self.go, project.package, project.options, memory, places.name, places.path)
             return Discovered(tuple(map(self._here, found.files)), tuple(map(self._here, found.folders)))
 
-        def run() -> Made:
+        def run() -> dict[str, Any]:
             from buildsys.stages.objects import make_object
-
-            found: list[Discovered] = []
-
-            def meanwhile() -> None:
-                found.append(discover())
-                _import_what_follows()
 
             said = make_object(
                 self.go,
@@ -65,16 +83,16 @@ class Steps:
                 self._made(self.archive),
                 self.go_object,
                 zig.archiver(project.build / ".tools" / "ar"),
-                meanwhile,
+                _import_what_follows,
             )
-            return Made({"said": said}, found[0])
+            return {"said": said}
 
         return Action(
             name="compile",
             inputs=(*self.go.files, zig.program(), *_code("go", "stages/objects.py", "toolchains/zig.py")),
             outputs=(self.archive, self.go_object),
             parameters={
-                "package": str(project.package),
+                "package": self.places.name(project.package),
                 "tags": project.options.tags,
                 "gcflags": project.options.gcflags,
                 "ldflags": project.options.ldflags,
@@ -88,11 +106,11 @@ class Steps:
     def runtime(self) -> Action:
         """go.o ─▶ runtime.json: field offsets from DWARF, the functions to take over."""
 
-        def run() -> Made:
+        def run() -> dict[str, Any]:
             from buildsys.stages.objects import describe_runtime
 
             describe_runtime(self.go_object, self._made(self.runtime_json))
-            return Made()
+            return {}
 
         return Action(
             name="runtime",
@@ -106,19 +124,10 @@ class Steps:
         """templates, linker script, board, runtime.json and go.o ─▶ kernel.unpatched.elf, addresses bound."""
         project, build = self.project, self.project.build
 
-        def run() -> Made:
-            from buildsys.stages.link import SCRIPT, link
+        def run() -> dict[str, Any]:
+            from buildsys.stages.link import link
 
-            passes = link(
-                self.binutils,
-                build / SCRIPT,
-                self.go_object,
-                self._objects,
-                project.entry,
-                self._made(self.unpatched),
-                self.binding,
-            )
-            return Made({"passes": passes}, self._templates())
+            return {"passes": link(self._linked, project.entry, self._made(self.unpatched), self.binding)}
 
         return Action(
             name="link",
@@ -132,22 +141,26 @@ class Steps:
             outputs=(
                 *(build / name for name in TEMPLATES),
                 *((build / name).with_suffix(".o") for name in TEMPLATES),
-                build / "kernel.ld",
+                build / SCRIPT,
                 self.unpatched,
                 self.binding,
             ),
             parameters={
                 "entry": project.entry,
                 "toolchain": self.binutils.name,
-                "templates": [str(folder) for folder in project.templates],
+                "templates": [self.places.name(folder) for folder in project.templates],
                 "variant": self.variant._asdict(),
             },
             run=run,
             discover=self._templates,
         )
 
-    def _objects(self, known: Mapping[str, int]) -> tuple[list[Path], list[str]]:
-        """Our own objects, bound to the addresses in `known`: (objects, symbols asked for)."""
+    def _linked(self, known: Mapping[str, int]) -> tuple[Path, list[str]]:
+        """A link of the Go object and of our own, bound to the addresses in `known`: (file, symbols asked for).
+
+        Each part is made only if something it is made of changed: a comment in a template goes no further
+        than the rendering.
+        """
         render = self._render(known)
         facts = self.records.perform(render) if self.records.stale(render) else self.records.facts(render.name)
         actions = [self._assemble(self.project.build / name) for name in TEMPLATES]
@@ -156,13 +169,16 @@ class Steps:
 
             with ThreadPoolExecutor() as pool:
                 list(pool.map(self.records.perform, stale))  # raises what the assembler raised
-        return [action.outputs[0] for action in actions], facts["asked"]
+        join = self._join([action.outputs[0] for action in actions])
+        if reason := self.records.stale(join):
+            self.records.perform(join, reason)
+        return self.linked, facts["asked"]
 
     def _render(self, known: Mapping[str, int]) -> Action:
         """Templates, board and runtime.json ─▶ boot.s, writebarrier.s, fatal.s, kernel.ld."""
         project, build = self.project, self.project.build
 
-        def run() -> Made:
+        def run() -> dict[str, Any]:
             from buildsys.stages.link import Sources, render
             from buildsys.stages.objects import read_runtime
 
@@ -173,35 +189,36 @@ class Steps:
                 board=project.board,
                 entry=project.entry,
                 folders=project.templates,
-                templates=TEMPLATES,
+                templates=(SCRIPT, *TEMPLATES),
                 toolchain=self.binutils.name,
                 variant=self.variant,
             )
-            return Made({"asked": render(sources, build, known)}, self._templates())
+            return {"asked": render(sources, build, known)}
 
         return Action(
             name="render",
             inputs=(self.runtime_json, project.board.path, *_code("config", "go/runtime.py", "stages")),
-            outputs=(*(build / name for name in TEMPLATES), build / "kernel.ld"),
+            outputs=(*(build / name for name in TEMPLATES), build / SCRIPT),
             parameters={
                 "addresses": dict(known),
                 "entry": project.entry,
                 "toolchain": self.binutils.name,
-                "templates": [str(folder) for folder in project.templates],
+                "templates": [self.places.name(folder) for folder in project.templates],
                 "variant": self.variant._asdict(),
             },
             run=run,
             discover=self._templates,
+            kept=False,
         )
 
     def _assemble(self, source: Path) -> Action:
         """boot.s ─▶ boot.o, and the like."""
 
-        def run() -> Made:
+        def run() -> dict[str, Any]:
             from buildsys.stages.link import assemble
 
             assemble(self.binutils, source)
-            return Made()
+            return {}
 
         return Action(
             name=f"assemble {source.name}",
@@ -209,18 +226,37 @@ class Steps:
             outputs=(source.with_suffix(".o"),),
             parameters={"command": self.binutils.assembler[1:]},
             run=run,
+            kept=False,
+        )
+
+    def _join(self, objects: Sequence[Path]) -> Action:
+        """kernel.ld, our objects and go.o ─▶ one link, to be looked at before it is the unpatched image."""
+        script = self.project.build / SCRIPT
+
+        def run() -> dict[str, Any]:
+            from buildsys.stages.link import join
+
+            join(self.binutils, script, [*objects, self.go_object], self.linked)
+            return {}
+
+        return Action(
+            name="join",
+            inputs=(script, *objects, self.go_object, *self.binutils.files, *_code("toolchains", "stages/link.py")),
+            outputs=(self.linked,),
+            parameters={"command": self.binutils.linker[1:]},
+            run=run,
+            kept=False,
         )
 
     def patch(self) -> Action:
         """kernel.unpatched.elf ─▶ kernel.elf and patch.json: every call site redirected."""
 
-        def run() -> Made:
+        def run() -> dict[str, Any]:
             from buildsys.stages.objects import read_runtime
             from buildsys.stages.patch import patch_image
 
             _, plan = read_runtime(self.runtime_json)
-            facts = patch_image(self.unpatched, plan, self.project.entry, self._made(self.image), self.patch_json)
-            return Made(facts)
+            return patch_image(self.unpatched, plan, self.project.entry, self._made(self.image), self.patch_json)
 
         return Action(
             name="patch",
@@ -229,6 +265,19 @@ class Steps:
             parameters={"entry": self.project.entry},
             run=run,
         )
+
+    def _question(self) -> str:
+        """The key of what the go command says of the package's inputs: many states of the sources have one."""
+        from buildsys.cache.key import action_key
+
+        package = self.project.package
+        above = next((at for at in (package, *package.resolve().parents) if (at / "go.mod").is_file()), None)
+        modules = {str(above / "go.mod"): of_file(above / "go.mod")[1]} if above else {}
+        asked = {"package": self.places.name(package), "release": self.go.release, "tags": self.project.options.tags}
+        return action_key("go list", asked, modules, (), self.places)
+
+    def _waiting(self) -> None:
+        print(f"another build is at work in {self.project.build}: waiting for it", file=sys.stderr)
 
     def _templates(self) -> Discovered:
         """Every file a template could include, and the folders they are looked for in."""

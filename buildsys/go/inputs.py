@@ -11,14 +11,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from buildsys.cache.fingerprint import of_folder
 from buildsys.errors import UserError
-from buildsys.files import replace
 from buildsys.go.build import located, run
 from buildsys.go.options import GoOptions
 from buildsys.go.toolchain import GoToolchain
@@ -34,37 +33,59 @@ class Inputs:
     folders: tuple[Path, ...]
 
 
-def known_inputs(go: GoToolchain, package: Path, options: GoOptions, memory: Path) -> Inputs:
-    """The inputs of a build of `package`, from the file `memory` if what it remembers still stands."""
-    asked = [str(package.resolve()), go.release, *options.tags]
-    try:
-        stored = json.loads(memory.read_bytes())
-        found = Inputs(tuple(map(Path, stored["files"])), tuple(map(Path, stored["folders"])))
-        if stored["asked"] == asked and stored["telling"] == _telling(found):
-            return found
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
+class Memory(Protocol):
+    """Where answers of the go command are kept: JSON objects, the likeliest first."""
+
+    def recall(self) -> Iterator[Mapping[str, Any]]:
+        """The answers kept so far."""
+
+    def keep(self, answer: Mapping[str, Any]) -> None:
+        """Keep one more. Raises OSError."""
+
+
+def known_inputs(
+    go: GoToolchain,
+    package: Path,
+    options: GoOptions,
+    memory: Memory,
+    name: Callable[[Path], str],
+    path: Callable[[str], Path],
+) -> Inputs:
+    """The inputs of a build of `package`, from `memory` if what it remembers still stands.
+
+    `name` gives what a file is called there, the same in every clone, and `path` the file.
+    """
+    asked = [name(package), go.release, *options.tags]
+    for answer in memory.recall():
+        try:
+            if answer["asked"] == asked:
+                found = Inputs(tuple(map(path, answer["files"])), tuple(map(path, answer["folders"])))
+                if answer["telling"] == _telling(found, name):
+                    return found
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # of another state of the sources, or damaged
     found = inputs(go, package, options)
-    memory.parent.mkdir(parents=True, exist_ok=True)
-    stored = {
-        "asked": asked,
-        "telling": _telling(found),
-        "files": list(map(str, found.files)),
-        "folders": list(map(str, found.folders)),
-    }
-    replace(memory, json.dumps(stored).encode())
+    memory.keep(
+        {
+            "asked": asked,
+            "telling": _telling(found, name),
+            "files": list(map(name, found.files)),
+            "folders": list(map(name, found.folders)),
+        }
+    )
     return found
 
 
-def _telling(found: Inputs) -> str:
+def _telling(found: Inputs, name: Callable[[Path], str]) -> str:
     """A digest of all that decides which files are read."""
     digest = hashlib.sha256()
     for folder in found.folders:
         digest.update(of_folder(folder)[1].encode())
     for file in found.files:
-        contents = file.read_bytes() if file.suffix == ".go" or file.name in ("go.mod", "go.sum") else b""
-        lines: Iterable[bytes] = TELLING.findall(contents) if file.suffix == ".go" else (contents,)
-        digest.update(b"\n".join((str(file).encode(), *lines)) + b"\0")
+        whole = file.name in ("go.mod", "go.sum", "modules.txt")
+        contents = file.read_bytes() if file.suffix == ".go" or whole else b""
+        lines: Iterable[bytes] = (contents,) if whole else TELLING.findall(contents)
+        digest.update(b"\n".join((name(file).encode(), *lines)) + b"\0")
     return digest.hexdigest()
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from buildsys.config.board import Board
 from buildsys.errors import UserError
-from buildsys.files import partial, replace
+from buildsys.files import partial, replace, share
 from buildsys.formats.elf import Elf
 from buildsys.formats.symbols import STT_OBJECT
 from buildsys.go.runtime import FLAG, STACK_GUARD, Plan
@@ -25,7 +25,7 @@ from buildsys.stages.variant import SHIPPED, Variant
 from buildsys.toolchains.binary import BinaryToolchain
 
 PASSES = 4
-SCRIPT = "kernel.ld"
+
 COMPILED = ".templates"
 
 
@@ -44,7 +44,7 @@ class Sources:
 
 
 def render(sources: Sources, build: Path, known: Mapping[str, int]) -> list[str]:
-    """Write the linker script and every source under `build`, with the addresses in `known`.
+    """Write what every template makes, without its `.j2`, to `build`, with the addresses in `known`.
 
     Returns the symbols whose address was asked for. Raises UserError.
     """
@@ -53,7 +53,7 @@ def render(sources: Sources, build: Path, known: Mapping[str, int]) -> list[str]
     addresses = Addresses(known)
     templates = Templates(sources.folders, build / COMPILED)
     values = _values(sources, addresses)
-    for name in (SCRIPT, *sources.templates):
+    for name in sources.templates:
         replace(build / name, templates.render(f"{name}.j2", values).encode())
     return sorted(addresses.asked)
 
@@ -66,42 +66,44 @@ def assemble(toolchain: BinaryToolchain, source: Path) -> None:
         beside.replace(made)
 
 
+def join(toolchain: BinaryToolchain, script: Path, objects: Sequence[Path], output: Path) -> None:
+    """One link of `objects` by `script`. Raises UserError, leaving an earlier file alone."""
+    with partial(output) as beside:
+        toolchain.link(script, objects, beside)
+        beside.replace(output)
+
+
 def link(
-    toolchain: BinaryToolchain,
-    script: Path,
-    go_object: Path,
-    objects: Callable[[Mapping[str, int]], tuple[Sequence[Path], Sequence[str]]],
+    linked_with: Callable[[Mapping[str, int]], tuple[Path, Sequence[str]]],
     entry: str,
     image: Path,
     binding: Path,
 ) -> int:
-    """Make `image` of `go_object` and of what `objects` makes for given addresses (and which it asked for).
+    """Make `image`, which is what `linked_with` links for given addresses (it tells which it asked for).
 
     `binding` keeps the addresses bound, as JSON: the guess of the next build.
     Returns how many links it took. Raises UserError, leaving an earlier image alone.
     """
     guess = _guess(binding)
-    with partial(image) as linked:
-        for passes in range(1, PASSES + 1):
-            made, asked = objects(guess)
-            toolchain.link(script, [*made, go_object], linked)
-            elf = Elf.read(linked)
-            real = _addresses(elf, asked, entry)
-            if absent := sorted(set(asked) - real.keys()):
-                if entry in absent:
-                    raise _no_entry(entry, elf)
-                objects(real | dict.fromkeys(absent, ABSENT))  # raises, with the line of the template
-                raise UserError(f"the image has no symbol {absent[0]!r}, which a template asks the address of")
-            if {name: guess.get(name) for name in asked} == real:
-                linked.replace(image)
-                replace(binding, json.dumps(dict(sorted(real.items())), indent=1).encode() + b"\n")
-                return passes
-            before, guess = guess, real
-        moving = ", ".join(sorted(name for name in real if real[name] != before.get(name)))
-        raise UserError(
-            f"symbol addresses do not hold still after {PASSES} links: {moving}",
-            "a template's length must not depend on an address: use load(), which always takes two instructions",
-        )
+    for passes in range(1, PASSES + 1):
+        linked, asked = linked_with(guess)
+        elf = Elf.mapped(linked)
+        real = _addresses(elf, asked, entry)
+        if absent := sorted(set(asked) - real.keys()):
+            if entry in absent:
+                raise _no_entry(entry, elf)
+            linked_with(real | dict.fromkeys(absent, ABSENT))  # raises, with the line of the template
+            raise UserError(f"the image has no symbol {absent[0]!r}, which a template asks the address of")
+        if {name: guess.get(name) for name in asked} == real:
+            share(linked, image)
+            replace(binding, json.dumps(dict(sorted(real.items())), indent=1).encode() + b"\n")
+            return passes
+        before, guess = guess, real
+    moving = ", ".join(sorted(name for name in real if real[name] != before.get(name)))
+    raise UserError(
+        f"symbol addresses do not hold still after {PASSES} links: {moving}",
+        "a template's length must not depend on an address: use load(), which always takes two instructions",
+    )
 
 
 def _guess(binding: Path) -> dict[str, int]:

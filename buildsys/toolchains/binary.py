@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from buildsys.errors import UserError
 
 # What every linker is asked: keep relocations (the oracle for call sites), name every section, no build ID.
 LINK_FLAGS = ("-static", "--emit-relocs", "--orphan-handling=error", "--build-id=none", "-z", "max-page-size=4096")
+
+PASSED = ("HOME", "PATH", "TMPDIR")
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,9 @@ class BinaryToolchain:
 
 def _run(command: Sequence[str]) -> str | None:
     """Run a tool. None if it succeeded, else what it said."""
-    done = processes.run(command)
+    # Some variables change what compilers and linkers make (CCC_OVERRIDE_OPTIONS, LDEMULATION, …): none reach them.
+    passed = {name: os.environ[name] for name in PASSED if name in os.environ}
+    done = processes.run(command, env={**passed, "LC_ALL": "C"})
     if not done.returncode:
         return None
     return (done.stderr or done.stdout).strip() or f"it ended with status {done.returncode} and said nothing"

@@ -126,7 +126,12 @@ class Checkout:
     def variables(self) -> dict[str, str]:
         """The environment `doit` is run in."""
         kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONUNBUFFERED", "NO_COLOR")}
-        return {**kept, "TMPDIR": str(self.temporary)}
+        return {**kept, "TMPDIR": str(self.temporary), "BUILDSYS_CACHE": str(self.cache)}
+
+    @property
+    def cache(self) -> Path:
+        """The store of this checkout's builds, which it shares with no other."""
+        return self.temporary / "cache"
 
     def left(self) -> list[str]:
         """The command lines of processes started in here that are still there."""

@@ -7,10 +7,13 @@ import shutil
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from buildsys.cache.action import Action, Discovered, Made, Records
+from buildsys.cache.action import Action, Discovered, Records
+from buildsys.cache.key import Places
+from buildsys.cache.memory import Memory
 from buildsys.errors import UserError
 from buildsys.go import inputs as asking
 from buildsys.go.inputs import Inputs, inputs, known_inputs
@@ -135,6 +138,12 @@ EDITS = [
 ]
 
 
+def known(go: GoToolchain, package: Path, options: GoOptions) -> Inputs:
+    """What is known of the inputs, remembered in the working folder alone."""
+    places = Places(Path.cwd())
+    return known_inputs(go, package, options, Memory(MEMORY, lambda: "", None), places.name, places.path)
+
+
 @pytest.mark.parametrize(("name", "text"), EDITS)
 def test_an_edited_or_added_file_makes_the_step_stale(recorded: tuple[Records, Action], name: str, text: str) -> None:
     records, action = recorded
@@ -150,12 +159,12 @@ def recorded(go: GoToolchain, tree: Path) -> tuple[Records, Action]:
     """A step that reads what a build of the tree reads, done and recorded."""
 
     def discover() -> Discovered:
-        found = known_inputs(go, tree, NONE, MEMORY)
+        found = known(go, tree, NONE)
         return Discovered(found.files, found.folders)
 
-    def run() -> Made:
+    def run() -> dict[str, Any]:
         Path("made").write_text("made")
-        return Made({}, discover())
+        return {}
 
     action = Action("compile", (), (Path("made"),), {}, run, discover)
     records = Records(Path("done"))
@@ -178,31 +187,31 @@ def recorded(go: GoToolchain, tree: Path) -> tuple[Records, Action]:
 )
 def test_what_is_remembered_is_what_go_would_tell_again(go: GoToolchain, tree: Path, name: str, text: str) -> None:
     write(tree, {"third/third.go": "package third\n\nfunc F() {}\n"})
-    known_inputs(go, tree, NONE, MEMORY)
+    known(go, tree, NONE)
     write(Path(), {name: text})
-    assert known_inputs(go, tree, NONE, MEMORY) == inputs(go, tree, NONE)
+    assert known(go, tree, NONE) == inputs(go, tree, NONE)
 
 
 def test_go_is_not_asked_again_after_an_edit_that_can_not_matter(
     go: GoToolchain, tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = known_inputs(go, tree, NONE, MEMORY)
+    before = known(go, tree, NONE)
 
     def refuse(*_: object) -> Inputs:
         raise AssertionError("go was asked")
 
     monkeypatch.setattr(asking, "inputs", refuse)
     write(tree, {"sub/sub.go": "package sub\n\nfunc F() { println(1) }\n"})
-    assert known_inputs(go, tree, NONE, MEMORY) == before
+    assert known(go, tree, NONE) == before
     with pytest.raises(AssertionError, match="go was asked"):
-        known_inputs(go, tree, GoOptions(tags=("extra",)), MEMORY)
+        known(go, tree, GoOptions(tags=("extra",)))
 
 
 @pytest.mark.parametrize("damage", ["", "[]", "{}", "null", '{"files": 3}', "\x00"])
 def test_a_damaged_memory_is_made_again(go: GoToolchain, tree: Path, damage: str) -> None:
-    before = known_inputs(go, tree, NONE, MEMORY)
+    before = known(go, tree, NONE)
     MEMORY.write_text(damage)
-    assert known_inputs(go, tree, NONE, MEMORY) == before
+    assert known(go, tree, NONE) == before
 
 
 def test_a_folder_that_is_not_there_is_refused(go: GoToolchain, kernel: Path) -> None:

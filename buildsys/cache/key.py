@@ -1,0 +1,69 @@
+"""The action key: what a result is found by, the same in every folder, clone and branch, and on every machine.
+
+Files are named by the place they belong to (the project, buildsys, the Go tree,
+a toolchain), not by where that happens to lie; what they hold is in the key as
+sha256. Modules of buildsys that an action consists of are inputs like others:
+they are its version.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+FORMAT = 1  # of the key itself
+
+
+class Places(NamedTuple):
+    """The project's folder, and others that files are named from, by a label. A longer path wins."""
+
+    root: Path
+    others: tuple[tuple[str, Path], ...] = ()
+
+    def name(self, path: Path | str) -> str:
+        """`path` as `label:path/in/that/place`; the project's own have an empty label."""
+        return _name(self, str(path), str(Path.cwd()))
+
+    def path(self, name: str) -> Path:
+        """The path `name` stands for. Raises ValueError if no place has its label."""
+        label, _, rest = name.partition(":")
+        if not label:
+            path = self.root / rest
+            return Path(os.path.normpath(path.absolute())) if rest.startswith("../") else path
+        place = dict(self.others).get(label, Path("/") if label == "file" else None)
+        if place is None:
+            raise ValueError(f"{name}: there is no such place")
+        return place / rest
+
+
+@lru_cache(maxsize=4096)
+def _name(places: Places, path: str, working: str) -> str:
+    whole = os.path.normpath(Path(working, path))
+    labelled = [("", Path(working, places.root)), *places.others]
+    found = [(os.path.normpath(at), label) for label, at in labelled]
+    for at, label in sorted(found, key=lambda each: -len(each[0])):
+        if whole == at or whole.startswith(at.rstrip("/") + "/"):
+            return f"{label}:{whole[len(at.rstrip('/')) + 1 :] or '.'}"
+    near = os.path.relpath(whole, Path(working, places.root))
+    # A neighbour of the project (a module by replace) is named from it; what lies elsewhere has one place on a machine.
+    return f":{near}" if near.count("../") <= 2 else f"file:{whole[1:]}"
+
+
+def action_key(
+    name: str, parameters: Mapping[str, Any], inputs: Mapping[str, str], outputs: Iterable[Path], places: Places
+) -> str:
+    """The key of the action `name`: `inputs` are the sha256 of each file by its path."""
+    from hashlib import sha256
+
+    message = {
+        "format": FORMAT,
+        "action": name,
+        "parameters": parameters,
+        "inputs": {places.name(path): digest for path, digest in inputs.items()},
+        "outputs": [places.name(path) for path in outputs],
+    }
+    return sha256(json.dumps(message, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,69 @@
+"""Where results are kept and shared: `[tool.buildsys.cache]`, and what the environment says instead."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from buildsys.config.toml import Table, nearest
+from buildsys.errors import UserError
+
+MODES = ("read-only", "read-write")
+OFF = "off"
+# The environment goes before the file: a CI server writes where people read.
+FOLDER, REMOTE, MODE = "BUILDSYS_CACHE", "BUILDSYS_CACHE_REMOTE", "BUILDSYS_CACHE_MODE"
+UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+
+
+class Caching(NamedTuple):
+    """What the user chose: a `folder` to keep results in, and at most `limit` bytes there.
+
+    `remote` is the URL of a shared cache, "" for none; `writes` whether results go there, too, and `timeout` the
+    seconds it may take to answer.
+    """
+
+    folder: Path
+    limit: int
+    remote: str = ""
+    writes: bool = False
+    timeout: float = 5.0
+
+
+def caching(table: Table) -> Caching | None:
+    """What `table` says; None if nothing is to be kept. Raises UserError."""
+    folder = table.string("folder", "")
+    limit = _bytes(table)
+    remote = table.string("remote", "")
+    mode = table.choice("mode", MODES, "read-only")
+    timeout = table.number("timeout", 5)
+    if timeout <= 0:
+        raise table.error("timeout", "must be more than 0 seconds")
+    table.refuse_unknown()
+    folder = os.environ.get(FOLDER) or folder
+    remote = os.environ.get(REMOTE, remote)
+    mode = os.environ.get(MODE) or mode
+    if mode not in MODES:
+        raise UserError(f"the environment variable {MODE} is {mode!r}", nearest(mode, MODES))
+    if folder == OFF:
+        return None
+    try:
+        place = Path(folder).expanduser().absolute() if folder else _home() / "buildsys"
+    except RuntimeError:  # nobody knows where this user is at home
+        return None
+    return Caching(place, limit, "" if remote == OFF else remote, mode == "read-write", timeout)
+
+
+def _home() -> Path:
+    """The folder for caches of the XDG Base Directory Specification, which wants relative paths ignored."""
+    said = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    return said if said.is_absolute() else Path.home() / ".cache"
+
+
+def _bytes(table: Table) -> int:
+    size = table.string("limit", "5 GB")
+    said = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*", size)
+    if not said or said[2] not in UNITS:
+        raise table.error("limit", f"is {size!r}, which is no size", 'write it as "5 GB" or "500 MB"')
+    return int(float(said[1]) * UNITS[said[2]])
