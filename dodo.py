@@ -7,6 +7,7 @@ templates/*.j2, linker/*.j2, board ──────┴───────lin
                                                       kernel.elf ◀──patch─┘
 
 kernel.elf ──▶ run-qemu, run (embedded emulator), verify, debug
+every step ──▶ kept by its action key: why, cache-info, cache-prune
 
 The last five tasks are this repository's own: lint, test, test-all, docs, bench.
 """
@@ -62,6 +63,21 @@ def task_run_qemu() -> Task:
 def task_debug() -> Task:
     """Halt the image on QEMU and attach gdb, with symbols and Go sources, at the entry."""
     return chain.debug_task(STEPS)
+
+
+def task_why() -> Task:
+    """Say why steps would be done again, or were: `doit why [STEP ...]`."""
+    return chain.why_task(STEPS)
+
+
+def task_cache_info() -> Task:
+    """Tell what is kept for later builds, and where."""
+    return {"basename": "cache-info", **chain.cache_info_task(STEPS)}
+
+
+def task_cache_prune() -> Task:
+    """Remove from the local cache what was not used for longest."""
+    return {"basename": "cache-prune", **chain.cache_prune_task(STEPS)}
 
 
 def task_lint() -> Task:

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
+import stat
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
+
+
+def opened(path: Path | str) -> FileIO:
+    """The regular file `path`, to read. Raises OSError for others: a FIFO keeps one waiting, a device never ends."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "Not a regular file", str(path))
+    return FileIO(descriptor)
 
 
 @contextmanager
 def partial(path: Path) -> Iterator[Path]:
-    """A name beside `path`, this process's own, to write to and then rename to `path`; nothing is left of it."""
-    beside = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    """A name beside `path`, this thread's own, to write to and then rename to `path`; nothing is left of it."""
+    beside = path.with_name(f"{path.name}.{threading.get_native_id()}.{os.getpid()}.partial")
+    # A killed process may have had our number: what it left may be another name of a file in use.
+    beside.unlink(missing_ok=True)
     try:
         yield beside
     finally:
@@ -47,13 +61,13 @@ def share(source: Path, path: Path) -> None:
 def replacing(path: Path, mode: int, *pieces: bytes | memoryview) -> Iterator[None]:
     """As `replace`, with the writing done while the body runs; renamed when the body ends, unless it raises."""
     with partial(path) as beside:
-        failure: list[OSError] = []
+        failure: list[BaseException] = []
 
         def write() -> None:
             try:
                 _write(beside, pieces)
                 beside.chmod(mode)
-            except OSError as error:
+            except BaseException as error:  # whatever it is, the file is not whole
                 failure.append(error)
 
         writer = threading.Thread(target=write)

@@ -66,11 +66,11 @@ class Action:
 class Last(NamedTuple):
     """How an action was last done: `when`, in Unix time.
 
-    Its `origin` is BUILT or what the caches say, `because` a sentence or "".
+    Its `origin` is BUILT or what the caches say, `because` what was not as recorded before, by `difference`.
     """
 
     origin: str
-    because: str
+    because: list[list[Any]]
     when: float
 
 
@@ -141,7 +141,7 @@ class Records:
                 self._write(action.name, record | refreshed)
         return ""
 
-    def perform(self, action: Action, because: str = "") -> dict[str, Any]:
+    def perform(self, action: Action) -> dict[str, Any]:
         """Have `action` done, by the caches or by running it, and record it; again if an input was edited meanwhile.
 
         Returns its facts. Raises UserError, having recorded nothing.
@@ -151,10 +151,13 @@ class Records:
                 self._seen.clear()
                 if not self.stale(action):
                     return self.facts(action.name)
-            return self._perform(action, because)
+            return self._perform(action)
 
-    def _perform(self, action: Action, because: str) -> dict[str, Any]:
+    def _perform(self, action: Action) -> dict[str, Any]:
+        from buildsys.cache.difference import differences
+
         record = self._read(action.name)
+        because = differences(record, action, dict(self._seen))
         known = {name: _print(each) for group in ("inputs", "folders") for name, each in record.get(group, {}).items()}
         self.forget(action.name)
         sweep(self.folder, *{path.parent for path in action.outputs})
@@ -167,8 +170,11 @@ class Records:
                 break
             facts, origin = dict(action.run()), BUILT
             known = {name: settled(each) for name, each in before.items()}
-            after = self._look(action, found, known)
-            if {name: each[1] for name, each in before.items()} == {name: each[1] for name, each in after.items()}:
+            # What was edited and edited back was not what it is now while it was read: the stat tells that.
+            after = self._look(action, action.discover(), known)
+            if {name: _seen_as(each) for name, each in before.items()} == {
+                name: _seen_as(each) for name, each in after.items()
+            }:
                 break
         else:
             raise UserError(
@@ -177,6 +183,8 @@ class Records:
             )
         folders = {str(folder) for folder in found.folders}
         outputs = {str(path): of_file(path) for path in action.outputs}
+        if not self._lock.intact():  # then what is there now may have been made by another process
+            raise UserError(f"{self.folder} was removed while {action.name} was at work", "build again")
         self._seen |= outputs
         self._write(
             action.name,
@@ -228,13 +236,16 @@ class Records:
         return dict(found.result.facts), found.origin
 
     def _keep(self, action: Action, key: str, outputs: Mapping[str, Print], facts: Mapping[str, Any]) -> None:
-        if not (self.caches and key):
+        if not (self.caches and key) or MISSING in outputs.values():
             return
         from buildsys.cache.result import Digest, Output, Result
 
         made = []
         for name, path in self._files(action).items():
-            status = path.stat()
+            try:
+                status = path.stat()
+            except OSError:
+                return  # somebody removed it already
             made.append(Output(name, Digest(outputs[str(path)][1], status.st_size), bool(status.st_mode & 0o100)))
         self.caches.keep(key, Result(tuple(made), facts), self._files(action))
 
@@ -273,6 +284,11 @@ def _print(stored: Iterable[Any] | None) -> Print:
         return MISSING
     stat, digest = stored
     return tuple(stat), digest
+
+
+def _seen_as(found: Print) -> Print:
+    """`found` without whether the file rested, which changes while nobody touches it."""
+    return found[0][:-1], found[1]
 
 
 def _changed_parameter(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

@@ -6,10 +6,11 @@ here stops a build: what does not work is told once, in `troubles`, and left out
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,6 +19,7 @@ from buildsys.cache.prints import Prints
 from buildsys.cache.result import Digest, Output, Result
 from buildsys.cache.store import Store
 from buildsys.config.caching import Caching
+from buildsys.files import partial
 
 if TYPE_CHECKING:
     from buildsys.cache.remote import Remote
@@ -43,6 +45,7 @@ class Caches:
         self._troubles: list[str] = []
         self._added = 0
         self._off = False
+        self._told = ""  # of the remote's troubles
 
     @cached_property
     def remote(self) -> Remote | None:
@@ -59,7 +62,7 @@ class Caches:
         Raises UserError for a remote that cannot be meant.
         """
         result = self.store.result(key)
-        if result is not None and all(self.store.holds(output.digest) for output in result.outputs):
+        if result is not None and self.store.complete(result):
             return Found(result, RESTORED)
         distant = self._distant(key)
         return Found(distant, REMOTE) if distant else None
@@ -91,20 +94,22 @@ class Caches:
             return False
         if found.origin == REMOTE and not self._fetch(outputs):
             return False
-        beside = {}
-        try:
+        beside, sound = {}, True
+        with ExitStack() as parts:
             for output in outputs:
                 path = files[output.path]
+                if path.is_dir() and not path.is_symlink():  # a rename would tell too late
+                    raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
                 path.parent.mkdir(parents=True, exist_ok=True)
-                beside[path] = path.with_name(f"{path.name}.{os.getpid()}.partial")
-                if not self.store.take(output.digest, beside[path]):
-                    return False
-                beside[path].chmod(0o755 if output.executable else 0o644)
+                beside[path] = parts.enter_context(partial(path))
+                if self.store.take(output.digest, beside[path]):
+                    beside[path].chmod(0o755 if output.executable else 0o644)
+                else:  # and look at the others: what is damaged is dropped all at once
+                    sound = False
+            if not sound:
+                return False
             for path, part in beside.items():
                 part.replace(path)
-        finally:
-            for part in beside.values():
-                part.unlink(missing_ok=True)
         if found.origin == REMOTE:
             self._attempt(lambda: self.store.keep_result(key, found.result))
         return True
@@ -128,7 +133,9 @@ class Caches:
             self._attempt(lambda: self.store.bound(self._added))
             self._added = 0
         remote = vars(self).get("remote")
-        told = [*self._troubles, *self.store.troubles, *([remote.trouble] if remote and remote.trouble else [])]
+        distant = [remote.trouble] if remote and remote.trouble not in ("", self._told) else []
+        self._told = distant[0] if distant else self._told
+        told = [*self._troubles, *self.store.troubles, *distant]
         self._troubles.clear()
         self.store.troubles.clear()
         return told
@@ -180,7 +187,4 @@ class Caches:
         if not self._off:
             self._off = True
             where = error.filename or self.store.folder
-            self._troubles.append(f"nothing is kept in the local cache: {where}: {error.strerror}")
-        with suppress(OSError):
-            for part in (self.store.folder / "tmp").glob(f"*.{threading.get_native_id()}.*"):
-                part.unlink()
+            self._troubles.append(f"nothing is kept in the local cache: {where}: {error.strerror or error}")

@@ -16,6 +16,8 @@ import time
 from functools import cache
 from pathlib import Path
 
+from buildsys.files import opened
+
 RACY = 30_000_000  # ns; the kernel's coarse clock ticks every 1 to 10 ms
 _CHUNK = 1 << 20
 
@@ -86,7 +88,7 @@ def _digest(path: Path | str) -> str:
     import hashlib
 
     digest = hashlib.sha256()
-    with open(path, "rb") as file:
+    with opened(path) as file:
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
     return digest.hexdigest()

@@ -19,14 +19,18 @@ FORMAT = 1  # of the key itself
 
 
 class Places(NamedTuple):
-    """The project's folder, and others that files are named from, by a label. A longer path wins."""
+    """The project's folder, and others that files are named from, by a label. A longer path wins.
+
+    No two labels are the same, none is empty or "file", and none has a colon in it.
+    """
 
     root: Path
     others: tuple[tuple[str, Path], ...] = ()
 
     def name(self, path: Path | str) -> str:
         """`path` as `label:path/in/that/place`; the project's own have an empty label."""
-        return _name(self, str(path), str(Path.cwd()))
+        text = str(path)
+        return _name(self, _without_turns(text) if ".." in text else text, str(Path.cwd()))
 
     def path(self, name: str) -> Path:
         """The path `name` stands for. Raises ValueError if no place has its label."""
@@ -43,14 +47,28 @@ class Places(NamedTuple):
 @lru_cache(maxsize=4096)
 def _name(places: Places, path: str, working: str) -> str:
     whole = os.path.normpath(Path(working, path))
-    labelled = [("", Path(working, places.root)), *places.others]
-    found = [(os.path.normpath(at), label) for label, at in labelled]
-    for at, label in sorted(found, key=lambda each: -len(each[0])):
+    for at, label in _labelled(places, working):
         if whole == at or whole.startswith(at.rstrip("/") + "/"):
             return f"{label}:{whole[len(at.rstrip('/')) + 1 :] or '.'}"
     near = os.path.relpath(whole, Path(working, places.root))
     # A neighbour of the project (a module by replace) is named from it; what lies elsewhere has one place on a machine.
     return f":{near}" if near.count("../") <= 2 else f"file:{whole[1:]}"
+
+
+@lru_cache(maxsize=16)
+def _labelled(places: Places, working: str) -> list[tuple[str, str]]:
+    """(path, label) of each place, the longest first."""
+    labels = [label for label, _ in places.others]
+    if len({"", "file", *labels}) < len(labels) + 2 or any(":" in label for label in labels):
+        raise ValueError(f"labels of places must tell them apart: {labels}")
+    found = [(os.path.normpath(Path(working, at)), label) for label, at in (("", places.root), *places.others)]
+    return sorted(found, key=lambda each: -len(each[0]))
+
+
+def _without_turns(path: str) -> str:
+    """`path` without `..`: behind a symbolic link that is another file than leaving out both names gives."""
+    plain, real = os.path.normpath(path), os.path.realpath(path)
+    return plain if os.path.realpath(plain) == real else real
 
 
 def action_key(

@@ -33,9 +33,23 @@ class Lock:
             with self._mutex:
                 self._depth -= 1
                 if self._depth == 0:
-                    os.close(self._file)
+                    self._release()
+
+    def intact(self) -> bool:
+        """Whether the file that is locked still is the one at the path; another process could hold a new one there."""
+        try:
+            return os.path.samestat(os.fstat(self._file), os.stat(self.path))
+        except OSError:
+            return False
 
     def _take(self) -> bool:
+        waited = self._open_and_lock()
+        if waited and not self.intact():  # whoever had it removed the folder
+            self._release()
+            self._take()
+        return waited
+
+    def _open_and_lock(self) -> bool:
         import fcntl
 
         self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -43,8 +57,8 @@ class Lock:
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            self._waiting()
             try:
+                self._waiting()
                 fcntl.flock(self._file, fcntl.LOCK_EX)
             except BaseException:  # interrupted while it waited
                 os.close(self._file)
@@ -53,6 +67,14 @@ class Lock:
         except OSError:
             return False  # a file system that knows no locks: as well as can be done there
         return False
+
+    def _release(self) -> None:
+        import fcntl
+
+        # A process forked meanwhile has the file open, too: to close it would not be enough.
+        with suppress(OSError):
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+        os.close(self._file)
 
 
 def sweep(*folders: Path) -> None:

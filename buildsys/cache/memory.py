@@ -38,7 +38,7 @@ class Memory:
             answers = result.facts.get("answers")
             for answer in answers if isinstance(answers, list) else ():
                 if isinstance(answer, dict):
-                    self._others.append(answer)
+                    self._others += [answer] if answer not in self._others else []
                     yield answer
 
     def keep(self, answer: Mapping[str, Any]) -> None:

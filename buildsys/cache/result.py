@@ -10,8 +10,13 @@ buffers 3: 64-bit integers are strings, bytes are base64, zeroes are left out.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_SIZE = re.compile(r"[0-9]{1,18}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 class Digest(NamedTuple):
@@ -52,10 +57,15 @@ class Result(NamedTuple):
                 for path, digest, executable in self.outputs
             ],
             "stdoutRaw": b64encode(json.dumps(dict(self.facts), sort_keys=True).encode()).decode(),
+            # An empty time is none that protocol buffers can read.
             "executionMetadata": {
-                "worker": self.worker,
-                "executionStartTimestamp": self.began,
-                "executionCompletedTimestamp": self.ended,
+                name: value
+                for name, value in (
+                    ("worker", self.worker),
+                    ("executionStartTimestamp", self.began),
+                    ("executionCompletedTimestamp", self.ended),
+                )
+                if value
             },
         }
         return json.dumps(message).encode()
@@ -72,22 +82,34 @@ class Result(NamedTuple):
             about = message.get("executionMetadata", {})
             times = (about.get("executionStartTimestamp", ""), about.get("executionCompletedTimestamp", ""))
             worker = about.get("worker", "")
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(f"no result of an action: {error}") from error
-        words = all(isinstance(each, str) for each in (*times, worker))
-        if message.get("exitCode") or not isinstance(facts, dict) or not words:
+        if (
+            message.get("exitCode")
+            or not isinstance(facts, dict)
+            or not all(isinstance(t, str) for t in (*times, worker))
+        ):
             raise ValueError("no result of an action that succeeded")
+        if len({output.path for output in outputs}) < len(outputs):
+            raise ValueError("no result of an action: two outputs have one path")
         return cls(outputs, facts, worker, *times)
 
 
 def _output(message: Mapping[str, Any]) -> Output:
-    """One OutputFile. Raises ValueError if it could write outside the project's folder."""
+    """One OutputFile. Raises ValueError if it could write outside the project's folder, or reach a terminal."""
     path, digest = message["path"], message["digest"]
-    name, size = digest["hash"], int(digest.get("sizeBytes", 0))
-    if not (isinstance(path, str) and isinstance(name, str)) or size < 0:
+    name, size = digest["hash"], digest.get("sizeBytes", 0)
+    if (
+        not isinstance(path, str)
+        or not isinstance(name, str)
+        or isinstance(size, bool)
+        or not isinstance(size, int | str)
+    ):
         raise ValueError("an output has no path or digest")
-    if len(name) != 64 or set(name) - set("0123456789abcdef"):
-        raise ValueError(f"{name!r} is no sha256")
-    if path.startswith("/") or "\0" in path or "\\" in path or {"", ".", ".."} & set(path.split("/")):
+    if not _SHA256.fullmatch(name) or not _SIZE.fullmatch(str(size)):
+        raise ValueError(f"{name!r}, {size!r} bytes, is no digest")
+    if path.startswith("/") or "\\" in path or {"", ".", ".."} & set(path.split("/")):
         raise ValueError(f"{path!r} is no path in the project's folder")
-    return Output(path, Digest(name, size), message.get("isExecutable") is True)
+    if _CONTROL.search(path) or len(path.encode()) > 4096:  # what is half a character raises ValueError here
+        raise ValueError(f"{path[:80]!r} is no path that we would make")
+    return Output(path, Digest(name, int(size)), message.get("isExecutable") is True)

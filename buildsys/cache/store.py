@@ -1,6 +1,6 @@
 """The local store: results by action key, contents by their sha256, in a folder of the user's.
 
-    ac/3f/3f9a…   an ActionResult in JSON
+    ac/3f/3f9a…   an ActionResult in JSON, and in a last line the sha256 of it
     cas/b1/b10c…  some contents
 
 Every file is written under a name of its own and renamed, so several builds can
@@ -13,20 +13,25 @@ for longest goes first.
 from __future__ import annotations
 
 import os
+import stat
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
 
 from buildsys.cache.result import Digest, Result
+from buildsys.files import opened
 
 RESULTS, CONTENTS, PARTS = "ac", "cas", "tmp"
 # A temporary file older than this belongs to nobody who still writes it; seconds.
 ABANDONED = 3600
 # The share of the limit that is freed at once, so that the next build does not prune again.
 SLACK = 10
+# Bytes of a result; none is nearly as large.
+LARGEST = 1 << 26
 _CHUNK = 1 << 20
 
 
@@ -50,13 +55,13 @@ class Store:
     def result(self, key: str) -> Result | None:
         """What is known of the action with `key`."""
         path = self._path(RESULTS, key)
-        try:
-            data = path.read_bytes()
-        except OSError:
+        file = self._opened(path)
+        if file is None:
             return None
         try:
-            found = Result.from_json(data)
-        except ValueError:
+            with file:
+                found = Result.from_json(_unsealed(file.read(LARGEST)))
+        except (OSError, ValueError):
             self._damaged(path)
             return None
         _used(path)
@@ -64,14 +69,20 @@ class Store:
 
     def holds(self, digest: Digest) -> bool:
         """Whether there are contents under that name, of that size; not whether they are sound."""
-        path = self._path(CONTENTS, digest.hash)
         try:
-            size = path.stat().st_size
+            status = self._path(CONTENTS, digest.hash).stat()
         except OSError:
             return False
-        if size != digest.size:
-            self._damaged(path)
-        return size == digest.size
+        return stat.S_ISREG(status.st_mode) and status.st_size == digest.size
+
+    def complete(self, result: Result) -> bool:
+        """Whether it holds the contents of every output of `result`, one of its own; what is there but is not, goes."""
+        lacking = [output.digest for output in result.outputs if not self.holds(output.digest)]
+        for digest in lacking:
+            path = self._path(CONTENTS, digest.hash)
+            if os.path.lexists(path):
+                self._damaged(path)
+        return not lacking
 
     def take(self, digest: Digest, into: Path) -> bool:
         """Copy the contents to the file `into`, hashing them; False, and no file, if there are none or they are wrong.
@@ -79,12 +90,11 @@ class Store:
         Raises OSError if `into` cannot be written.
         """
         path = self._path(CONTENTS, digest.hash)
-        try:
-            source = path.open("rb", buffering=0)
-        except OSError:
+        source = self._opened(path)
+        if source is None:
             return False
         with source:
-            found = _copy(source.fileno(), into)
+            found = _copy(source, into, digest.size)
         if found == digest:
             _used(path)
             return True
@@ -98,8 +108,8 @@ class Store:
             _used(self._path(CONTENTS, digest.hash))
             return True
         with self.part() as part:
-            with source.open("rb", buffering=0) as file:
-                found = _copy(file.fileno(), part)
+            with opened(source) as file:
+                found = _copy(file, part, digest.size)
             if found != digest:
                 return False
             self.adopt(digest, part)
@@ -112,7 +122,7 @@ class Store:
     def keep_result(self, key: str, result: Result) -> None:
         """Store what the action with `key` made, after its contents. Raises OSError."""
         with self.part() as part:
-            part.write_bytes(result.to_json())
+            part.write_bytes(_sealed(result.to_json()))
             self._rename(part, self._path(RESULTS, key))
 
     @contextmanager
@@ -138,10 +148,7 @@ class Store:
 
     def prune(self, limit: int) -> tuple[int, int]:
         """Remove what was not used for longest until at most `limit` bytes are left: (files, bytes) removed."""
-        for part in (self.folder / PARTS).glob("*"):
-            with suppress(OSError):
-                if time.time() - part.stat().st_mtime > ABANDONED:
-                    part.unlink()
+        self._sweep()
         found = sorted(self._files(), key=lambda each: each[1].st_mtime)
         size = sum(status.st_size for _, status in found)
         count = freed = 0
@@ -156,11 +163,14 @@ class Store:
         """Note that `added` bytes came, and prune if that may have taken the store past its limit. Raises OSError."""
         ledger = self.folder / "grown"
         # Builds that run side by side append; a line lost or doubled only moves the moment of pruning.
-        with ledger.open("a", encoding="ascii") as file:
+        with ledger.open("a+", encoding="ascii", errors="replace") as file:
             file.write(f"{added}\n")
-        grown = sum(int(line) for line in ledger.read_text("ascii", "replace").split() if line.isdigit())
+            file.seek(0)  # not by its name: another build may remove it
+            lines = file.read().split()
+        grown = sum(int(line) for line in lines if line.isdigit() and len(line) < 20)
         if grown > self.limit // SLACK:
             ledger.unlink(missing_ok=True)
+            self._sweep()
             if sum(status.st_size for _, status in self._files()) > self.limit:
                 self.prune(self.limit - self.limit // SLACK)
 
@@ -168,11 +178,29 @@ class Store:
         for kind in (RESULTS, CONTENTS):
             for path in (self.folder / kind).glob("??/*"):
                 with suppress(OSError):  # another build pruned it
-                    yield path, path.stat()
+                    yield path, path.lstat()
+
+    def _sweep(self) -> None:
+        """Remove what killed processes left."""
+        for part in (self.folder / PARTS).glob("*"):
+            with suppress(OSError):
+                if time.time() - part.lstat().st_mtime > ABANDONED:
+                    part.unlink()
+
+    def _opened(self, path: Path) -> FileIO | None:
+        """The file `path`, to read; None if there is none. What is there and is no file is dropped."""
+        try:
+            return opened(path)
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            return None
+        except OSError:
+            self._damaged(path)
+            return None
 
     def _damaged(self, path: Path) -> None:
-        self.troubles.append(f"{path}: is not what was stored, and was dropped")
         _drop(path)
+        done = "cannot be removed" if os.path.lexists(path) else "was dropped"
+        self.troubles.append(f"{path}: is not what was stored, and {done}")
 
     def _path(self, kind: str, name: str) -> Path:
         return self.folder / kind / name[:2] / name
@@ -185,19 +213,45 @@ class Store:
             part.replace(path)
 
 
-def _copy(source: int, into: Path) -> Digest:
-    """Copy what the file descriptor `source` gives to the file `into`; returns the digest of what was written."""
+def _sealed(data: bytes) -> bytes:
+    """`data` with a line that tells whether it still is what was written."""
+    from hashlib import sha256
+
+    return b"%b\n%b" % (data, sha256(data).hexdigest().encode())
+
+
+def _unsealed(data: bytes) -> bytes:
+    """What was sealed. Raises ValueError if it is not that any more."""
+    sealed = data.rpartition(b"\n")[0]
+    if _sealed(sealed) != data:
+        raise ValueError("it was changed, or was not written to its end")
+    return sealed
+
+
+def _copy(source: FileIO, into: Path, expected: int) -> Digest:
+    """Copy what `source` gives to the file `into`, and little beyond `expected` bytes; the digest of what was written.
+
+    Raises OSError if `into` cannot be written.
+    """
     from hashlib import sha256
 
     digest, size = sha256(), 0
     with into.open("wb", buffering=0) as file:
-        while chunk := os.read(source, _CHUNK):
+        while size <= expected and (chunk := _read(source)):
             digest.update(chunk)
             size += len(chunk)
             written = memoryview(chunk)
             while written:
                 written = written[file.write(written) :]
     return Digest(digest.hexdigest(), size)
+
+
+def _read(source: FileIO) -> bytes:
+    """The next bytes; none where the disk fails: what was read until there has another digest."""
+    try:
+        return source.read(_CHUNK)
+    except OSError:
+        return b""
 
 
 def _used(path: Path) -> None:
@@ -208,6 +262,10 @@ def _used(path: Path) -> None:
 def _drop(path: Path) -> bool:
     try:
         path.unlink()
+    except IsADirectoryError:
+        with suppress(OSError):  # not of our making, and somebody's who put something into it
+            path.rmdir()
+        return False
     except OSError:
         return False
     return True

@@ -34,6 +34,8 @@ class Caching(NamedTuple):
 def caching(table: Table) -> Caching | None:
     """What `table` says; None if nothing is to be kept. Raises UserError."""
     folder = table.string("folder", "")
+    if "\0" in folder:
+        raise table.error("folder", "has a NUL character in it")
     limit = _bytes(table)
     remote = table.string("remote", "")
     mode = table.choice("mode", MODES, "read-only")
@@ -61,9 +63,16 @@ def _home() -> Path:
     return said if said.is_absolute() else Path.home() / ".cache"
 
 
-def _bytes(table: Table) -> int:
-    size = table.string("limit", "5 GB")
-    said = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*", size)
+def size_in_bytes(words: str) -> int:
+    """A size such as "5 GB" in bytes. Raises UserError if it is none."""
+    said = re.fullmatch(r"\s*(\d{1,15}(?:\.\d+)?)\s*([A-Za-z]+)\s*", words)
     if not said or said[2] not in UNITS:
-        raise table.error("limit", f"is {size!r}, which is no size", 'write it as "5 GB" or "500 MB"')
+        raise UserError(f"{words!r} is no size", f'write it as "5 GB"; units are {", ".join(UNITS)}')
     return int(float(said[1]) * UNITS[said[2]])
+
+
+def _bytes(table: Table) -> int:
+    try:
+        return size_in_bytes(table.string("limit", "5 GB"))
+    except UserError as error:
+        raise table.error("limit", f"is {error.message}", error.hint) from None

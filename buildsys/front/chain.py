@@ -9,9 +9,9 @@ from collections.abc import Callable
 from typing import Any
 
 from buildsys.cache.action import OVERWRITTEN, UP_TO_DATE, Action, Records
-from buildsys.cache.caches import Caches
-from buildsys.config.project import load
 from buildsys.errors import UserError
+from buildsys.front import ahead
+from buildsys.front.ahead import Ahead
 from buildsys.front.command import DISK, HUNG_UP, hang_up
 from buildsys.front.reporter import Failed, Reporter
 from buildsys.front.steps import Steps
@@ -31,18 +31,22 @@ DOIT_CONFIG = {
 def project_steps() -> Steps:
     """The chain of the project in the working folder; a mistake in its configuration ends the program."""
     try:
-        project = load()
-        return Steps(project, caches=Caches(project.caching) if project.caching else None)
+        return ahead.of_project()
     except UserError as error:
         raise SystemExit(f"error: {error}") from None
 
 
-def step(records: Records, action: Callable[[], Action], says: str, after: str | None = None) -> Task:
-    """A task that performs an action unless its record says that nothing changed."""
+def step(
+    records: Records, action: Callable[[], Action], says: str, after: str | None = None, begun: Ahead | None = None
+) -> Task:
+    """A task that performs an action unless its record says that nothing changed, or waits for what has `begun`."""
     reason = ""
 
     def uptodate() -> bool:
         nonlocal reason
+        if begun and not begun.taken:
+            reason = begun.because
+            return False
         try:
             reason = records.stale(action())
             return not reason
@@ -50,14 +54,14 @@ def step(records: Records, action: Callable[[], Action], says: str, after: str |
             return False  # a tool is missing, say; performing it will tell
 
     def perform() -> Failed | dict[str, Any]:
-        began = time.time()
+        began = time.time() if begun is None else begun.began
         try:
-            facts = records.perform(action(), reason)
+            facts = begun.facts() if begun and not begun.taken else records.perform(action())
             last = records.last(action().name)
             # Another build may have done it while this one waited.
             origin = last.origin if last and last.when >= began else UP_TO_DATE
             told = {"remark": reason} if reason.endswith(OVERWRITTEN) else {}
-            return {**facts, **told, "origin": origin, "because": reason}
+            return {**facts, **told, "origin": origin, "because": reason, "seconds": time.time() - began}
         except UserError as error:
             return Failed(error)
         except OSError as error:
@@ -82,7 +86,7 @@ def step(records: Records, action: Callable[[], Action], says: str, after: str |
 def compile_task(steps: Steps) -> Task:
     """Compile the kernel package with the stock Go toolchain, to build/go.o."""
     says = f"Go {steps.go.release} compiled {steps.project.package}" if _found(steps) else "compile"
-    return step(steps.records, steps.compile, says)
+    return step(steps.records, steps.compile, says, begun=ahead.of(steps))
 
 
 def runtime_task(steps: Steps) -> Task:
@@ -194,6 +198,55 @@ def debug_task(steps: Steps) -> Task:
         return Failed("", status) if status else None
 
     return {"actions": [perform], "task_dep": ["build"], "uptodate": [False], "verbosity": 2, "io": {"capture": False}}
+
+
+def why_task(steps: Steps) -> Task:
+    """Say why a step would be done again, or was: which input, parameter or tool changed, old and new value."""
+
+    def perform(as_json: bool, names: list[str]) -> Failed | None:
+        from buildsys.front.why import why
+
+        return why(steps, names, as_json)
+
+    return _words(perform) | {
+        "params": [
+            {"name": "as_json", "long": "json", "type": bool, "default": False, "help": "everything, as JSON"},
+        ],
+        "pos_arg": "names",
+    }  # fmt: skip
+
+
+def cache_info_task(steps: Steps) -> Task:
+    """Tell what is kept for later builds, and where."""
+
+    def perform() -> Failed | None:
+        from buildsys.front.store import cache_info
+
+        return cache_info(steps)
+
+    return _words(perform)
+
+
+def cache_prune_task(steps: Steps) -> Task:
+    """Remove from the local cache what was not used for longest."""
+
+    def perform(limit: str, everything: bool) -> Failed | None:
+        from buildsys.front.store import cache_prune
+
+        return cache_prune(steps, limit, everything)
+
+    return _words(perform) | {
+        "params": [
+            {"name": "limit", "long": "limit", "default": "",
+             "help": 'how much may stay, such as "500 MB" (default: `limit` in [tool.buildsys.cache])'},
+            {"name": "everything", "long": "all", "type": bool, "default": False, "help": "nothing may stay"},
+        ],
+    }  # fmt: skip
+
+
+def _words(perform: Callable[..., Failed | None]) -> Task:
+    """A task that prints what it was asked."""
+    return {"actions": [_to_the_end(perform)], "uptodate": [False], "verbosity": 2, "io": {"capture": False}}
 
 
 def _boot(steps: Steps, perform: Callable[[float], Failed | None]) -> Task:

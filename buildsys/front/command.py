@@ -12,6 +12,7 @@ import errno
 import os
 import signal
 import sys
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
@@ -19,6 +20,9 @@ from typing import Any
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 # Exit statuses, as of a shell after SIGINT and SIGPIPE.
 INTERRUPTED, HUNG_UP = 130, 141
+
+# What ends the things that were begun before doit is loaded.
+_begun: list[Callable[[], None]] = []
 
 
 def main() -> int:
@@ -29,11 +33,22 @@ def main() -> int:
     if sys.stdout is None:  # it was closed before we began
         sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8")
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # what is opened as a text file can
-    return _doit()
+    from buildsys.front import ahead
+
+    _begun.append(ahead.end)
+    ahead.begin(sys.argv[1:])
+    try:
+        return _doit()
+    finally:
+        ahead.end()
 
 
 def _interrupted(number: int, frame: FrameType | None) -> None:
-    # Nothing was begun that would have to be tidied: `run` sets handlers of its own before it begins.
+    # `run` sets handlers of its own before it begins; what may have begun by now is the compile step.
+    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(each, signal.SIG_IGN)
+    for end in _begun:
+        end()
     os.write(2, b"interrupted\n")
     os._exit(INTERRUPTED)
 

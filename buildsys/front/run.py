@@ -31,6 +31,7 @@ from doit.runner import MThreadRunner
 
 from buildsys import processes
 from buildsys.errors import UserError
+from buildsys.front import ahead
 from buildsys.front.command import INTERRUPTED
 from buildsys.front.database import Database
 from buildsys.front.modes import MODES, PROGRESS, chosen_anywhere, output, reporting
@@ -71,7 +72,9 @@ class Run(DoitRun):  # type: ignore[misc]  # doit has no type information
     def parse_execute(self, in_args: list[str]) -> int:
         """Run what the command line says: options of doit's, then tasks, each with its options."""
         try:
-            return self._left(int(self.execute(*self._parsed(in_args))))
+            status = int(self.execute(*self._parsed(in_args)))
+            ahead.end()
+            return self._left(status)
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             return USAGE
@@ -232,6 +235,7 @@ def _interruptible() -> Iterator[None]:
         processes.end_all()  # those that tasks in other threads wait for
         for thread in _workers():
             thread.join(TIDYING)  # it has a file to put away; or, by now, nothing to do
+        ahead.end()
         raise  # and go on ignoring signals: all that is left is to say so
     for number, handler in before.items():
         if handler is not None:
@@ -239,8 +243,11 @@ def _interruptible() -> Iterator[None]:
 
 
 def _workers() -> list[threading.Thread]:
-    """The threads of `doit -n`."""
-    return [thread for thread in threading.enumerate() if isinstance(thread, MThreadRunner.DaemonThread)]
+    """The threads of `doit -n`, and the head start's."""
+    return [
+        *(thread for thread in threading.enumerate() if isinstance(thread, MThreadRunner.DaemonThread)),
+        *ahead.threads(),
+    ]
 
 
 def _option(error: CmdParseError) -> str:

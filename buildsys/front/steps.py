@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,9 @@ class Steps:
 
     def __init__(self, project: Project, variant: Variant = SHIPPED, caches: Caches | None = None) -> None:
         self.project, self.variant = project, variant
+        # Called when Go has been started.
+        self.compiling: Callable[[], object] = lambda: None
+        self._told = False
         build = project.build
         self.records = Records(build / ".done", caches, lambda: self.places, self._waiting)
         self.archive, self.go_object = build / "kernel.a", build / "go.o"
@@ -73,6 +76,10 @@ class Steps:
             found = known_inputs(self.go, project.package, project.options, memory, places.name, places.path)
             return Discovered(tuple(map(self._here, found.files)), tuple(map(self._here, found.folders)))
 
+        def meanwhile() -> None:
+            self.compiling()
+            _import_what_follows()
+
         def run() -> dict[str, Any]:
             from buildsys.stages.objects import make_object
 
@@ -83,7 +90,7 @@ class Steps:
                 self._made(self.archive),
                 self.go_object,
                 zig.archiver(project.build / ".tools" / "ar"),
-                _import_what_follows,
+                meanwhile,
             )
             return {"said": said}
 
@@ -161,20 +168,20 @@ class Steps:
         Each part is made only if something it is made of changed: a comment in a template goes no further
         than the rendering.
         """
-        render = self._render(known)
+        render = self.render(known)
         facts = self.records.perform(render) if self.records.stale(render) else self.records.facts(render.name)
-        actions = [self._assemble(self.project.build / name) for name in TEMPLATES]
+        actions = [self.assemble(self.project.build / name) for name in TEMPLATES]
         if stale := [action for action in actions if self.records.stale(action)]:
             from concurrent.futures import ThreadPoolExecutor
 
             with ThreadPoolExecutor() as pool:
                 list(pool.map(self.records.perform, stale))  # raises what the assembler raised
-        join = self._join([action.outputs[0] for action in actions])
-        if reason := self.records.stale(join):
-            self.records.perform(join, reason)
+        join = self.join([action.outputs[0] for action in actions])
+        if self.records.stale(join):
+            self.records.perform(join)
         return self.linked, facts["asked"]
 
-    def _render(self, known: Mapping[str, int]) -> Action:
+    def render(self, known: Mapping[str, int]) -> Action:
         """Templates, board and runtime.json ─▶ boot.s, writebarrier.s, fatal.s, kernel.ld."""
         project, build = self.project, self.project.build
 
@@ -211,7 +218,7 @@ class Steps:
             kept=False,
         )
 
-    def _assemble(self, source: Path) -> Action:
+    def assemble(self, source: Path) -> Action:
         """boot.s ─▶ boot.o, and the like."""
 
         def run() -> dict[str, Any]:
@@ -229,7 +236,7 @@ class Steps:
             kept=False,
         )
 
-    def _join(self, objects: Sequence[Path]) -> Action:
+    def join(self, objects: Sequence[Path]) -> Action:
         """kernel.ld, our objects and go.o ─▶ one link, to be looked at before it is the unpatched image."""
         script = self.project.build / SCRIPT
 
@@ -277,7 +284,9 @@ class Steps:
         return action_key("go list", asked, modules, (), self.places)
 
     def _waiting(self) -> None:
-        print(f"another build is at work in {self.project.build}: waiting for it", file=sys.stderr)
+        if not self._told:
+            print(f"another build is at work in {self.project.build}: waiting for it", file=sys.stderr)
+        self._told = True
 
     def _templates(self) -> Discovered:
         """Every file a template could include, and the folders they are looked for in."""

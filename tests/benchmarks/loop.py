@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -22,12 +23,13 @@ def task_nothing():
 
 def rows(folder: Path) -> Iterator[Row]:
     project = copy_project(folder / "project")
-    doit = command([DOIT, "build"], project)
+    kept = {**os.environ, "BUILDSYS_CACHE": str(folder / "cache")}  # as users have it, and empty to begin with
+    doit = command([DOIT, "build"], project, kept)
     doit()
     yield nothing_to_do(folder, doit)
     edit = editor(project / "src" / "main.go")
     yield after_an_edit(folder, doit, edit)
-    run = command([DOIT, "run"], project)
+    run = command([DOIT, "run"], project, kept)
 
     def loop() -> None:
         edit()

@@ -321,6 +321,13 @@ def test_a_file_in_the_place_of_the_build_folder_is_named(fresh: Checkout) -> No
     fresh.doit("build").refused("build")
 
 
+def lose(checkout: Checkout, name: str) -> None:
+    """Remove an artifact, and what it could be had from without a link."""
+    checkout.path(f"build/{name}").unlink()
+    if name == "kernel.unpatched.elf":
+        checkout.path("build/.linked.elf").unlink()
+
+
 LOST = pytest.mark.parametrize(
     ("lost", "step"), [("go.o", "compile"), ("kernel.unpatched.elf", "link"), ("kernel.elf", "patch")]
 )
@@ -331,7 +338,7 @@ def test_a_file_that_may_not_grow_is_told_and_its_step_done_when_it_may(
     checkout: Checkout, lost: str, step: str
 ) -> None:
     before = checkout.artifacts()
-    checkout.path(f"build/{lost}").unlink()
+    lose(checkout, lost)
     checkout.doit("build", largest_file=1 << 20).refused("")
     assert not checkout.path(f"build/{lost}").exists()
     assert checkout.doit("build").succeeded().steps == (step,)
@@ -366,7 +373,7 @@ def test_a_full_disk_is_told_and_the_step_done_when_there_is_room(checkout: Chec
         if not mounted:
             return  # the test above is as near as one comes without
         checkout.doit("build").succeeded()
-        checkout.path(f"build/{lost}").unlink()
+        lose(checkout, lost)
         fill(checkout.path("build/filling"))
         checkout.doit("build").refused("")
         assert not checkout.path(f"build/{lost}").exists()
