@@ -257,7 +257,7 @@ class Records:
     def _read(self, name: str) -> dict[str, Any]:
         try:
             record = json.loads(self.path(name).read_bytes())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         if not (isinstance(record, dict) and record.get("format") == FORMAT and record.keys() >= PARTS):
             return {}

@@ -28,7 +28,7 @@ class Memory:
 
     def recall(self) -> Iterator[Mapping[str, Any]]:
         """The answers, the likeliest first; those far away are fetched only if asked for."""
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, RecursionError):
             found = json.loads(self._path.read_bytes())
             if isinstance(found, dict):
                 yield found
