@@ -55,8 +55,8 @@ def _lanes(ranges: Sequence[Range]) -> dict[Range, int]:
 
 
 def size(count: int) -> str:
-    """A number of bytes in the largest unit that has a whole number of it."""
+    """A number of bytes in the largest unit that has a whole number of it, if that is a short one."""
     for unit, name in UNITS:
-        if count >= unit and count % unit == 0:
+        if count % unit == 0 and 0 < count // unit < 10000:
             return f"{count // unit} {name}"
     return f"{count:#x} bytes"

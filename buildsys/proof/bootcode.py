@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from buildsys.formats.elf import PF_W, PT_LOAD, Elf
 from buildsys.proof.events import CURRENT_EL, ID_AA64PFR0_EL1, MPIDR_EL1, Call, Event, Store, Trace
 from buildsys.proof.interpreter import Interpreter
-from buildsys.proof.values import known
+from buildsys.proof.values import Value, known
 
 if TYPE_CHECKING:
     from buildsys.proof.case import Case
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 # MPIDR_EL1: bit 31 is always set; the affinity fields Aff0, Aff1, Aff2 number the cores.
 FIRST_CORE = 1 << 31
 OTHER_CORES = tuple(FIRST_CORE | affinity for affinity in (1, 0xFF, 1 << 8, 1 << 16))
-# ID_AA64PFR0_EL1: EL0 to EL3 are there, each 64-bit only; EL2's field is bits 11:8.
-WITH_EL2, WITHOUT_EL2 = 0x1111, 0x1011
+# ID_AA64PFR0_EL1: bits 11:8 tell whether there is an EL2; of the others nothing is assumed.
+WITH_EL2, WITHOUT_EL2 = Value(1 << 8, 0xF << 8), Value(0, 0xF << 8)
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def boot(case: Case) -> Boot:
     start = case.elf.entry
 
     def trace(core: int, begins: Start) -> Trace:
-        features = known(WITH_EL2 if begins.has_el2 else WITHOUT_EL2)
+        features = WITH_EL2 if begins.has_el2 else WITHOUT_EL2
         system = {MPIDR_EL1: known(core), CURRENT_EL: known(begins.level << 2), ID_AA64PFR0_EL1: features}
         return Interpreter(read, entry, system).follow(start)
 

@@ -28,6 +28,7 @@ from buildsys.proof.events import SystemWrite, system_register
 from buildsys.proof.places import SHF_TLS, areas, at_variable, load_address, place
 
 DEVICE_TREE = 1 << 20  # FDT_MAX_SIZE, include/sysemu/device_tree.h
+VIRT_RAM = 1 << 30  # VIRT_MEM, hw/arm/virt.c: where that machine's RAM begins, whatever of it a board has
 TTBR0_EL1, VBAR_EL1 = system_register(3, 0, 2, 0, 0), system_register(3, 0, 12, 0, 0)
 TABLE_ALIGNMENT, VECTOR_ALIGNMENT, STACK_ALIGNMENT, COPY_ALIGNMENT = 4096, 2048, 16, 16
 
@@ -146,10 +147,9 @@ def device_tree(elf: Elf, board: Board) -> int | None:
         return None
     low = min(segment.lma for segment in loaded)
     high = max(segment.lma + segment.memory_size for segment in loaded)
-    base = board.ram.origin
-    if low <= base <= high:
+    if low <= VIRT_RAM <= high:
         return 0
-    return None if base < low < base + DEVICE_TREE else base
+    return None if VIRT_RAM < low < VIRT_RAM + DEVICE_TREE else VIRT_RAM
 
 
 def _beginnings(elf: Elf, board: Board) -> Iterator[str]:
