@@ -172,7 +172,7 @@ class Machine:
             self._semihost(function, pc)
         elif number == TO_EL2 or exceptions.level(self._core) > 1:
             self._finish(End.FAULT, self._above(number))
-        elif word is not None and word & HVC_MASK == HVC:
+        elif word is not None and word & HVC_MASK == HVC and self.board.exception_level == 1:
             self._call_firmware(function)
         else:
             self._except(number)

@@ -27,7 +27,7 @@ MODELS = {
 SPSR_EL1 = (4, 0, 3, 0, 0)
 CPACR_EL1 = (1, 0, 3, 0, 2)
 SCR_EL3 = (1, 1, 3, 6, 0)
-SCR_RW, SCR_NS = 1 << 10, 1 << 0
+SCR_RW, SCR_HCE, SCR_NS = 1 << 10, 1 << 8, 1 << 0
 # PSTATE at EL2 and EL3 after reset: their own stack pointers, every exception masked (Arm ARM C5.2).
 EL2H, EL3H = 0x3C9, 0x3CD
 
@@ -73,7 +73,7 @@ class Processor:
         # stays in the secure state, where no EL2 has a say; one that begins at EL3 chooses.
         if level > 1:
             self.set("pstate", EL2H if level == 2 else EL3H)
-        self.set_system(SCR_EL3, SCR_RW | (SCR_NS if level == 2 else 0))
+        self.set_system(SCR_EL3, SCR_RW | (SCR_NS | SCR_HCE if level == 2 else 0))
         # Let floating point trap until the guest enables it.
         self.set_system(CPACR_EL1, 0)
         self._context = self._uc.context_save()

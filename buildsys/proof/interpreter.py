@@ -23,6 +23,7 @@ from buildsys.formats.a64 import sign_extend
 from buildsys.proof.events import (
     CURRENT_EL,
     ELR,
+    ID_AA64PFR0_EL1,
     MPIDR_EL1,
     SP_EL0,
     SP_EL1,
@@ -247,6 +248,8 @@ class Interpreter:
             raise _EndError(
                 f"it returns from EL{level} with the state {state:#x}, which is not a lower level for a kernel"
             )
+        if below == 2 and self.system.get(ID_AA64PFR0_EL1, UNKNOWN).masked(0xF << 8).number == 0:
+            raise _EndError("it returns to EL2, of which there is none")
         self._event(Descent(pc, level, below, state))
         if level == 2:  # Arm ARM: VMPIDR_EL2 is what EL1 reads
             self.system[MPIDR_EL1] = self.system.get(VMPIDR_EL2, UNKNOWN)

@@ -47,9 +47,8 @@ def test_every_way_down_is_found(good: Case) -> None:
     }
 
 
-TO_EL1_FROM_EL3 = """    mov     x0, #0x3c5                  // EL1 on SP_EL1, DAIF masked
-    adr     x1, at_el1
-"""
+AT_EL2 = "    msr     hcr_el2, x0\n"
+TO_EL1 = "#0x3c5                  // Arm"
 EVERY_LEVEL = """    cmp     x0, #(2 << 2)
     b.lo    at_el1
     b.eq    at_el2
@@ -60,7 +59,7 @@ EVERY_LEVEL = """    cmp     x0, #(2 << 2)
     ("mutant", "old", "new", "said"),
     [
         ("EL1 left to be 32-bit", "    msr     hcr_el2, x0\n", "", "HCR_EL2 is not set"),
-        ("a second translation on", "#(1 << 31)  ", "#(1 << 31 | 1 << 0)", "HCR_EL2 is 0x80000001"),
+        ("another bit of HCR_EL2 set", "#(1 << 31)  ", "#(3 << 31)  ", "HCR_EL2 is 0x180000000"),
         ("floating point trapped to EL2", "#0x33ff", "#0x37ff", "CPTR_EL2 is 0x37ff"),
         ("floating point trapped to EL3", "    msr     cptr_el3, xzr ", "    nop //", "CPTR_EL3 is not set"),
         ("coprocessor traps left as they are", "    msr     hstr_el2, xzr", "    nop //", "HSTR_EL2 is not set"),
@@ -68,26 +67,56 @@ EVERY_LEVEL = """    cmp     x0, #(2 << 2)
         ("virtual time left as it is", "    msr     cntvoff_el2, xzr", "    nop //", "CNTVOFF_EL2 is not set"),
         ("the core's number not passed on", "    msr     vmpidr_el2, x0", "    nop", "VMPIDR_EL2 is not set"),
         ("the core's model not passed on", "    msr     vpidr_el2, x0 ", "    nop //", "VPIDR_EL2 is not set"),
-        ("SCTLR_EL1 left as it is", "    msr     sctlr_el1, x0\n    mov     x0, #0x3c5", "    mov     x0, #0x3c5", "SCTLR_EL1 is not set"),
-        ("reserved bits of SCTLR_EL1 cleared", "movk    x0, #0x30d0, lsl #16", "movk    x0, #0, lsl #16", "SCTLR_EL1 is 0x800"),
+        (
+            "SCTLR_EL1 left as it is",
+            "    msr     sctlr_el1, x0\n    mov     x0, #0x3c5",
+            "    mov     x0, #0x3c5",
+            "SCTLR_EL1 is not set",
+        ),
+        (
+            "reserved bits of SCTLR_EL1 cleared",
+            "movk    x0, #0x30d0, lsl #16",
+            "movk    x0, #0, lsl #16",
+            "SCTLR_EL1 is 0x800",
+        ),
         ("EL2 left to be secure", "1 << 7 | 3 << 4 | 1 << 0)", "1 << 7 | 3 << 4)", "SCR_EL3 is 0x5b0"),
         ("EL2 left to be 32-bit", "#(1 << 10 | 1 << 8", "#(1 << 8", "SCR_EL3 is 0x1b1"),
-        ("interrupts taken to EL3", "1 << 7 | 3 << 4 | 1 << 0)", "1 << 7 | 3 << 4 | 1 << 1 | 1 << 0)", "SCR_EL3 is 0x5b3"),
-        ("interrupts let in at EL1", "#0x3c5                  // Arm", "#0x005                  // Arm", "exceptions are not masked"),
+        (
+            "interrupts taken to EL3",
+            "1 << 7 | 3 << 4 | 1 << 0)",
+            "1 << 7 | 3 << 4 | 1 << 1 | 1 << 0)",
+            "SCR_EL3 is 0x5b3",
+        ),
+        ("interrupts let in at EL1", TO_EL1, "#0x005                  // Arm", "exceptions are not masked"),
         ("interrupts let in at EL2", "#0x3c9", "#0x009", "exceptions are not masked"),
-        ("EL2 returns to AArch32", "#0x3c5                  // Arm", "#0x3d3                  // Arm", "not a lower level"),
-        ("EL2 returns to EL0", "#0x3c5                  // Arm", "#0x3c0                  // Arm", "not a lower level"),
-        ("EL2 returns to EL2", "#0x3c5                  // Arm", "#0x3c9                  // Arm", "not a lower level"),
+        ("EL2 returns to AArch32", TO_EL1, "#0x3d3                  // Arm", "not a lower level"),
+        ("EL2 returns to EL0", TO_EL1, "#0x3c0                  // Arm", "not a lower level"),
+        ("EL2 returns to EL2", TO_EL1, "#0x3c9                  // Arm", "not a lower level"),
         ("EL2 returns to what is not set", "    msr     elr_el2, x0\n", "", "not known where this returns to"),
         ("EL2 taken for EL1", "    b.eq    at_el2\n", "    b.eq    at_el1\n", "at EL2, not at EL1"),
         ("no level asked for", EVERY_LEVEL, "    b       at_el1\n", "at EL2, not at EL1"),
         ("every level taken for EL3", EVERY_LEVEL, "", "is for EL3, and undefined here"),
         ("SCTLR_EL1 left as it is without an EL2", "    msr     sctlr_el1, x2\n", "", "SCTLR_EL1 is not set"),
-        ("an EL2 taken to be there always", "    b.ne    1f\n", "    b       1f\n", "without an EL2"),
-        ("memory written at EL2", "    msr     hcr_el2, x0\n", "    msr     hcr_el2, x0\n    adrp x1, __stack_low\n    str xzr, [x1]\n", "stores to memory above EL1"),
-        ("the way from EL2 skips what EL1 does", "    adr     x0, at_el1\n", "    adr     x0, 3f\n", "does other things at EL1"),
+        (
+            "an EL2 taken to be there always",
+            "    b.ne    1f\n",
+            "    b       1f\n",
+            "it returns to EL2, of which there is none",
+        ),
+        (
+            "memory written at EL2",
+            AT_EL2,
+            f"{AT_EL2} adrp x1, __stack_low\n str xzr, [x1]\n",
+            "stores to memory above EL1",
+        ),
+        (
+            "the way from EL2 skips what EL1 does",
+            "    adr     x0, at_el1\n",
+            "    adr     x0, 3f\n",
+            "does other things at EL1",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_level_left_wrongly_is_seen(
     board: Steps, good: Case, tmp_path: Path, only_red: OnlyRed, mutant: str, old: str, new: str, said: str
 ) -> None:
