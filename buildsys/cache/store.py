@@ -194,7 +194,8 @@ class Store:
         except (FileNotFoundError, NotADirectoryError, PermissionError):
             return None
         except OSError:
-            self._damaged(path)
+            if os.path.lexists(path):  # and it is not the store that cannot be reached
+                self._damaged(path)
             return None
 
     def _damaged(self, path: Path) -> None:
