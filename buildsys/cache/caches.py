@@ -20,7 +20,7 @@ from buildsys.cache.result import Digest, Output, Result
 from buildsys.cache.store import Store
 from buildsys.config.caching import Caching
 from buildsys.errors import UserError
-from buildsys.files import partial
+from buildsys.files import partial, put
 
 if TYPE_CHECKING:
     from buildsys.cache.remote import Remote
@@ -113,7 +113,7 @@ class Caches:
             if not sound:
                 return False
             for path, part in beside.items():
-                part.replace(path)
+                put(part, path)
         if found.origin == REMOTE:
             self._attempt(lambda: self.store.keep_result(key, found.result))
         return True
