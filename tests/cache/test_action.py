@@ -27,6 +27,7 @@ from buildsys.cache import fingerprint
 from buildsys.cache.action import BUILT, Action, Discovered, Records
 from buildsys.cache.caches import RESTORED, Caches, Found
 from buildsys.cache.key import Places
+from buildsys.cache.result import Result
 from buildsys.config.caching import Caching
 from buildsys.errors import UserError
 
@@ -623,10 +624,10 @@ class Overwritten(Caches):
         super().__init__(settings)
         self._path = path
 
-    def keep(self, key: str, result: Any, files: Mapping[str, Path]) -> None:
+    def keep(self, key: str, result: Result, files: Mapping[str, Path], offered: bool = True) -> None:
         text = self._path.read_text()
         self._path.write_text("eno")
-        super().keep(key, result, files)
+        super().keep(key, result, files, offered)
         self.settle()
         self._path.write_text(text)
 
@@ -642,11 +643,16 @@ def test_an_output_that_was_not_made_is_not_kept(here: Cached) -> None:
     caches = here.caches
     with pytest.raises(FileNotFoundError):  # of the step itself
         Records(here.done, caches, lambda: Places(here.folder)).perform(here.action)
-    action = replace(here.action, run=dict)
-    Records(here.done, caches, lambda: Places(here.folder)).perform(action)
-    assert caches.settle() == []
-    assert here.stale() == f"{here.result} is missing"
-    assert not (here.store / "ac").exists()
+
+    def make_a_folder() -> dict[str, Any]:
+        here.result.mkdir()
+        return {}
+
+    for run in (dict[str, Any], make_a_folder):
+        Records(here.done, caches, lambda: Places(here.folder)).perform(replace(here.action, run=run))
+        assert caches.settle() == []
+        assert here.stale() == f"{here.result} is missing"
+        assert not (here.store / "ac").exists()
 
 
 def _killed(step: Cached, moment: int) -> bool:
