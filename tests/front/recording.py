@@ -32,7 +32,9 @@ class Recorded(Checkout):
 
     @property
     def variables(self) -> dict[str, str]:
-        return {**super().variables, "PYTHONPATH": str(self.tools)}
+        inherited = super().variables
+        path = os.pathsep.join(filter(None, (str(self.tools), inherited.get("PYTHONPATH"))))
+        return {**inherited, "PYTHONPATH": path}
 
     def ran(self) -> frozenset[str]:
         """The tools that ran since this, or `calls`, was asked last."""
