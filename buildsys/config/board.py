@@ -220,6 +220,9 @@ def _refuse_layout(board: Board, layout: Table, uart: Table) -> None:
     """What lies in the right region but cannot be there: registers, alignment, order, sizes."""
     if not 0 < board.uart.size <= board._containing(board.uart.base).end - board.uart.base:
         raise uart.error("size", f"is {board.uart.size:#x}", "the registers must lie within one region")
+    for key, value in (("base", board.uart.base), ("size", board.uart.size)):
+        if value % PAGE:  # a PL011 has 4 KiB to itself: DDI 0183, 3.2, its last register is at 0xffc
+            raise uart.error(key, f"is {value:#x}", f"it must be a multiple of {PAGE:#x}")
     for key, address in (("text", board.text), ("bss", board.bss)):
         if address % PAGE:
             raise layout.error(key, f"is {address:#x}", f"it must be a multiple of {PAGE:#x}")

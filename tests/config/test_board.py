@@ -190,6 +190,8 @@ def test_what_lies_in_the_wrong_region_is_drawn(edited: Edited, key: str, addres
         ("layout.exception-stack", 0),
         ("device.uart.size", DEVICES.end - BOARD.uart.base + 1),
         ("device.uart.size", 0),
+        ("device.uart.size", PAGE // 2),
+        ("device.uart.base", BOARD.uart.base + 0x40),
         ("memory.ram.origin", -PAGE),
         ("memory.peripherals.length", 0),
         ("memory.ram.length", PAGE // 2),
@@ -291,6 +293,8 @@ def board_files(draw: st.DrawFn) -> str:
         return value + draw(st.sampled_from([0] * 40 + [PAGE, -PAGE, 0x800, MIB, MIB]))
 
     edges = draw(st.lists(st.integers(0, 24), min_size=6, max_size=10, unique=True).map(sorted))
+    if draw(st.sampled_from([True, *[False] * 5])):
+        edges[1:3] = edges[2:0:-1]  # then the first two overlap
     pairs = list(zip(edges[::2], edges[1::2], strict=False))
     kinds = draw(st.permutations(["ram", "device", draw(st.sampled_from(["flash", "ram"]))]))
     kinds = [*kinds, "flash", "ram"][: len(pairs)]
