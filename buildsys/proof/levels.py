@@ -73,13 +73,11 @@ def descents(case: Case, start: Start, trace: Trace) -> tuple[list[str], str | N
     problems = [f"{begins}: {each}" for each in _steps(case, before)]
     if reached != 1:
         problems.append(f"{begins} calls {case.entry} at EL{reached}, not at EL1")
-    ours, theirs = _at_el1(first), _at_el1(trace)
-    if not problems and ours != theirs:
+    there = case.boot.starts[Start(1)]
+    ours, theirs = _at_el1(there, there), _at_el1(trace, there)
+    if not problems and until_call(there)[1] is not None and ours != theirs:
         differs = next((pair[1] for pair in zip(ours, theirs, strict=False) if pair[0] != pair[1]), call)
-        problems.append(
-            f"{begins} does other things at EL1 than one that begins as board {case.board.name} has it: "
-            f"{at(case.elf, differs.pc)}"
-        )
+        problems.append(f"{begins} does other things at EL1 than one that begins there: {at(case.elf, differs.pc)}")
     if problems:
         return problems, None
     words = [f"EL{step.source} to EL{step.target} at {step.pc:#x}" for step in steps]
@@ -117,16 +115,21 @@ def _steps(case: Case, before: Sequence[Event]) -> Iterator[str]:
                 yield f"exceptions are not masked {place}: the state is {event.state:#x}"
 
 
-def _at_el1(trace: Trace) -> list[Event | Call]:
-    """What is done after the last descent, up to the call; of system registers, which are written."""
+def _at_el1(trace: Trace, there: Trace) -> list[Event]:
+    """What is done after the last descent, up to the call; of system registers, which are written.
+
+    Of the call's registers those that are known of a core that begins `there`, at EL1: what else was
+    left in registers is nothing to the callee.
+    """
     before, call = until_call(trace)
     last = max((index for index, event in enumerate(before) if isinstance(event, Descent)), default=-1)
-    found: list[Event | Call] = [
+    found: list[Event] = [
         SystemWrite(event.pc, event.register, UNKNOWN) if isinstance(event, SystemWrite) else event
         for event in before[last + 1 :]
     ]
-    if call is not None:
-        # What else was left in registers is nothing to the callee.
-        kept = tuple(value if number in (0, 28, 29, 30) else UNKNOWN for number, value in enumerate(call.registers))
+    _, reference = until_call(there)
+    if call is not None and reference is not None:
+        pairs = zip(call.registers, reference.registers, strict=True)
+        kept = tuple(value if known.number is not None else UNKNOWN for value, known in pairs)
         found.append(Call(call.pc, call.target, kept, call.sp))
     return found

@@ -47,7 +47,7 @@ def test_every_way_down_is_found(good: Case) -> None:
     }
 
 
-AT_EL2 = "    msr     hcr_el2, x0\n"
+AT_EL2 = "    msr     hcr_el2, x0                 // E2H = 0 says how to read what follows\n"
 TO_EL1 = "#0x3c5                  // Arm"
 EVERY_LEVEL = """    cmp     x0, #(2 << 2)
     b.lo    at_el1
@@ -58,7 +58,7 @@ EVERY_LEVEL = """    cmp     x0, #(2 << 2)
 @pytest.mark.parametrize(
     ("mutant", "old", "new", "said"),
     [
-        ("EL1 left to be 32-bit", "    msr     hcr_el2, x0\n", "", "HCR_EL2 is not set"),
+        ("EL1 left to be 32-bit", AT_EL2, "", "HCR_EL2 is not set"),
         ("another bit of HCR_EL2 set", "#(1 << 31)  ", "#(3 << 31)  ", "HCR_EL2 is 0x180000000"),
         ("floating point trapped to EL2", "#0x33ff", "#0x37ff", "CPTR_EL2 is 0x37ff"),
         ("floating point trapped to EL3", "    msr     cptr_el3, xzr ", "    nop //", "CPTR_EL3 is not set"),
@@ -152,7 +152,7 @@ def test_code_that_boot_code_overwrites_is_seen(board: Steps, good: Case, tmp_pa
 
 
 def test_what_is_written_above_el1_and_not_judged_is_named(board: Steps, good: Case, tmp_path: Path) -> None:
-    edits = {"    msr     hcr_el2, x0\n": "    msr     hcr_el2, x0\n    msr     vttbr_el2, xzr\n"}
+    edits = {AT_EL2: f"{AT_EL2}    msr     vttbr_el2, xzr\n"}
     case = relinked(board, good, tmp_path, {"boot.s.j2": edits})
     verdict = boot_code.check(case)
     assert verdict.passed, verdict.details
@@ -173,3 +173,17 @@ def test_page_tables_for_code_that_ends_elsewhere_are_seen(
     verdict = only_red(f"page tables with {symbol} a page further ({board.project.board.name})", case, "boot-code")
     wanted = "make read-only memory executable" if symbol == "__rodata_start" else "make RAM read-only"
     assert any(wanted in detail for detail in verdict.details), verdict.details
+
+
+def test_an_argument_that_depends_on_the_level_is_seen(
+    board: Steps, good: Case, tmp_path: Path, only_red: OnlyRed
+) -> None:
+    """x19 is nobody's before the call; at the call it goes into x0 for cores that began at EL2 alone."""
+    edits = {
+        "at_el2:\n": "at_el2:\n    mov     x19, #1\n",
+        "    b.lo    at_el1\n": "    mov     x19, #0\n    b.lo    at_el1\n",
+        "    mov     x29, xzr\n": "    add     x0, x0, x19\n    mov     x29, xzr\n",
+    }
+    case = relinked(board, good, tmp_path, {"boot.s.j2": edits})
+    verdict = only_red(f"an argument that depends on the level ({board.project.board.name})", case, "boot-code")
+    assert any("does other things at EL1" in detail or "board table" in detail for detail in verdict.details)
