@@ -1,0 +1,51 @@
+"""Every task of a kernel project, for its dodo.py:
+
+    from buildsys.tasks import DOIT_CONFIG, task_kernel  # noqa: F401
+
+doit calls `task_kernel`, which makes a task of each name in `TASKS`. With several
+kernels (`[tool.buildsys.kernel.NAME]`) each of these is a group, `build`, of one task
+for each kernel, `build:NAME`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from buildsys.front import chain
+from buildsys.front.chain import DOIT_CONFIG, Task
+from buildsys.front.steps import Steps
+
+__all__ = ["DOIT_CONFIG", "Task", "task_kernel"]
+
+TASKS: dict[str, Callable[[Steps], Task]] = {
+    "compile": chain.compile_task,
+    "runtime": chain.runtime_task,
+    "link": chain.link_task,
+    "patch": chain.patch_task,
+    "build": chain.build_task,
+    "verify": chain.verify_task,
+    "run-embedded": chain.run_embedded_task,
+    "run-qemu": chain.run_qemu_task,
+    "debug": chain.debug_task,
+    "why": chain.why_task,
+}
+# These are about all that is kept, whichever kernel it is of.
+OF_THE_PROJECT: dict[str, Callable[[Steps], Task]] = {
+    "cache-info": chain.cache_info_task,
+    "cache-prune": chain.cache_prune_task,
+}
+
+
+def task_kernel() -> Iterator[Task]:
+    """Every task of the kernels that the project in the working folder describes."""
+    steps = chain.kernels_steps()
+    for name, make in TASKS.items():
+        doc = (make.__doc__ or "").splitlines()[0]
+        if steps[0].project.kernel:
+            yield {"basename": name, "name": None, "doc": doc}
+            for each in steps:
+                yield {"basename": name, "name": each.project.kernel, "doc": doc, **make(each)}
+        else:
+            yield {"basename": name, "doc": doc, **make(steps[0])}
+    for name, make in OF_THE_PROJECT.items():
+        yield {"basename": name, "doc": (make.__doc__ or "").splitlines()[0], **make(steps[0])}
