@@ -1,4 +1,4 @@
-"""Every task of a kernel project, for its dodo.py:
+"""Every task of a kernel project; all that its dodo.py needs.
 
     from buildsys.tasks import DOIT_CONFIG, task_kernel  # noqa: F401
 

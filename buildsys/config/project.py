@@ -156,7 +156,7 @@ def _project(root: Path, table: Table) -> Project:
 def _argument(table: Table, value: object) -> Argument:
     if isinstance(value, int) and not isinstance(value, bool) and -1 << 63 <= value < 1 << 64:
         return value
-    if isinstance(value, str) and (value == BOARD_TABLE or value[:1] == ADDRESS_OF and value[1:]):
+    if isinstance(value, str) and (value == BOARD_TABLE or (value[:1] == ADDRESS_OF and value[1:])):
         return value
     raise table.error(
         "entry-arguments",

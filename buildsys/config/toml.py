@@ -37,7 +37,7 @@ class Table:
         return self._prefix
 
     def before(self, other: Table) -> Table:
-        """This table, with the keys of `other` for those it has not."""
+        """The same table, with the keys of `other` for those it has not."""
         return Table(self._path, self._text, self._values, self._prefix, other)
 
     def __iter__(self) -> Iterator[str]:

@@ -45,7 +45,7 @@ def test_three_lines_of_dodo_give_every_task(project: Outside) -> None:
         "runtime", "verify", "why",
     }  # fmt: skip
     for task in listed:
-        assert project.doit("info", task).succeeded().out
+        assert task in project.doit("info", task).out
     assert "would be done" in project.doit("why").out or project.doit("why").succeeded().out
     assert project.doit("cache-info").succeeded().out
 
