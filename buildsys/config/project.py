@@ -170,8 +170,8 @@ def _boot(root: Path, table: Table) -> Path | None:
         return None
     path = root / table.string("boot")
     if not path.name.endswith((".s", ".s.j2")) or not path.is_file():
-        raise table.error("boot", f"names {path}, which is no .s or .s.j2 file")
-    return path
+        raise table.error("boot", f"names {path}, which is no .s or .s.j2 file", _near(path))
+    return _within(root, table, "boot", path)
 
 
 def _files(root: Path, table: Table, key: str, endings: tuple[str, ...]) -> Iterable[Path]:
@@ -185,8 +185,14 @@ def _files(root: Path, table: Table, key: str, endings: tuple[str, ...]) -> Iter
         for path in matching:
             if not path.name.endswith(endings):
                 raise table.error(key, f"names {path}, which is no {' or '.join(endings)} file")
-            found[path] = None
+            found[_within(root, table, key, path)] = None
     return found
+
+
+def _within(root: Path, table: Table, key: str, path: Path) -> Path:
+    if path.name.endswith(".j2") and not path.resolve().is_relative_to(root.resolve()):
+        raise table.error(key, f"names {path}, a template outside the project", "move it into the project")
+    return path
 
 
 def _glob(root: Path, pattern: str) -> list[Path]:

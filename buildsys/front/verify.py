@@ -43,6 +43,7 @@ def case_of(steps: Steps) -> Case:
         entry=project.entry,
         package=project.package,
         time_limit=project.time_limit,
+        arguments=project.arguments,
         rebuild=lambda folder: rebuild(project.root, folder, project.kernel),
     )
 

@@ -38,7 +38,10 @@ class Pair:
 
 @dataclass(frozen=True)
 class Case:
-    """One image on trial. `rebuild` makes the same image in another folder and returns its path."""
+    """One image on trial. `rebuild` makes the same image in another folder and returns its path.
+
+    `arguments` are what the entry is to be called with, as `config.project.Project` has them.
+    """
 
     image: Path
     unpatched: Path
@@ -48,6 +51,7 @@ class Case:
     package: Path
     time_limit: float
     rebuild: Callable[[Path], Path]
+    arguments: tuple[int | str, ...] = ("board",)
 
     @cached_property
     def elf(self) -> Elf:

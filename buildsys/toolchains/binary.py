@@ -28,9 +28,13 @@ class BinaryToolchain:
     linker: tuple[str, ...]
     files: tuple[Path, ...]
 
-    def assemble(self, source: Path, output: Path) -> None:
-        """Assemble `source` (GNU syntax, named in messages as given) into the object `output`."""
-        said = _run([*self.assembler, str(source), "-o", str(output)])
+    def assemble(self, source: Path, output: Path, folder: Path | None = None) -> None:
+        """Assemble `source` (GNU syntax, named in messages as given) into the object `output`.
+
+        What it includes is looked for in the working folder, then in `folder`.
+        """
+        look = [] if folder is None else ["-I", str(folder)]
+        said = _run([*self.assembler, *look, str(source), "-o", str(output)])
         if said is not None:
             raise UserError(f"assembling {source} failed\n{said}")
 
