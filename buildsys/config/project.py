@@ -32,6 +32,7 @@ class Project:
 
     `kernel` is its name among several, "" if it is the only one; `setting` what messages put before its keys.
     An argument of the entry is a number, BOARD_TABLE, or ADDRESS_OF and a symbol.
+    `redirects` are names of functions: calls of the first of each pair go to the second.
     """
 
     root: Path
@@ -48,6 +49,7 @@ class Project:
     boot: Path | None = None
     assembly: tuple[Path, ...] = ()
     objects: tuple[Path, ...] = ()
+    redirects: tuple[tuple[str, str], ...] = ()
     kernel: str = ""
     file: Path = Path(FILE)
     setting: str = "tool.buildsys."
@@ -139,6 +141,7 @@ def _project(root: Path, table: Table) -> Project:
         boot=_boot(root, table),
         assembly=tuple(_files(root, table, "assembly", (".s", ".s.j2"))),
         objects=tuple(_files(root, table, "objects", (".o",))),
+        redirects=tuple(_redirects(table.table("redirect"))),
         file=table.path,
         setting=table.prefix,
     )
@@ -163,6 +166,13 @@ def _argument(table: Table, value: object) -> Argument:
         f"has {value!r} in it",
         f'each is a number of 64 bits, "{BOARD_TABLE}" (the board table), or "{ADDRESS_OF}main.x" (an address)',
     )
+
+
+def _redirects(table: Table) -> Iterable[tuple[str, str]]:
+    for old in table:
+        if isinstance(table.any(old), dict):
+            raise table.error(old, "is a table", f'put the names of functions in quotes: "{old}.…" = "…"')
+        yield old, table.string(old)
 
 
 def _boot(root: Path, table: Table) -> Path | None:

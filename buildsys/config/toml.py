@@ -51,6 +51,9 @@ class Table:
 
     def table(self, key: str) -> Table:
         """The sub-table `key`; an empty one if the file has none, nor one that looks misspelt."""
+        if self._behind is not None and (self._is_behind(key) or not (key in self._values or self._alike(key))):
+            self._known.add(key)
+            return self._behind.table(key)
         if key not in self._values and (alike := self._alike(key)):
             raise self.error(key, "is missing", alike)
         return Table(self._path, self._text, self._get(key, dict, "a table", {}), f"{self._prefix}{key}.")
@@ -87,6 +90,11 @@ class Table:
         """The list at `key`, of whatever it is."""
         found: list[Any] = self._get(key, list, "a list", default)
         return found
+
+    def any(self, key: str) -> object:
+        """Whatever is at `key`, None if nothing is."""
+        self._known.add(key)
+        return self._values.get(key)
 
     def choice(self, key: str, choices: tuple[str, ...], default: str | None = None) -> str:
         """The string at `key`, one of `choices`."""

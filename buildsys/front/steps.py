@@ -351,13 +351,16 @@ class Steps:
             from buildsys.stages.patch import patch_image
 
             _, plan = read_runtime(self.runtime_json)
-            return patch_image(self.unpatched, plan, self.project.entry, self._made(self.image), self.patch_json)
+            redirects = dict(self.project.redirects)
+            return patch_image(
+                self.unpatched, plan, self.project.entry, self._made(self.image), self.patch_json, redirects
+            )
 
         return Action(
             name="patch",
             inputs=(self.unpatched, self.runtime_json, *_code("formats", "go", "stages/patch.py")),
             outputs=(self.image, self.patch_json),
-            parameters={"entry": self.project.entry},
+            parameters={"entry": self.project.entry, "redirects": self.project.redirects},
             run=run,
         )
 

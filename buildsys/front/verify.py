@@ -44,6 +44,7 @@ def case_of(steps: Steps) -> Case:
         package=project.package,
         time_limit=project.time_limit,
         arguments=project.arguments,
+        redirects=project.redirects,
         rebuild=lambda folder: rebuild(project.root, folder, project.kernel),
     )
 
