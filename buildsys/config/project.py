@@ -88,8 +88,8 @@ def kernels(root: Path = Path()) -> tuple[Project, ...]:
         for name in named:
             if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", name):
                 raise named.error(name, "is no name for a kernel", "letters, digits, - and _: tasks are named after it")
-            own = named.table(name)
-            found.append(replace(_project(root, own.before(table)), kernel=name, caching=kept))
+            own = named.table(name).before(table)
+            found.append(replace(_project(root, own), kernel=name, caching=kept))
             own.refuse_unknown()
     else:
         found = [replace(_project(root, table), caching=kept)]
