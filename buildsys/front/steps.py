@@ -274,7 +274,7 @@ class Steps:
         def run() -> dict[str, Any]:
             from buildsys.stages.link import assemble_own
 
-            assemble_own(self.binutils, read, source.parent, made)
+            assemble_own(self.binutils, read, source.parent, self.project.root, made)
             return {}
 
         return Action(

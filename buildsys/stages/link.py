@@ -76,13 +76,13 @@ def assemble(toolchain: BinaryToolchain, source: Path) -> None:
         beside.replace(made)
 
 
-def assemble_own(toolchain: BinaryToolchain, source: Path, folder: Path, made: Path) -> None:
-    """Assemble a file of the user's to `made`, what it includes being in `folder`, too; fit to be linked here."""
+def assemble_own(toolchain: BinaryToolchain, source: Path, folder: Path, root: Path, made: Path) -> None:
+    """Assemble a file of the user's to `made`, fit to be linked here; what it includes is in `root` or `folder`."""
     from buildsys.stages.assembly import placed, typed
 
     made.parent.mkdir(parents=True, exist_ok=True)
     with partial(made) as beside:
-        toolchain.assemble(source, beside, folder)
+        toolchain.assemble(source, beside, folder, root)
         replace(made, placed(typed(beside.read_bytes(), str(source)), str(source)))
 
 
