@@ -9,7 +9,7 @@ for each kernel, `build:NAME`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from buildsys.front import chain
 from buildsys.front.chain import DOIT_CONFIG, Task
@@ -42,10 +42,17 @@ def task_kernel() -> Iterator[Task]:
     for name, make in TASKS.items():
         doc = (make.__doc__ or "").splitlines()[0]
         if steps[0].project.kernel:
-            yield {"basename": name, "name": None, "doc": doc}
-            for each in steps:
-                yield {"basename": name, "name": each.project.kernel, "doc": doc, **make(each)}
+            made = [make(each) for each in steps]
+            yield {"basename": name, "name": None, "doc": doc, "meta": _together(made)}
+            for each, task in zip(steps, made, strict=True):
+                yield {"basename": name, "name": each.project.kernel, "doc": doc, **task}
         else:
             yield {"basename": name, "doc": doc, **make(steps[0])}
     for name, make in OF_THE_PROJECT.items():
         yield {"basename": name, "doc": (make.__doc__ or "").splitlines()[0], **make(steps[0])}
+
+
+def _together(tasks: Sequence[Task]) -> dict[str, Callable[[bool, float], str]]:
+    """What the group of `tasks` has to say when it is done: what each has."""
+    closings = [task["meta"]["closing"] for task in tasks if "closing" in task.get("meta", {})]
+    return {"closing": lambda built, seconds: "\n".join(say(built, seconds) for say in closings)} if closings else {}
