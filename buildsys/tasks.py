@@ -17,6 +17,12 @@ from buildsys.front.steps import Steps
 
 __all__ = ["DOIT_CONFIG", "Task", "task_kernel"]
 
+
+def watch_task(steps: Steps) -> Task:
+    """After each save: build, run, verify what changed; keys r, v, g, q."""
+    return chain.watch_task(steps.project.kernel)
+
+
 TASKS: dict[str, Callable[[Steps], Task]] = {
     "compile": chain.compile_task,
     "runtime": chain.runtime_task,
@@ -27,6 +33,7 @@ TASKS: dict[str, Callable[[Steps], Task]] = {
     "run-embedded": chain.run_embedded_task,
     "run-qemu": chain.run_qemu_task,
     "debug": chain.debug_task,
+    "watch": watch_task,
     "why": chain.why_task,
 }
 # These are about all that is kept, whichever kernel it is of.
@@ -40,7 +47,7 @@ def task_kernel() -> Iterator[Task]:
     """Every task of the kernels that the project in the working folder describes."""
     steps = chain.kernels_steps()
     for name, make in TASKS.items():
-        doc = (make.__doc__ or "").splitlines()[0]
+        doc = _sentence(make)
         if steps[0].project.kernel:
             made = [make(each) for each in steps]
             yield {"basename": name, "name": None, "doc": doc, "meta": _together(made)}
@@ -49,7 +56,11 @@ def task_kernel() -> Iterator[Task]:
         else:
             yield {"basename": name, "doc": doc, **make(steps[0])}
     for name, make in OF_THE_PROJECT.items():
-        yield {"basename": name, "doc": (make.__doc__ or "").splitlines()[0], **make(steps[0])}
+        yield {"basename": name, "doc": _sentence(make), **make(steps[0])}
+
+
+def _sentence(make: Callable[..., Task]) -> str:
+    return (make.__doc__ or "").splitlines()[0]
 
 
 def _together(tasks: Sequence[Task]) -> dict[str, Callable[[bool, float], str]]:

@@ -154,10 +154,10 @@ class Records:
             return self._perform(action)
 
     def _perform(self, action: Action) -> dict[str, Any]:
-        from buildsys.cache.difference import differences
+        from buildsys.cache.difference import causes
 
         record = self._read(action.name)
-        because = differences(record, action, dict(self._seen))
+        because = causes(record, action, dict(self._seen))
         known = {name: _print(each) for group in ("inputs", "folders") for name, each in record.get(group, {}).items()}
         self.forget(action.name)
         sweep(self.folder, *{path.parent for path in action.outputs})

@@ -115,6 +115,10 @@ class Table:
             return self._behind.error(key, problem, hint)
         return UserError(f"{self._at(key)}: `{self._prefix}{key}` {problem}", hint)
 
+    def name(self, key: str) -> str:
+        """`key` with the tables it is in."""
+        return f"{self._prefix}{key}"
+
     def where(self, key: str) -> str:
         """File, line and key, to begin a message with."""
         if self._is_behind(key) and self._behind:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ class Steps:
                 ("linker", shipped("linker")),
                 ("go", self.go.root),
                 ("zig", zig.program().parent),
+                ("jinja2", _jinja()[0].parent),
             ),
         )
 
@@ -85,8 +87,10 @@ class Steps:
             _import_what_follows()
 
         def run() -> dict[str, Any]:
+            from buildsys.cache.lock import sweep
             from buildsys.stages.objects import make_object
 
+            sweep(project.build / ".tools")
             said = make_object(
                 self.go,
                 project.package,
@@ -148,6 +152,7 @@ class Steps:
                 project.board.path,
                 *self.binutils.files,
                 *_code("config", "formats", "go/runtime.py", "stages", "toolchains"),
+                *_jinja(),
             ),
             outputs=(
                 *(build / name for name in TEMPLATES),
@@ -208,9 +213,11 @@ class Steps:
         project, build = self.project, self.project.build
 
         def run() -> dict[str, Any]:
-            from buildsys.stages.link import Sources, render
+            from buildsys.cache.lock import sweep
+            from buildsys.stages.link import COMPILED, Sources, render
             from buildsys.stages.objects import read_runtime
 
+            sweep(build / COMPILED)
             offsets, plan = read_runtime(self.runtime_json)
             sources = Sources(
                 layout=offsets,
@@ -229,7 +236,7 @@ class Steps:
 
         return Action(
             name="render",
-            inputs=(self.runtime_json, project.board.path, *_code("config", "go/runtime.py", "stages")),
+            inputs=(self.runtime_json, project.board.path, *_code("config", "go/runtime.py", "stages"), *_jinja()),
             outputs=(
                 *(build / name for name in TEMPLATES),
                 *(made for _, made in self._rendered),
@@ -440,7 +447,7 @@ class Steps:
 def _code(*rooms: str) -> tuple[Path, ...]:
     """The modules a step consists of: when one changes, what the step made is made again."""
     found: list[Path] = []
-    for room in rooms:
+    for room in (*rooms, "files.py", "processes.py"):
         path = PACKAGE / room
         found += [path] if path.suffix else sorted(path.glob("*.py"))
     return tuple(found)
@@ -449,6 +456,13 @@ def _code(*rooms: str) -> tuple[Path, ...]:
 def _in_a_name(path: Path) -> str:
     """A path as part of an action's name, which is that of a file."""
     return str(path).replace("+", "++").replace("/", "+")
+
+
+@cache
+def _jinja() -> tuple[Path, ...]:
+    """The modules of Jinja: what it makes of a template is its version's affair."""
+    spec = find_spec("jinja2")
+    return tuple(sorted(Path(spec.origin).parent.glob("*.py"))) if spec and spec.origin else ()
 
 
 def _import_what_follows() -> None:

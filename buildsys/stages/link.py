@@ -16,7 +16,7 @@ from typing import Any
 
 from buildsys.config.board import Board
 from buildsys.errors import UserError
-from buildsys.files import partial, replace, share
+from buildsys.files import partial, put, replace, share
 from buildsys.formats.elf import Elf
 from buildsys.formats.symbols import SHN_ABS, STT_OBJECT
 from buildsys.go.runtime import FLAG, STACK_GUARD, Plan
@@ -73,7 +73,7 @@ def assemble(toolchain: BinaryToolchain, source: Path) -> None:
     made = source.with_suffix(".o")
     with partial(made) as beside:
         toolchain.assemble(source, beside)
-        beside.replace(made)
+        put(beside, made)
 
 
 def assemble_own(toolchain: BinaryToolchain, source: Path, folder: Path, root: Path, made: Path) -> None:
@@ -115,7 +115,7 @@ def join(toolchain: BinaryToolchain, script: Path, objects: Sequence[Path], outp
     """One link of `objects` by `script`. Raises UserError, leaving an earlier file alone."""
     with partial(output) as beside:
         toolchain.link(script, objects, beside)
-        beside.replace(output)
+        put(beside, output)
 
 
 def link(
@@ -166,7 +166,10 @@ def _values(sources: Sources, addresses: Callable[[str], int]) -> dict[str, Any]
             raise LookupError(f"no offset is known of {field!r}; known: {', '.join(sources.layout)}")
         return sources.layout[field]
 
-    from buildsys.stages.translation import translation
+    from buildsys.stages.translation import Translation, translation
+
+    def translate(code_end: int, constants_end: int) -> Translation:
+        return translation(sources.board, code_end, constants_end, sources.variant.flash_writable)
 
     return {
         "address": addresses,
@@ -179,7 +182,7 @@ def _values(sources: Sources, addresses: Callable[[str], int]) -> dict[str, Any]
         "plan": sources.plan,
         "stack_guard": STACK_GUARD,
         "toolchain": sources.toolchain,
-        "translation": translation(sources.board, sources.variant.flash_writable),
+        "translate": translate,
         "variant": sources.variant,
     }
 

@@ -42,7 +42,7 @@ def test_three_lines_of_dodo_give_every_task(project: Outside) -> None:
     listed = {line.split()[0] for line in project.doit("list").succeeded().out.splitlines()}
     assert listed >= {
         "build", "cache-info", "cache-prune", "compile", "debug", "link", "patch", "run-embedded", "run-qemu",
-        "runtime", "verify", "why",
+        "runtime", "verify", "watch", "why",
     }  # fmt: skip
     for task in listed:
         assert task in project.doit("info", task).out
