@@ -41,7 +41,7 @@ class Case:
     """One image on trial. `rebuild` makes the same image in another folder and returns its path.
 
     `arguments` are what the entry is to be called with, and `redirects`
-    whose calls are to go to what, as `config.project.Project` has them.
+    whose calls are to go to what, as `config.project.Project` has them; `own_boot` that boot code is the user's.
     """
 
     image: Path
@@ -54,6 +54,7 @@ class Case:
     rebuild: Callable[[Path], Path]
     arguments: tuple[int | str, ...] = ("board",)
     redirects: tuple[tuple[str, str], ...] = ()
+    own_boot: bool = False
 
     @cached_property
     def elf(self) -> Elf:
