@@ -16,7 +16,7 @@ mmio_read:
     ldr     w0, [x0]
     ret
 
-// bzero(address unsafe.Pointer, size uint32)
+// bzero(address uintptr, size uint32)
 // In: x0, w1.   Out: nothing.   Clobbers: x0, w1, the flags.
     .global bzero
 bzero:

@@ -25,7 +25,7 @@ var theScreen framebuffer
 func framebufferInit() {
 	theScreen = framebuffer{framebufferBase, width, height}
 	screen = &theScreen
-	bzero(unsafe.Pointer(screen.base), 4*width*height)
+	bzero(screen.base, 4*width*height)
 }
 
 // draw shows a picture, a pixel for each of its bits, and gives the number of pixels set.

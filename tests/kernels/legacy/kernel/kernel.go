@@ -36,8 +36,9 @@ func KernelMain(seven uint32, minusOne int64, words *[3]byte) int32 {
 	if readWord(0x40026b40) == 0 {
 		return fail("the flag")
 	}
-	heapSegmentListHead = (*segment)(unsafe.Pointer(uintptr(0x43000000)))
-	bzero(unsafe.Pointer(heapSegmentListHead), uint32(unsafe.Sizeof(segment{})))
+	const heapStart = 0x43000000
+	heapSegmentListHead = at[segment](heapStart)
+	bzero(heapStart, uint32(unsafe.Sizeof(segment{})))
 	heapSegmentListHead.size = 1 << 20
 	if call_back(20) != 41 || calls != 1 || last != 41 {
 		return fail("assembly and Go")

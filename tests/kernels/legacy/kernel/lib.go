@@ -1,6 +1,6 @@
 package main
 
-import "unsafe"
+import _ "unsafe" // for go:linkname
 
 // What lib.s and uart.s.j2 have.
 
@@ -14,7 +14,7 @@ func mmio_read(address uintptr) uint32
 
 //go:linkname bzero bzero
 //go:nosplit
-func bzero(address unsafe.Pointer, size uint32)
+func bzero(address uintptr, size uint32)
 
 //go:linkname qemu_exit qemu_exit
 //go:nosplit
