@@ -33,6 +33,7 @@ DOCUMENTS = (
     "docs/architecture.md",
     "docs/verify.md",
     "docs/cache.md",
+    "docs/your-kernel.md",
 )
 PART = re.compile(r"(<!-- generated: (.+?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 TIMES = re.compile(r"\d+(\.\d+)? *(s|ms)\b")

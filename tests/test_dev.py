@@ -409,7 +409,7 @@ def test_as_root_what_is_missing_is_installed_and_only_that(ready: Checkout) -> 
     update, install = (ready.programs / "apt-get.log").read_text().splitlines()
     assert update.endswith("update")
     assert install.endswith(
-        "install --no-install-recommends qemu-system-arm gdb-multiarch binutils-aarch64-linux-gnu procps chromium"
+        "install --no-install-recommends qemu-system-arm gdb-multiarch binutils-aarch64-linux-gnu procps chromium nginx-light"
     )
     assert ready.run("test").stderr == ""
 

@@ -48,13 +48,15 @@ def test_no_generated_part_is_empty(document: str) -> None:
         assert part[3].strip(), part[2]
 
 
-def test_the_readme_names_every_setting() -> None:
-    """Each key the project reads stands in the README's table, and each key in the table is read."""
+@pytest.mark.parametrize("document", ["README.md", "docs/your-kernel.md"])
+def test_every_setting_is_named(document: str) -> None:
+    """Each key the project reads stands in the document's table, and each key in the table is read."""
     source = (ROOT / "buildsys" / "config" / "project.py").read_text("utf-8")
-    read = set(re.findall(r'table\.(?:string|strings|number|choice|integer)\("([\w-]+)"', source))
+    reading = r'(?:\btable\.(?:string|strings|values|number|choice|integer|table)\(|_files\(root, table, )"([\w-]+)"'
+    read = set(re.findall(reading, source))
     shown = {
         key
-        for line in (ROOT / "README.md").read_text("utf-8").splitlines()
+        for line in (ROOT / document).read_text("utf-8").splitlines()
         if line.startswith("| `")
         for key in re.findall(r"`([\w-]+)`", line.split("|")[1])
     }

@@ -56,5 +56,7 @@ class Memory:
         answers = [answer, *(other for other in self._others if other != answer)][:ANSWERS]
         while len(answers) > 1 and len(json.dumps(answers)) > SIZE:
             answers.pop()
-        if new or answers != self._others:  # else it is what is stored, perhaps where nothing can be written
-            self._caches.remember(self._key(), {"answers": answers}, offered=new)
+        key = self._key()
+        stored = self._caches.store.result(key)
+        if stored is None or stored.facts.get("answers") != answers:  # else it may be where nothing can be written
+            self._caches.remember(key, {"answers": answers}, offered=new)

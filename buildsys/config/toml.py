@@ -15,12 +15,30 @@ from buildsys.errors import UserError
 class Table:
     """One TOML table: typed access to its keys, which remembers what was asked for.
 
-    `refuse_unknown()` then knows every key that means nothing.
+    `refuse_unknown()` then knows every key that means nothing. Keys it has not are looked
+    for in the table `behind` it, if there is one.
     """
 
-    def __init__(self, path: Path, text: str, values: dict[str, Any], prefix: str = "") -> None:
+    def __init__(
+        self, path: Path, text: str, values: dict[str, Any], prefix: str = "", behind: Table | None = None
+    ) -> None:
         self._path, self._text, self._values, self._prefix = path, text, values, prefix
+        self._behind = behind
         self._known: set[str] = set()
+
+    @property
+    def path(self) -> Path:
+        """The file it is in."""
+        return self._path
+
+    @property
+    def prefix(self) -> str:
+        """What messages put before its keys: "tool.buildsys."."""
+        return self._prefix
+
+    def before(self, other: Table) -> Table:
+        """The same table, with the keys of `other` for those it has not."""
+        return Table(self._path, self._text, self._values, self._prefix, other)
 
     def __iter__(self) -> Iterator[str]:
         """The keys the file has."""
@@ -29,10 +47,13 @@ class Table:
     def has(self, key: str) -> bool:
         """Whether the file sets `key`."""
         self._known.add(key)
-        return key in self._values
+        return key in self._values or (self._behind is not None and self._behind.has(key))
 
     def table(self, key: str) -> Table:
         """The sub-table `key`; an empty one if the file has none, nor one that looks misspelt."""
+        if self._behind is not None and (self._is_behind(key) or not (key in self._values or self._alike(key))):
+            self._known.add(key)
+            return self._behind.table(key)
         if key not in self._values and (alike := self._alike(key)):
             raise self.error(key, "is missing", alike)
         return Table(self._path, self._text, self._get(key, dict, "a table", {}), f"{self._prefix}{key}.")
@@ -65,6 +86,16 @@ class Table:
                 raise self.error(key, f"must be a list of strings, {value!r} is not one")
         return values
 
+    def values(self, key: str, default: list[Any]) -> list[Any]:
+        """The list at `key`, of whatever it is."""
+        found: list[Any] = self._get(key, list, "a list", default)
+        return found
+
+    def any(self, key: str) -> object:
+        """Whatever is at `key`, None if nothing is."""
+        self._known.add(key)
+        return self._values.get(key)
+
     def choice(self, key: str, choices: tuple[str, ...], default: str | None = None) -> str:
         """The string at `key`, one of `choices`."""
         value = self.string(key, default)
@@ -80,6 +111,8 @@ class Table:
 
     def error(self, key: str, problem: str, hint: str = "") -> UserError:
         """A UserError about `key`: file, line, key, problem."""
+        if self._is_behind(key) and self._behind:
+            return self._behind.error(key, problem, hint)
         return UserError(f"{self._at(key)}: `{self._prefix}{key}` {problem}", hint)
 
     def name(self, key: str) -> str:
@@ -88,10 +121,16 @@ class Table:
 
     def where(self, key: str) -> str:
         """File, line and key, to begin a message with."""
+        if self._is_behind(key) and self._behind:
+            return self._behind.where(key)
         return f"{self._at(key)}: `{self._prefix}{key}`"
 
     def _get(self, key: str, kind: type | tuple[type, ...], words: str, default: Any) -> Any:
         self._known.add(key)
+        if self._behind is not None:
+            self._behind._known.add(key)
+            if self._is_behind(key) or (key not in self._values and not self._alike(key)):
+                return self._behind._get(key, kind, words, default)
         if key not in self._values:
             if default is None:
                 raise self.error(key, "is missing", self._alike(key) or f"it must be {words}")
@@ -100,6 +139,10 @@ class Table:
         if not isinstance(value, kind) or isinstance(value, bool):
             raise self.error(key, f"must be {words}, not {value!r}")
         return value
+
+    def _is_behind(self, key: str) -> bool:
+        """Whether it is the table behind this one that sets `key`."""
+        return key not in self._values and self._behind is not None and key in self._behind._values
 
     def _alike(self, key: str) -> str:
         """A hint naming the key nobody asked for that is most like `key`; empty if none is."""

@@ -12,7 +12,8 @@ returned only if every site could be re-encoded.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter, itemgetter
 from typing import NamedTuple
@@ -94,6 +95,48 @@ def _resolve(name: str, symbols: list[Symbol], image: str) -> Redirect:
     return Redirect(name, old[0].value, old[0].end, new[0].value)
 
 
+def resolve_named(elf: Elf, wanted: Mapping[str, str], taken: Collection[str]) -> list[Redirect]:
+    """Redirects from one function to another, by their names. Raises UserError naming the one there is not one of.
+
+    `taken` are functions that are redirected already.
+    """
+    found: list[Redirect] = []
+    for name, to in wanted.items():
+        if name in taken:
+            raise UserError(
+                f"{name} cannot be redirected to {to}: it is taken over already", "leave it out of `redirect`"
+            )
+        old, new = _function(elf, name), _function(elf, to)
+        if old.value == new.value:
+            raise UserError(f"{name} cannot be redirected to {to}: they are the same function, at {old.value:#x}")
+        if old.value in {redirect.old for redirect in found}:
+            raise UserError(f"{name} cannot be redirected twice", "leave one out of `redirect`")
+        found.append(Redirect(name, old.value, old.end, new.value))
+    if chained := next((each for each in found if each.new in {other.old for other in found}), None):
+        raise UserError(f"{chained.name} is redirected to {wanted[chained.name]}, which is redirected itself")
+    return found
+
+
+def _function(elf: Elf, name: str) -> Symbol:
+    """The one function called `name`."""
+    bearers = [symbol for symbol in elf.symbols.named(name)[name] if symbol.kind == STT_FUNC]
+    if len({symbol.value for symbol in bearers}) == 1:
+        return bearers[0]
+    if bearers:
+        raise UserError(
+            f"{elf.name}: {name} is several functions: "
+            + ", ".join(f"{each.letter()} {each.value:#x}" for each in bearers)
+        )
+    from difflib import get_close_matches
+
+    near = get_close_matches(name, [function.name for function in elf.symbols.functions()], 1)
+    raise UserError(
+        f"{elf.name}: `redirect` names {name}, and there is no such function",
+        (f"did you mean {near[0]}? " if near else "")
+        + "Go keeps only what main.main can reach, and may put a small function into its callers (//go:noinline)",
+    )
+
+
 def patch(elf: Elf, calls: Sequence[Redirect], entries: Sequence[Redirect] = ()) -> Patch:
     """Redirect the functions of `calls` at every call site, those of `entries` at their first instruction.
 
@@ -103,8 +146,8 @@ def patch(elf: Elf, calls: Sequence[Redirect], entries: Sequence[Redirect] = ())
     """
     _refuse_doubtful(elf)
     by_old = {redirect.old: redirect for redirect in calls}
-    by_new = {redirect.new: redirect.name for redirect in (*calls, *entries)}
-    already = dict.fromkeys(by_new.values(), 0)
+    by_new = {redirect.new for redirect in (*calls, *entries)}
+    to_new: Counter[int] = Counter()
     rewrites: list[Rewrite] = []
     taken: list[Rewrite] = []
     pieces: list[memoryview | bytes] = []
@@ -115,7 +158,7 @@ def patch(elf: Elf, calls: Sequence[Redirect], entries: Sequence[Redirect] = ())
             redirect = by_old.get(target)
             address, before = section.address + 4 * at, words[at]
             if redirect is None:
-                already[by_new[target]] += 1
+                to_new[target] += 1
             elif not redirect.is_loop(address, before):
                 words[at] = after = _encode(elf, address, before, redirect)
                 rewrites.append(Rewrite(address, before, after, redirect))
@@ -130,6 +173,7 @@ def patch(elf: Elf, calls: Sequence[Redirect], entries: Sequence[Redirect] = ())
         pieces += [data[end : section.offset], code[section.index]]
         end = section.offset + section.size
     rewrites.sort(key=itemgetter(0))
+    already = {redirect.name: to_new[redirect.new] for redirect in (*calls, *entries)}
     return Patch((*pieces, data[end:]), code, tuple(rewrites), tuple(taken), already)
 
 

@@ -94,6 +94,11 @@ class Symbols:
         strings = self._strings
         return {strings[at : strings.find(b"\0", at)].decode("utf-8", "replace") for at in set(self._names)}
 
+    def absolutes(self) -> dict[int, Symbol]:
+        """The global symbols that are numbers, in no section, by their number in the table."""
+        wanted = [at for at, info in enumerate(self._infos) if info >> 16 == SHN_ABS and info >> 4 & 0xF == STB_GLOBAL]
+        return {at: self._symbol(at) for at in wanted}
+
     @cached_property
     def _functions(self) -> tuple[list[int], list[int]]:
         return self._sorted(STT_FUNC)

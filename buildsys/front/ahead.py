@@ -17,7 +17,7 @@ from typing import Any
 
 from buildsys import processes
 from buildsys.cache.caches import Caches
-from buildsys.config.project import load
+from buildsys.config.project import kernels
 from buildsys.errors import UserError
 from buildsys.front.steps import Steps
 
@@ -74,7 +74,9 @@ def begin(arguments: Sequence[str]) -> None:
     if not Path("dodo.py").is_file():
         return
     try:
-        steps = of_project()
+        steps, *others = of_kernels()
+        if others:  # which of them is wanted, the tasks will tell
+            return
         because = steps.records.stale(steps.compile())
     except (UserError, OSError):
         return
@@ -91,12 +93,13 @@ def _wanted(arguments: Sequence[str]) -> bool:
     return known[0] in WANTED if known else not words
 
 
-def of_project() -> Steps:
-    """The steps of the project in the working folder. Raises UserError."""
+def of_kernels() -> tuple[Steps, ...]:
+    """The steps of each kernel of the project in the working folder. Raises UserError."""
     if _begun:
-        return _begun[0].steps
-    project = load()
-    return Steps(project, caches=Caches(project.caching) if project.caching else None)
+        return (_begun[0].steps,)
+    projects = kernels()
+    caches = Caches(projects[0].caching) if projects[0].caching else None
+    return tuple(Steps(project, caches=caches) for project in projects)
 
 
 def of(steps: Steps) -> Ahead | None:

@@ -29,11 +29,28 @@ DOIT_CONFIG = {
 
 
 def project_steps() -> Steps:
-    """The chain of the project in the working folder; a mistake in its configuration ends the program."""
+    """The chain of the only kernel in the working folder; a mistake in its configuration ends the program."""
+    steps, *others = kernels_steps()
+    if others:
+        names = ", ".join(each.project.kernel for each in (steps, *others))
+        raise SystemExit(
+            f"error: {steps.project.file}: describes several kernels: {names}\n\n"
+            "hint: this dodo.py knows one; buildsys.tasks makes tasks for each"
+        )
+    return steps
+
+
+def kernels_steps() -> tuple[Steps, ...]:
+    """The chain of each kernel of the project in the working folder, likewise."""
     try:
-        return ahead.of_project()
+        return ahead.of_kernels()
     except UserError as error:
         raise SystemExit(f"error: {error}") from None
+
+
+def named(task: str, steps: Steps) -> str:
+    """The name of a task for one kernel: `build`, or `build:NAME` where there are several."""
+    return f"{task}:{steps.project.kernel}" if steps.project.kernel else task
 
 
 def step(
@@ -91,17 +108,18 @@ def compile_task(steps: Steps) -> Task:
 
 def runtime_task(steps: Steps) -> Task:
     """Read field offsets and the functions to take over from build/go.o, to build/runtime.json."""
-    return step(steps.records, steps.runtime, f"read {steps.go_object}: offsets, barriers", "compile")
+    return step(steps.records, steps.runtime, f"read {steps.go_object}: offsets, barriers", named("compile", steps))
 
 
 def link_task(steps: Steps) -> Task:
     """Render, assemble and link until symbol addresses hold still, to build/kernel.unpatched.elf."""
-    return step(steps.records, steps.link, f"linked for {steps.project.board.name}, addresses bound", "runtime")
+    says = f"linked for {steps.project.board.name}, addresses bound"
+    return step(steps.records, steps.link, says, named("runtime", steps))
 
 
 def patch_task(steps: Steps) -> Task:
     """Redirect every call site to our functions, to build/kernel.elf and build/patch.json."""
-    return step(steps.records, steps.patch, "redirected call sites", "link")
+    return step(steps.records, steps.patch, "redirected call sites", named("link", steps))
 
 
 def build_task(steps: Steps) -> Task:
@@ -114,7 +132,7 @@ def build_task(steps: Steps) -> Task:
 
     return {
         "actions": [],
-        "task_dep": ["patch"],
+        "task_dep": [named("patch", steps)],
         "clean": [f"rm -rf {shlex.quote(str(steps.project.build))}"],
         "meta": {"closing": closing},
     }
@@ -143,7 +161,7 @@ def verify_task(steps: Steps) -> Task:
 
     return {
         "actions": [_to_the_end(perform)],
-        "task_dep": ["build"],
+        "task_dep": [named("build", steps)],
         "uptodate": [False],
         "params": [
             {"name": "claim", "long": "claim", "default": "", "help": "check one claim, by number or name"},
@@ -187,27 +205,40 @@ def run_qemu_task(steps: Steps) -> Task:
 def debug_task(steps: Steps) -> Task:
     """Halt the image on QEMU and attach gdb, with symbols and Go sources, at the entry."""
 
-    def perform() -> Failed | None:
-        from buildsys.machines.gdb import debug
+    def perform(server: int) -> Failed | None:
+        from buildsys.machines.gdb import debug, serve
 
         project = steps.project
         try:
-            status = debug(steps.image, project.board, project.entry, project.package, steps.go.root)
+            if server:
+                status = serve(steps.image, project.board, server)
+            else:
+                status = debug(steps.image, project.board, project.entry, project.package, steps.go.root)
         except UserError as error:
             return Failed(error)
         return Failed("", status) if status else None
 
-    return {"actions": [perform], "task_dep": ["build"], "uptodate": [False], "verbosity": 2, "io": {"capture": False}}
+    return {
+        "actions": [perform],
+        "task_dep": [named("build", steps)],
+        "uptodate": [False],
+        "params": [
+            {"name": "server", "long": "server", "type": int, "default": 0,
+             "help": "the port of localhost at which QEMU is to wait for a gdb started elsewhere"},
+        ],
+        "verbosity": 2,
+        "io": {"capture": False},
+    }  # fmt: skip
 
 
-def watch_task() -> Task:
+def watch_task(kernel: str = "") -> Task:
     """After each save: build, run, verify what changed; keys r, v, g, q."""
 
     def perform(machine: str, as_json: bool, time_limit: float) -> Failed | None:
         from buildsys.config.project import load
         from buildsys.front.watch import watch
 
-        return watch(load, machine, as_json, time_limit)
+        return watch(functools.partial(load, kernel=kernel), machine, as_json, time_limit)
 
     return _words(perform) | {
         "params": [
@@ -273,7 +304,7 @@ def _words(perform: Callable[..., Failed | None]) -> Task:
 def _boot(steps: Steps, perform: Callable[[float], Failed | None]) -> Task:
     return {
         "actions": [perform],
-        "task_dep": ["build"],
+        "task_dep": [named("build", steps)],
         "uptodate": [False],
         "params": [
             {"name": "time_limit", "long": "time-limit", "type": float, "default": steps.project.time_limit,

@@ -71,9 +71,9 @@ def _doit() -> int:
         program = Main()
     except Exception:
         # doit looks for settings of its own in pyproject.toml. If that cannot be read we say it better.
-        from buildsys.front.chain import project_steps
+        from buildsys.front.chain import kernels_steps
 
-        project_steps()
+        kernels_steps()
         raise
     status: int = program.run(sys.argv[1:])
     return status

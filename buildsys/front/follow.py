@@ -11,7 +11,7 @@ from pathlib import Path
 from buildsys.cache.action import BUILT
 from buildsys.cache.caches import Caches
 from buildsys.cache.fingerprint import MISSING, Print, of_file, settled
-from buildsys.config.project import FILE, PACKAGE, Project
+from buildsys.config.project import PACKAGE, Project
 from buildsys.errors import UserError
 from buildsys.front.command import DISK
 from buildsys.front.cycle import Failure, Stage
@@ -102,7 +102,7 @@ class Chain:
         return places(
             project.build,
             (module(project.package), *project.templates, PACKAGE),
-            (project.root / FILE, project.board.path),
+            (project.file, project.board.path),
             map(records.path, STEPS),
         )
 
@@ -129,7 +129,7 @@ class Chain:
     def _refresh(self, begin: Callable[[], None]) -> Failure | None:
         """Read the configuration again if it changed."""
         before = project = self.steps.project
-        files = (project.root / FILE, project.board.path)
+        files = (project.file, project.board.path)
         now = {path: settled(of_file(path, self._settings.get(path, MISSING))) for path in files}
         digests = {path: digest for path, (_, digest) in self._settings.items()}
         if self._wrong is not None or {path: digest for path, (_, digest) in now.items()} != digests:

@@ -14,6 +14,7 @@ from buildsys.cache.caches import Caches
 from buildsys.cache.fingerprint import of_file
 from buildsys.cache.key import Places
 from buildsys.config.project import PACKAGE, Project, shipped
+from buildsys.errors import UserError
 from buildsys.go import toolchain as go_toolchain
 from buildsys.go.toolchain import GoToolchain
 from buildsys.stages.variant import SHIPPED, Variant
@@ -21,6 +22,9 @@ from buildsys.toolchains import choice, zig
 from buildsys.toolchains.binary import BinaryToolchain
 
 SCRIPT = "kernel.ld"
+BINDINGS = "bindings.s"
+OWN = "own"  # the folder in the build folder where what comes of the user's own assembly is
+RENDERED = ".s.j2"
 TEMPLATES = ("boot.s", "writebarrier.s", "fatal.s")
 
 
@@ -158,6 +162,7 @@ class Steps:
                 self.binding,
             ),
             parameters={
+                **self._own_parameters,
                 "entry": project.entry,
                 "toolchain": self.binutils.name,
                 "templates": [self.places.name(folder) for folder in project.templates],
@@ -173,18 +178,35 @@ class Steps:
         Each part is made only if something it is made of changed: a comment in a template goes no further
         than the rendering.
         """
-        render = self.render(known)
-        facts = self.records.perform(render) if self.records.stale(render) else self.records.facts(render.name)
+        facts = self._up_to_date(self.render(known))
         actions = [self.assemble(self.project.build / name) for name in TEMPLATES]
+        actions += map(self.assemble_own, self._own)
+        actions += map(self.adopt, self.project.objects)
         if stale := [action for action in actions if self.records.stale(action)]:
             from concurrent.futures import ThreadPoolExecutor
 
             with ThreadPoolExecutor() as pool:
                 list(pool.map(self.records.perform, stale))  # raises what the assembler raised
-        join = self.join([action.outputs[0] for action in actions])
-        if self.records.stale(join):
-            self.records.perform(join)
-        return self.linked, facts["asked"]
+        objects = [action.outputs[0] for action in actions]
+        if not (own := objects[len(TEMPLATES) :]):
+            self._up_to_date(self.join(objects))
+            return self.linked, facts["asked"]
+        bound = self._up_to_date(self.bind(own, objects[: len(TEMPLATES)], known))["bound"]
+        bindings = self.assemble(self.project.build / BINDINGS)
+        self._up_to_date(bindings)
+        try:
+            self._up_to_date(self.join([*own, *objects[: len(TEMPLATES)], *bindings.outputs]))
+        except UserError as error:
+            from buildsys.stages.assembly import explained
+
+            raise explained(error, own, self.go_object) from error
+        return self.linked, sorted({*facts["asked"], *bound})
+
+    def _up_to_date(self, action: Action) -> dict[str, Any]:
+        """The facts of `action`, performed if it must be."""
+        if self.records.stale(action):
+            return self.records.perform(action)
+        return self.records.facts(action.name)
 
     def render(self, known: Mapping[str, int]) -> Action:
         """Templates, board and runtime.json ─▶ boot.s, writebarrier.s, fatal.s, kernel.ld."""
@@ -202,18 +224,26 @@ class Steps:
                 plan=plan,
                 board=project.board,
                 entry=project.entry,
-                folders=project.templates,
+                folders=(*project.templates, project.root) if self._rendered else project.templates,
                 templates=(SCRIPT, *TEMPLATES),
                 toolchain=self.binutils.name,
                 variant=self.variant,
+                arguments=project.arguments,
+                own=tuple((str(path.relative_to(project.root)), made) for path, made in self._rendered),
+                own_boot=project.boot is not None,
             )
             return {"asked": render(sources, build, known)}
 
         return Action(
             name="render",
             inputs=(self.runtime_json, project.board.path, *_code("config", "go/runtime.py", "stages"), *_jinja()),
-            outputs=(*(build / name for name in TEMPLATES), build / SCRIPT),
+            outputs=(
+                *(build / name for name in TEMPLATES),
+                *(made for _, made in self._rendered),
+                build / SCRIPT,
+            ),
             parameters={
+                **self._own_parameters,
                 "addresses": dict(known),
                 "entry": project.entry,
                 "toolchain": self.binutils.name,
@@ -239,6 +269,64 @@ class Steps:
             inputs=(source, *self.binutils.files, *_code("toolchains", "stages/link.py")),
             outputs=(source.with_suffix(".o"),),
             parameters={"command": self.binutils.assembler[1:]},
+            run=run,
+            kept=False,
+        )
+
+    def assemble_own(self, source: Path) -> Action:
+        """src/lib.s ─▶ own/src/lib.s.o, and what it includes."""
+        read = dict(self._rendered).get(source, source)
+        made = self._made_of(source, ".o")
+
+        def run() -> dict[str, Any]:
+            from buildsys.stages.link import assemble_own
+
+            assemble_own(self.binutils, read, source.parent, self.project.root, made)
+            return {}
+
+        return Action(
+            name=f"assemble {_in_a_name(source)}",
+            inputs=(read, *self.binutils.files, *_code("toolchains", "stages/link.py", "stages/assembly.py")),
+            outputs=(made,),
+            parameters={"command": self.binutils.assembler[1:], "folder": self.places.name(source.parent)},
+            run=run,
+            discover=lambda: Discovered(self._included(source)),
+            kept=False,
+        )
+
+    def adopt(self, given: Path) -> Action:
+        """x.o ─▶ own/x.o.o, as it is linked."""
+        made = self._made_of(given, ".o")
+
+        def run() -> dict[str, Any]:
+            from buildsys.stages.link import adopt
+
+            adopt(given, made)
+            return {}
+
+        return Action(
+            name=f"adopt {_in_a_name(given)}",
+            inputs=(given, *_code("formats", "stages/link.py", "stages/assembly.py")),
+            outputs=(made,),
+            parameters={},
+            run=run,
+            kept=False,
+        )
+
+    def bind(self, own: Sequence[Path], others: Sequence[Path], known: Mapping[str, int]) -> Action:
+        """The user's objects and go.o ─▶ bindings.s: the addresses of the Go symbols that the objects name."""
+        made = self.project.build / BINDINGS
+
+        def run() -> dict[str, Any]:
+            from buildsys.stages.link import bind
+
+            return {"bound": bind(own, others, self.go_object, self.project.board, known, made)}
+
+        return Action(
+            name="bind",
+            inputs=(*own, *others, self.go_object, *_code("formats", "stages/link.py", "stages/assembly.py")),
+            outputs=(made,),
+            parameters={"addresses": dict(known), "text": self.project.board.text},
             run=run,
             kept=False,
         )
@@ -270,13 +358,16 @@ class Steps:
             from buildsys.stages.patch import patch_image
 
             _, plan = read_runtime(self.runtime_json)
-            return patch_image(self.unpatched, plan, self.project.entry, self._made(self.image), self.patch_json)
+            redirects = dict(self.project.redirects)
+            return patch_image(
+                self.unpatched, plan, self.project.entry, self._made(self.image), self.patch_json, redirects
+            )
 
         return Action(
             name="patch",
             inputs=(self.unpatched, self.runtime_json, *_code("formats", "go", "stages/patch.py")),
             outputs=(self.image, self.patch_json),
-            parameters={"entry": self.project.entry},
+            parameters={"entry": self.project.entry, "redirects": self.project.redirects},
             run=run,
         )
 
@@ -296,9 +387,49 @@ class Steps:
         self._told = True
 
     def _templates(self) -> Discovered:
-        """Every file a template could include, and the folders they are looked for in."""
+        """Every file a template could include, and the folders they are looked for in; what own assembly reads."""
         folders = tuple(folder for folder in self.project.templates if folder.is_dir())
-        return Discovered(tuple(file for folder in folders for file in sorted(folder.glob("*.j2"))), folders)
+        files = [file for folder in folders for file in sorted(folder.glob("*.j2"))]
+        for source in self._own:
+            files += [source, *self._included(source)]
+        return Discovered((*files, *self.project.objects), folders)
+
+    @property
+    def _own(self) -> tuple[Path, ...]:
+        """The user's own assembly; its boot code comes first, as in the image."""
+        project = self.project
+        return (project.boot, *project.assembly) if project.boot else project.assembly
+
+    @property
+    def _rendered(self) -> tuple[tuple[Path, Path], ...]:
+        """Those of the user's files that are templates, and what each makes."""
+        return tuple((path, self._made_of(path, ".s")) for path in self._own if path.name.endswith(RENDERED))
+
+    @property
+    def _own_parameters(self) -> dict[str, Any]:
+        """What decides of the user's files and of the entry's arguments, where there is anything to decide."""
+        project, name = self.project, self.places.name
+        return {
+            "arguments": project.arguments,
+            "boot": project.boot and name(project.boot),
+            "assembly": [name(path) for path in project.assembly],
+            "objects": [name(path) for path in project.objects],
+        }
+
+    def _made_of(self, source: Path, ending: str) -> Path:
+        """Where what is made of the user's file `source` goes."""
+        parts = ["up" if part == ".." else part for part in self._under_root(source).parts if part != "/"]
+        name = parts[-1].removesuffix(".j2") if ending == ".s" else parts[-1] + ending
+        return self.project.build.joinpath(OWN, *parts[:-1], name)
+
+    def _under_root(self, path: Path) -> Path:
+        root = self.project.root
+        return path.relative_to(root) if path.is_relative_to(root) else path
+
+    def _included(self, source: Path) -> tuple[Path, ...]:
+        from buildsys.stages.assembly import included
+
+        return tuple(included(source, self.project.root))
 
     def _here(self, path: Path) -> Path:
         """`path` as seen from the working folder if it lies in the project, so that a copied tree is its own."""
@@ -320,6 +451,11 @@ def _code(*rooms: str) -> tuple[Path, ...]:
         path = PACKAGE / room
         found += [path] if path.suffix else sorted(path.glob("*.py"))
     return tuple(found)
+
+
+def _in_a_name(path: Path) -> str:
+    """A path as part of an action's name, which is that of a file."""
+    return str(path).replace("+", "++").replace("/", "+")
 
 
 @cache

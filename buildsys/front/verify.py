@@ -43,12 +43,15 @@ def case_of(steps: Steps) -> Case:
         entry=project.entry,
         package=project.package,
         time_limit=project.time_limit,
-        rebuild=lambda folder: rebuild(project.root, folder),
+        arguments=project.arguments,
+        redirects=project.redirects,
+        own_boot=project.boot is not None,
+        rebuild=lambda folder: rebuild(project.root, folder, project.kernel),
     )
 
 
-def rebuild(root: Path, folder: Path) -> Path:
-    """Build the project at `root` again, from nothing, in the empty `folder`; returns the image."""
+def rebuild(root: Path, folder: Path, kernel: str = "") -> Path:
+    """Build `kernel` of the project at `root` again, from nothing, in the empty `folder`; returns the image."""
     for entry in root.iterdir():
         if entry.name.startswith(".") or entry.name == "build":
             continue
@@ -56,7 +59,7 @@ def rebuild(root: Path, folder: Path) -> Path:
             shutil.copytree(entry, folder / entry.name, symlinks=True)
         elif entry.is_file():
             shutil.copy2(entry, folder / entry.name)
-    steps = Steps(load(folder))
+    steps = Steps(load(folder, kernel))
     for action in (steps.compile, steps.runtime, steps.link, steps.patch):
         steps.records.perform(action())
     return steps.image

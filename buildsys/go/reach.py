@@ -1,7 +1,7 @@
 """What a kernel can reach: a static call graph from its entry, decoded from the image.
 
 Edges are branches (B, BL, B.cond, CBZ, TBZ), function addresses formed by
-ADRP+ADD or ADR, and function addresses held in variables whose address is
+ADRP+ADD or ADR, or in assembly loaded as literals, and function addresses held in variables whose address is
 formed. A variable stands for everything its bytes point to. A type's function
 that compares two values counts once something is reached that calls through
 types. What cannot be followed is a pointer computed at run time; Go's compiler
@@ -84,9 +84,15 @@ def reach(elf: Elf, code: Code, entries: Iterable[int], flag: int, ends: Contain
 
 
 # By their top byte, the words `edges` asks more of: B and BL, conditional branches, ADR and
-# ADRP, ADD (immediate), load/store (unsigned immediate). Most words are none of them.
+# ADRP, LDR (literal), ADD (immediate), load/store (unsigned immediate). Most words are none of them.
 _TELLING = bytes(
-    top & 0x7C == 0x14 or top == 0x54 or top & 0x7C == 0x34 or top & 0x1F == 0x10 or top == 0x91 or top & 0x3B == 0x39
+    top & 0x7C == 0x14
+    or top == 0x54
+    or top & 0x7C == 0x34
+    or top & 0x1F == 0x10
+    or top == 0x91
+    or top == 0x58
+    or top & 0x3B == 0x39
     for top in range(256)
 )
 
@@ -151,6 +157,10 @@ class _Graph:
                 found |= self._pointed_to(formed[1])
                 if formed[1] == self._flag:
                     self._note_reads(body, address)
+            elif word >> 24 == 0x58 and function.is_global:
+                # C6.2 LDR (literal), 64-bit: assembly's `ldr x0, =main.f`. Go loads no addresses so, but numbers.
+                place = address + 4 * a64.sign_extend(word >> 5, 19)
+                found |= self._pointed_to(self._elf.word(place, 8) or 0)
             elif (sum_ := a64.add_immediate(word)) and sum_[1] in pages:
                 found |= self._pointed_to(pages[sum_[1]] + sum_[2])
             elif (access := a64.load_store_unsigned(word)) and access[1] in pages:

@@ -65,6 +65,28 @@ def debug(
                 return process.wait()
 
 
+def serve(image: Path, board: Board, port: int) -> int:
+    """QEMU with `image`, halted at reset, its gdb stub at `port` of localhost, until the guest exits or Ctrl-C.
+
+    For debuggers in editors. Returns QEMU's exit status, -1 if it was interrupted. Raises UserError without QEMU.
+    """
+    Elf.read(image)
+    command = [
+        *qemu.command(image, board),
+        *("-chardev", "stdio,id=console,mux=on,signal=off", "-serial", "chardev:console"),
+        *("-gdb", f"tcp:localhost:{port}", "-S"),
+    ]
+    with Interruption() as interruption, qemu.ending(qemu.start(command)) as machine:
+        gone = os.pidfd_open(machine.pid)
+        try:
+            print(f"QEMU waits at reset for gdb: target remote localhost:{port}", flush=True)
+            if gone not in select.select([gone, interruption.fd], [], [])[0]:
+                return -1
+        finally:
+            os.close(gone)
+        return machine.wait()
+
+
 def _serve(debugger: subprocess.Popen[bytes], listening: socket.socket, image: Path, board: Board) -> None:
     """When gdb connects, start QEMU on the connection, and keep it until gdb has gone.
 

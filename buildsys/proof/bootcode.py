@@ -77,8 +77,10 @@ def boot(case: Case) -> Boot:
         return Interpreter(read, entry, system).follow(start)
 
     own = Start(case.board.exception_level)
-    starts = {begins: trace(FIRST_CORE, begins) for begins in STARTS}
-    parked = {begins: {core: trace(core, begins) for core in OTHER_CORES} for begins in STARTS}
+    # Boot code of the user's is for the user's board; ours is for any.
+    levels = [begins for begins in STARTS if begins.level == own.level or not case.own_boot]
+    starts = {begins: trace(FIRST_CORE, begins) for begins in levels}
+    parked = {begins: {core: trace(core, begins) for core in OTHER_CORES} for begins in levels}
     before, call = until_call(starts[own])
     return Boot(starts[own], parked[own], before, call, starts, parked)
 

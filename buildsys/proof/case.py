@@ -38,7 +38,11 @@ class Pair:
 
 @dataclass(frozen=True)
 class Case:
-    """One image on trial. `rebuild` makes the same image in another folder and returns its path."""
+    """One image on trial. `rebuild` makes the same image in another folder and returns its path.
+
+    `arguments` are what the entry is to be called with, and `redirects`
+    whose calls are to go to what, as `config.project.Project` has them; `own_boot` that boot code is the user's.
+    """
 
     image: Path
     unpatched: Path
@@ -48,6 +52,9 @@ class Case:
     package: Path
     time_limit: float
     rebuild: Callable[[Path], Path]
+    arguments: tuple[int | str, ...] = ("board",)
+    redirects: tuple[tuple[str, str], ...] = ()
+    own_boot: bool = False
 
     @cached_property
     def elf(self) -> Elf:
@@ -82,6 +89,16 @@ class Case:
         """Old and new function by name, for every function of the plan, from the patched image."""
         named = self.elf.symbols.named(*self.plan.functions)
         return {name: _pair(name, symbols) for name, symbols in named.items()}
+
+    @cached_property
+    def redirected(self) -> dict[str, Pair]:
+        """Old and new function of each of the user's redirects, by the old one's name."""
+        return {old: Pair(old, self._named(old), self._named(new)) for old, new in self.redirects}
+
+    def _named(self, name: str) -> Symbol | None:
+        """The one function called `name`; what is bound to a function of Go's is none itself."""
+        found = {each.value: each for each in self.elf.symbols.named(name)[name] if each.kind == STT_FUNC}
+        return next(iter(found.values())) if len(found) == 1 else None
 
     @cached_property
     def barriers(self) -> dict[str, Pair]:

@@ -18,7 +18,7 @@ from buildsys.config.board import Board
 from buildsys.errors import UserError
 from buildsys.files import partial, put, replace, share
 from buildsys.formats.elf import Elf
-from buildsys.formats.symbols import STT_OBJECT
+from buildsys.formats.symbols import SHN_ABS, STT_OBJECT
 from buildsys.go.runtime import FLAG, STACK_GUARD, Plan
 from buildsys.stages.render import ABSENT
 from buildsys.stages.variant import SHIPPED, Variant
@@ -31,7 +31,11 @@ COMPILED = ".templates"
 
 @dataclass(frozen=True)
 class Sources:
-    """What the templates are filled with. `folders` are searched for `templates`, the user's first."""
+    """What the templates are filled with. `folders` are searched for `templates`, the user's first.
+
+    `own` are further templates of the user's, with what each makes; `own_boot` that one of them, or another
+    file, has `_start`. `arguments` are those of the entry, as `config.project.Project` has them.
+    """
 
     layout: Mapping[str, int]
     plan: Plan
@@ -41,6 +45,9 @@ class Sources:
     templates: tuple[str, ...]
     toolchain: str
     variant: Variant = SHIPPED
+    arguments: tuple[int | str, ...] = ("board",)
+    own: tuple[tuple[str, Path], ...] = ()
+    own_boot: bool = False
 
 
 def render(sources: Sources, build: Path, known: Mapping[str, int]) -> list[str]:
@@ -55,6 +62,9 @@ def render(sources: Sources, build: Path, known: Mapping[str, int]) -> list[str]
     values = _values(sources, addresses)
     for name in sources.templates:
         replace(build / name, templates.render(f"{name}.j2", values).encode())
+    for name, made in sources.own:
+        made.parent.mkdir(parents=True, exist_ok=True)
+        replace(made, templates.render(name, values).encode())
     return sorted(addresses.asked)
 
 
@@ -64,6 +74,41 @@ def assemble(toolchain: BinaryToolchain, source: Path) -> None:
     with partial(made) as beside:
         toolchain.assemble(source, beside)
         put(beside, made)
+
+
+def assemble_own(toolchain: BinaryToolchain, source: Path, folder: Path, root: Path, made: Path) -> None:
+    """Assemble a file of the user's to `made`, fit to be linked here; what it includes is in `root` or `folder`."""
+    from buildsys.stages.assembly import placed, typed
+
+    made.parent.mkdir(parents=True, exist_ok=True)
+    with partial(made) as beside:
+        toolchain.assemble(source, beside, folder, root)
+        replace(made, placed(typed(beside.read_bytes(), str(source)), str(source)))
+
+
+def adopt(given: Path, made: Path) -> None:
+    """Copy an object of the user's to `made`, fit to be linked here. Raises UserError if it is no object."""
+    from buildsys.formats.elf import ET_REL
+    from buildsys.stages.assembly import placed, typed
+
+    elf = Elf.read(given)
+    if elf.kind != ET_REL:
+        raise UserError(f"{given}: is not an object to be linked", "give what an assembler or compiler wrote with -c")
+    made.parent.mkdir(parents=True, exist_ok=True)
+    replace(made, placed(typed(elf.data, str(given)), str(given)))
+
+
+def bind(own: Sequence[Path], others: Sequence[Path], go_object: Path, board: Board, known: Mapping[str, int],
+         made: Path) -> list[str]:  # fmt: skip
+    """Write assembly that binds the Go symbols which the objects `own` name; returns their names.
+
+    One whose address is not in `known` is taken to lie where code begins, which a branch can reach.
+    """
+    from buildsys.stages.assembly import bindings, to_bind
+
+    names = to_bind(own, others, go_object)
+    replace(made, bindings([(name, known.get(name, board.text)) for name in names]).encode())
+    return names
 
 
 def join(toolchain: BinaryToolchain, script: Path, objects: Sequence[Path], output: Path) -> None:
@@ -130,8 +175,10 @@ def _values(sources: Sources, addresses: Callable[[str], int]) -> dict[str, Any]
         "address": addresses,
         "offset": offset,
         "board": sources.board,
+        "arguments": sources.arguments,
         "entry": sources.entry,
         "flag": FLAG,
+        "own_boot": sources.own_boot,
         "plan": sources.plan,
         "stack_guard": STACK_GUARD,
         "toolchain": sources.toolchain,
@@ -143,7 +190,9 @@ def _values(sources: Sources, addresses: Callable[[str], int]) -> dict[str, Any]
 def _addresses(elf: Elf, asked: Sequence[str], entry: str) -> dict[str, int]:
     """The address of each symbol in `asked` that the image has."""
     found = {}
-    for name, symbols in elf.symbols.named(*asked).items():
+    for name, bearers in elf.symbols.named(*asked).items():
+        # The absolute ones are bound to the others: what is looked for here is what they must be.
+        symbols = [symbol for symbol in bearers if symbol.section != SHN_ABS] or bearers
         if len({symbol.value for symbol in symbols}) > 1:
             raise UserError(
                 f"{name} is ambiguous: " + ", ".join(f"{each.value:#x} ({each.letter()})" for each in symbols),

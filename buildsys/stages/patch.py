@@ -10,29 +10,37 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from buildsys.errors import UserError
 from buildsys.files import replace, replacing
 from buildsys.formats.elf import Elf
-from buildsys.formats.patch import Patch, Redirect, Rewrite, address_takers, patch, resolve
+from buildsys.formats.patch import Patch, Redirect, Rewrite, address_takers, patch, resolve, resolve_named
 from buildsys.formats.references import Code
 from buildsys.go.flag import COPIES, code_of, judge
 from buildsys.go.reach import Reach, reach
 from buildsys.go.runtime import FLAG, Plan
 
+NONE: Mapping[str, str] = MappingProxyType({})
 
-def patch_image(unpatched: Path, plan: Plan, entry: str, image: Path, report: Path) -> dict[str, Any]:
+
+def patch_image(
+    unpatched: Path, plan: Plan, entry: str, image: Path, report: Path, wanted: Mapping[str, str] = NONE
+) -> dict[str, Any]:
     """Write `image` and `report`; returns facts: sites patched, and a remark if there is one to make.
 
-    Raises UserError, leaving earlier files alone, if not all of the job can be done.
+    `wanted` are redirects of the user's: the calls of what go to what. Raises UserError, leaving
+    earlier files alone, if not all of the job can be done.
     """
     elf = Elf.mapped(unpatched)
     redirects = resolve(elf, plan.functions)
     calls, entries = redirects[: len(plan.called)], redirects[len(plan.called) :]
-    done = patch(elf, calls, entries)
+    users = resolve_named(elf, wanted, plan.functions)
+    done = patch(elf, [*calls, *users], entries)
+    _refuse_recursion(elf, done, users)
     redirected = {rewrite.redirect.name for rewrite in done.rewrites}
     barriers = [barrier.name for barrier in plan.barriers]
     if not any(name in redirected or done.already[name] for name in barriers):
@@ -42,12 +50,12 @@ def patch_image(unpatched: Path, plan: Plan, entry: str, image: Path, report: Pa
         )
     with replacing(image, 0o755, *done.pieces):  # it takes as long as what is still to be found out
         patched = elf.with_code(done.code)
-        pointers = address_takers(patched, [redirect.old for redirect in calls])
+        pointers = address_takers(patched, [redirect.old for redirect in (*calls, *users)])
         code = code_of(patched)
         ends = {address for redirect in entries for address in (redirect.old, redirect.new)}
         reached = _reach(patched, code, entry, ends)
-        _refuse_reachable(patched, code, reached, calls, pointers)
-        described = _report(elf, done, redirects, plan, pointers)
+        _refuse_reachable(patched, code, reached, calls, users, pointers)
+        described = _report(elf, done, [*redirects, *users], plan, pointers)
     replace(report, described)
     changed = done.rewrites or done.entries
     remark = "" if changed else f"{unpatched} is patched already: nothing was changed"
@@ -63,18 +71,35 @@ def _reach(elf: Elf, code: Code, entry: str, ends: Container[int]) -> Reach:
     return reach(elf, code, (found[entry], elf.entry), found[FLAG], ends)
 
 
+def _refuse_recursion(elf: Elf, done: Patch, users: Sequence[Redirect]) -> None:
+    """Raise UserError if a new function calls what it replaces: that call would come back to it."""
+    news = {redirect.new: redirect for redirect in users}
+    for rewrite in done.rewrites:
+        inside = elf.symbols.function_at(rewrite.address) if rewrite.redirect in users else None
+        if inside and news.get(inside.value) == rewrite.redirect:
+            raise UserError(
+                f"{inside.name} calls {rewrite.redirect.name} at {rewrite.address:#x}, and is put in its place",
+                "it would call itself for ever: let it do without",
+            )
+
+
 def _refuse_reachable(
-    elf: Elf, code: Code, reached: Reach, redirects: Sequence[Redirect], pointers: Sequence[tuple[int, int]]
+    elf: Elf,
+    code: Code,
+    reached: Reach,
+    redirects: Sequence[Redirect],
+    users: Sequence[Redirect],
+    pointers: Sequence[tuple[int, int]],
 ) -> None:
     """Raise UserError if the kernel can run an original, or a flag reader that needs a Go runtime."""
-    names = {redirect.old: redirect.name for redirect in redirects}
+    names = {redirect.old: f"the runtime's own {redirect.name}" for redirect in redirects}
+    names |= {redirect.old: f"{redirect.name}, which is redirected," for redirect in users}
     for old, name in names.items():
         if old in reached.functions:
             held = [place for place, address in pointers if address == old]
             through = f", through the pointer at {held[0]:#x}" if held else ""
             raise UserError(
-                f"the kernel can reach the runtime's own {name} at {old:#x}{through}:\n  "
-                + "\n  → ".join(reached.path(old)),
+                f"the kernel can reach {name} at {old:#x}{through}:\n  " + "\n  → ".join(reached.path(old)),
                 "its address is taken, and only calls can be redirected",
             )
     served = {redirect.new for redirect in redirects} | set(elf.symbols.addresses(*COPIES).values())
@@ -98,7 +123,8 @@ def _report(
         ("reader", plan.readers),
         ("fatal", plan.fatal),
     ]
-    kinds = {name: kind for kind, names in groups for name in names}
+    kinds = dict.fromkeys((redirect.name for redirect in redirects), "redirect")
+    kinds |= {name: kind for kind, names in groups for name in names}
     sites = _sites(elf, done)
     totals = {
         "abi": plan.abi,

@@ -28,9 +28,15 @@ class BinaryToolchain:
     linker: tuple[str, ...]
     files: tuple[Path, ...]
 
-    def assemble(self, source: Path, output: Path) -> None:
-        """Assemble `source` (GNU syntax, named in messages as given) into the object `output`."""
-        said = _run([*self.assembler, str(source), "-o", str(output)])
+    def assemble(self, source: Path, output: Path, folder: Path | None = None, root: Path | None = None) -> None:
+        """Assemble `source` (GNU syntax, named in messages as given) into the object `output`.
+
+        What it includes is looked for in `root`, by default the working folder, then in `folder`.
+        """
+        look = [] if folder is None else ["-I", str(folder if root in (None, Path()) else folder.absolute())]
+        if root not in (None, Path()):  # the tool runs there
+            source, output = source.absolute(), output.absolute()
+        said = _run([*self.assembler, *look, str(source), "-o", str(output)], root)
         if said is not None:
             raise UserError(f"assembling {source} failed\n{said}")
 
@@ -46,11 +52,11 @@ class BinaryToolchain:
             raise UserError(f"linking with {script} failed\n{said}")
 
 
-def _run(command: Sequence[str]) -> str | None:
-    """Run a tool. None if it succeeded, else what it said."""
+def _run(command: Sequence[str], folder: Path | None = None) -> str | None:
+    """Run a tool, in `folder`. None if it succeeded, else what it said."""
     # Some variables change what compilers and linkers make (CCC_OVERRIDE_OPTIONS, LDEMULATION, …): none reach them.
     passed = {name: os.environ[name] for name in PASSED if name in os.environ}
-    done = processes.run(command, env={**passed, "LC_ALL": "C"})
+    done = processes.run(command, folder, env={**passed, "LC_ALL": "C"})
     if not done.returncode:
         return None
     return (done.stderr or done.stdout).strip() or f"it ended with status {done.returncode} and said nothing"

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from buildsys.config.board import Board
+from buildsys.config.project import ADDRESS_OF, BOARD_TABLE
 from buildsys.formats.elf import SHF_ALLOC, SHF_WRITE
+from buildsys.formats.symbols import SHN_ABS
 from buildsys.go.runtime import FLAG, G0, STACK_GUARD
 from buildsys.proof.bootcode import Boot, at, last_store, reset_memory
 from buildsys.proof.case import Case
@@ -61,7 +63,7 @@ def check(case: Case) -> Verdict:
     _strays(case, found)
     if call is not None:
         _g(case, symbols, call, found)
-        _board_table(case, symbols, call, found)
+        _arguments(case, symbols, call, found)
     _translation(case, found)
     _levels(case, found)
     figure = "no flag is set"
@@ -297,11 +299,38 @@ def board_words(board: Board, symbols: dict[str, int]) -> list[tuple[str, int]]:
     return [("its size in bytes", 8 * (len(words) + 1)), *words]
 
 
-def _board_table(case: Case, symbols: dict[str, int], call: Call, found: _Findings) -> None:
-    """x0 must be the address of a table that says what the board and this image's symbols say."""
-    table = call.registers[0].number
+def _arguments(case: Case, symbols: dict[str, int], call: Call, found: _Findings) -> None:
+    """x0 and those after it must be what the configuration says the entry is called with."""
+    for number, argument in enumerate(case.arguments):
+        value, register = call.registers[number], f"x{number}"
+        if argument == BOARD_TABLE:
+            _board_table(case, symbols, call, register, value.number, found)
+        elif isinstance(argument, int):
+            _expect(found, call, f"{register}, an argument of {case.entry}", value, argument & (1 << 64) - 1)
+            found.details.append(f"{register} is {argument}, an argument of {case.entry}")
+        else:
+            name = argument.removeprefix(ADDRESS_OF)
+            address = _local(case, name)
+            if address is None:
+                found.problems.append(f"the image has no symbol {name}, whose address {register} must be, or several")
+            else:
+                _expect(found, call, f"{register}, the address of {name}", value, address)
+                found.details.append(f"{register} is the address of {name}, {address:#x}")
+
+
+def _local(case: Case, name: str) -> int | None:
+    """The one address of `name` that is not itself bound to another symbol of that name."""
+    every = case.elf.symbols.named(name)[name]
+    values = {symbol.value for symbol in every if symbol.section != SHN_ABS} or {symbol.value for symbol in every}
+    return values.pop() if len(values) == 1 else None
+
+
+def _board_table(
+    case: Case, symbols: dict[str, int], call: Call, register: str, table: int | None, found: _Findings
+) -> None:
+    """A register must be the address of a table that says what the board and this image's symbols say."""
     if table is None:
-        found.problems.append(f"x0, the address of the board table, is not known at the call at {call.pc:#x}")
+        found.problems.append(f"{register}, the address of the board table, is not known at the call at {call.pc:#x}")
         return
     for index, (name, expected) in enumerate(board_words(case.board, symbols)):
         word = case.elf.word(table + 8 * index, 8)

@@ -15,7 +15,7 @@ from itertools import compress
 from operator import add
 
 from buildsys.formats import a64
-from buildsys.formats.callsites import CallSite, conditional_sites, forming_sites
+from buildsys.formats.callsites import CallSite, call_sites, conditional_sites, forming_sites
 from buildsys.formats.elf import R_AARCH64_CALL26, R_AARCH64_JUMP26, Elf
 from buildsys.formats.patch import address_takers
 from buildsys.formats.references import Code, Reference, follow
@@ -35,6 +35,8 @@ def check(case: Case) -> Verdict:
     left, loops = still_called(case.elf, case.sites, case.olds, linked)
     left_at = {site.address for site in left}
     entries = {pair.old.value for pair in case.fatal.values() if pair.old}
+    redirected = _redirected_sites(case)
+    olds = case.olds | {pair.old.value: name for name, pair in case.redirected.items() if pair.old}
     problems = [
         *(f"{case.olds[site.target]} is still called at {where(case.elf, site.address)}" for site in left),
         *_goals(case, linked, left_at | loops),
@@ -45,22 +47,26 @@ def check(case: Case) -> Verdict:
             if not decoded[name] == kept[name] == made[name]
         ),
         *_entries(case),
-        *differences(case, (linked.keys() - loops) | entries, left_at),
-        *_conditional(case),
-        *_formed(case),
-        *_pointers(case),
+        *differences(case, (linked.keys() - loops) | entries | redirected.keys(), left_at),
+        *_redirected(case, redirected),
+        *_conditional(case, olds),
+        *_formed(case, olds),
+        *_pointers(case, olds),
     ]
     barriers = sum(decoded[name] for name in case.barriers)
     return verdict(
         problems,
-        f"{barriers} barrier calls, {decoded.total() - barriers} of flag readers, {len(entries)} entries; none left",
+        f"{barriers} barrier calls, {decoded.total() - barriers} of flag readers, {len(entries)} entries"
+        + (f", {len(redirected)} of the kernel's redirects" if case.redirects else "")
+        + "; none left",
         {
             "loops": [hex(address) for address in sorted(loops)],
             "counts": {
                 name: {"decoded": decoded[name], "linked": kept[name], "compiled": made[name]} for name in case.called
             },
+            "redirected": dict(Counter(redirected.values())),
         },
-        [f"{decoded[name]:5} calls of {name}" for name in case.barriers],
+        [f"{count:5} calls of {name}" for name, count in _counted(case, decoded, redirected)],
         "the image is not what the call-site pass makes: `doit forget patch` and build again",
     )
 
@@ -112,6 +118,45 @@ def _entries(case: Case) -> Iterator[str]:
         goal = a64.branch_target(word, pair.old.value) if pair.old and word is not None and a64.is_b(word) else None
         if pair.old and (pair.new is None or goal != pair.new.value):
             yield f"{name} at {pair.old.value:#x} does not begin with a branch to ours"
+
+
+def _counted(case: Case, decoded: Mapping[str, int], redirected: Mapping[int, str]) -> list[tuple[str, int]]:
+    counts = Counter(redirected.values())
+    return [
+        *((name, decoded[name]) for name in case.barriers),
+        *((f"{old}, to {new}", counts[old]) for old, new in case.redirects),
+    ]
+
+
+def _redirected_sites(case: Case) -> dict[int, str]:
+    """The calls of functions the user redirects, decoded from the unpatched image: the name by place."""
+    olds = {pair.old.value: name for name, pair in case.redirected.items() if pair.old}
+    if not olds:
+        return {}
+    sites = call_sites(case.before, set(olds))
+    calls, _ = still_called(case.before, sites, olds, relocated(case.before, olds.values()))
+    return {site.address: olds[site.target] for site in calls}
+
+
+def _redirected(case: Case, sites: Mapping[int, str]) -> Iterator[str]:
+    """What is wrong with the user's redirects."""
+    for old, new in case.redirects:
+        pair = case.redirected[old]
+        for name, symbol in ((old, pair.old), (new, pair.new)):
+            if symbol is None:
+                yield f"{name} is no function of this image, or several"
+    kept = relocated(case.before, case.redirected)  # those of Go's code
+    for address, name in kept.items():
+        if address not in sites:
+            yield f"the linker made a call of {name} at {where(case.elf, address)}, and none is decoded there"
+    for address, name in sites.items():
+        wanted, word, before = case.redirected[name].new, case.elf.word(address), case.before.word(address)
+        goal = None if word is None else a64.branch_target(word, address)
+        if word is None or before is None or wanted is None or goal != wanted.value:
+            goes = "is no branch" if goal is None else f"goes to {where(case.elf, goal)}"
+            yield f"the call of {name} at {where(case.elf, address)} {goes}"
+        elif a64.is_bl(before) != a64.is_bl(word):
+            yield f"the call of {name} at {where(case.elf, address)} is of another kind than it was"
 
 
 def relocated(elf: Elf, names: Iterable[str]) -> dict[int, str]:
@@ -186,9 +231,9 @@ def _differing(now: bytes, then: bytes) -> list[int]:
     return found
 
 
-def _conditional(case: Case) -> Iterator[str]:
-    for address, target in conditional(case.elf, case.olds):
-        yield f"{case.olds[target]} is reached by a conditional branch at {where(case.elf, address)}"
+def _conditional(case: Case, olds: Mapping[int, str]) -> Iterator[str]:
+    for address, target in conditional(case.elf, olds):
+        yield f"{olds[target]} is reached by a conditional branch at {where(case.elf, address)}"
 
 
 def conditional(elf: Elf, targets: Iterable[int]) -> list[tuple[int, int]]:
@@ -212,34 +257,34 @@ def formed(elf: Elf, code: Code, targets: Iterable[int]) -> list[tuple[int, Refe
     return sorted(found, key=lambda each: (each[0], each[1].address))
 
 
-def _formed(case: Case) -> Iterator[str]:
+def _formed(case: Case, olds: Mapping[int, str]) -> Iterator[str]:
     """Instructions that form the address of an old function, and can run.
 
     What is in a function that nothing reaches does no harm.
     """
-    for target, use in formed(case.elf, case.code, case.olds):
-        place = f"the address of {case.olds[target]} is formed at {where(case.elf, use.address)}"
+    for target, use in formed(case.elf, case.code, olds):
+        place = f"the address of {olds[target]} is formed at {where(case.elf, use.address)}"
         if use.function is None:
             yield place
         elif use.function.value in case.reach.functions:
             yield f"{place}; it is reached: {' → '.join(case.reach.path(use.function.value))}"
 
 
-def _pointers(case: Case) -> Iterator[str]:
+def _pointers(case: Case, olds: Mapping[int, str]) -> Iterator[str]:
     """Pointers to an old function that somebody may call through.
 
     What is in a variable does no harm if nothing that runs leads from there to the old function; a
     pointer in no variable, or among code, could be anybody's.
     """
-    for place, target in address_takers(case.elf, list(case.olds)):
+    for place, target in address_takers(case.elf, list(olds)):
         holder = case.elf.symbols.object_at(place)
         if holder is None:
-            yield f"a pointer to {case.olds[target]} is at {place:#x}, in no variable"
+            yield f"a pointer to {olds[target]} is at {place:#x}, in no variable"
         elif target in case.reach.functions:
             path = " → ".join(case.reach.path(target))
-            yield f"{holder.name} holds a pointer to {case.olds[target]} at {place:#x}; it is reached: {path}"
-    for place, target in among_code(case.elf, case.olds):
-        yield f"a pointer to {case.olds[target]} is among code at {where(case.elf, place)}"
+            yield f"{holder.name} holds a pointer to {olds[target]} at {place:#x}; it is reached: {path}"
+    for place, target in among_code(case.elf, olds):
+        yield f"a pointer to {olds[target]} is among code at {where(case.elf, place)}"
 
 
 def among_code(elf: Elf, targets: Iterable[int]) -> list[tuple[int, int]]:

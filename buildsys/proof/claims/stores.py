@@ -14,13 +14,15 @@ says of how many):
   the source held, or zero, before the line ends.
 
 And at the end, on both emulators: `main.heapSegmentListHead`, if there is such a variable,
-holds `__heap_low`; and every word that was stored to holds the same on both.
+holds `__heap_low` (an address in RAM, if the kernel is not given the board table); and every
+word that was stored to holds the same on both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from buildsys.config.project import BOARD_TABLE
 from buildsys.proof.case import Case
 from buildsys.proof.claim import Claim, Verdict, verdict
 from buildsys.proof.following import Followed
@@ -79,7 +81,10 @@ def _head(case: Case, run: Observation) -> list[str]:
     held, where = run.word(seen.head), f"{HEAD} at {seen.head:#x}"
     if held is None:
         return [f"on {run.machine} {where} could not be read: {run.outcome.end.value}"]
-    if held != seen.heap:
+    if BOARD_TABLE not in case.arguments:  # nobody told it where __heap_low is: any memory will do
+        if held not in case.board.ram:
+            return [f"on {run.machine} {where} holds {held:#x} at the end, which is not in RAM"]
+    elif held != seen.heap:
         return [f"on {run.machine} {where} holds {held:#x} at the end, {HEAP} is {seen.heap:#x}"]
     return []
 

@@ -1,8 +1,13 @@
-"""Claim: the runtime's functions are local, ours of the same names are global, one of each."""
+"""Claim: the runtime's functions are local, ours of the same names are global, one of each.
+
+And where assembly names a symbol of Go's, it has that symbol's address in this image.
+"""
 
 from __future__ import annotations
 
 from buildsys.formats.symbols import STT_FUNC
+from buildsys.proof.bound import bindings, uses
+from buildsys.proof.bound import problems as wrong
 from buildsys.proof.case import Case
 from buildsys.proof.claim import Claim, Verdict, verdict
 
@@ -25,11 +30,18 @@ def check(case: Case) -> Verdict:
                 f"{symbol.value:016x} {symbol.letter()} {name}   ← {'ours' if symbol.is_global else 'the Go runtime'}"
                 for symbol in sorted(functions, key=lambda symbol: symbol.value)
             ]
+    bound = bindings(case)
+    used = uses(case, bound)
+    problems += wrong(case, bound, used)
+    details += [f"{each.bound:016x} A {each.name}   ← Go's, for assembly" for each in bound.values()]
     figure = f"{len(barriers)} barriers and {len(named) - len(barriers)} more: t is Go's, T ours"
+    if bound:
+        figure += f"; {len(bound)} bound for assembly, {len(used)} places"
     return verdict(
         problems,
         figure,
-        {name: {each.letter(): hex(each.value) for each in symbols} for name, symbols in named.items()},
+        {name: {each.letter(): hex(each.value) for each in symbols} for name, symbols in named.items()}
+        | {each.name: {"A": hex(each.bound)} for each in bound.values()},
         details,
         "two definitions of one name, or none, cannot be told apart: look for it in your own assembly",
     )

@@ -1,0 +1,5 @@
+//go:build booted
+
+package main
+
+const way = "its own boot code"

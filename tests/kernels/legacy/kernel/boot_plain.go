@@ -1,0 +1,5 @@
+//go:build !booted
+
+package main
+
+const way = "the boot code of buildsys"
