@@ -7,19 +7,22 @@ from pathlib import Path
 
 from buildsys.config import board as boards
 from buildsys.config.board import Board
-from buildsys.config.caching import Caching, caching
+from buildsys.config.caching import Caching, caching, go_folder
 from buildsys.config.toml import read
 from buildsys.errors import UserError
 from buildsys.go.options import GoOptions
 
 FILE = "pyproject.toml"
 PACKAGE = Path(__file__).parent.parent
-TOOLCHAINS = ("zig", "gnu")
+TOOLCHAINS = ("zig", "gnu", "llvm")
 
 
 @dataclass(frozen=True)
 class Project:
-    """One kernel to build. Paths are relative to `root`, the folder of the configuration file."""
+    """One kernel to build. Paths are relative to `root`, the folder of the configuration file.
+
+    `go_setting` is how messages name the setting that chose the Go toolchain, `go_folder` where trees are fetched to.
+    """
 
     root: Path
     package: Path
@@ -27,6 +30,8 @@ class Project:
     board: Board
     toolchain: str
     go: str
+    go_setting: str
+    go_folder: Path | None
     options: GoOptions
     time_limit: float
     templates: tuple[Path, ...]
@@ -36,11 +41,6 @@ class Project:
     def build(self) -> Path:
         """The folder everything is made in."""
         return self.root / "build"
-
-    @property
-    def go_setting(self) -> str:
-        """How messages name the setting that chose the Go toolchain."""
-        return f"{FILE}: `tool.buildsys.go`"
 
 
 def load(root: Path = Path()) -> Project:
@@ -53,6 +53,7 @@ def load(root: Path = Path()) -> Project:
     name = table.string("board", "qemu-virt")
     if name.endswith(".toml"):
         name = str(root / name)
+    kept = caching(table.table("cache"))
     project = Project(
         root=root,
         package=root / table.string("package"),
@@ -60,6 +61,8 @@ def load(root: Path = Path()) -> Project:
         board=boards.load(name, table.where("board")),
         toolchain=table.choice("toolchain", TOOLCHAINS, "zig"),
         go=table.string("go", "wheel"),
+        go_setting=table.where("go"),
+        go_folder=go_folder(kept),
         options=GoOptions(
             tags=tuple(table.strings("tags")),
             gcflags=table.string("gcflags", ""),
@@ -67,7 +70,7 @@ def load(root: Path = Path()) -> Project:
         ),
         time_limit=table.number("time-limit", 20),
         templates=(*folders, shipped("templates"), shipped("linker")),
-        caching=caching(table.table("cache")),
+        caching=kept,
     )
     table.refuse_unknown()
     if not project.package.is_dir():

@@ -37,9 +37,17 @@ def project_steps() -> Steps:
 
 
 def step(
-    records: Records, action: Callable[[], Action], says: str, after: str | None = None, begun: Ahead | None = None
+    records: Records,
+    action: Callable[[], Action],
+    says: str,
+    after: str | None = None,
+    begun: Ahead | None = None,
+    make_ready: Callable[[], object] = lambda: None,
 ) -> Task:
-    """A task that performs an action unless its record says that nothing changed, or waits for what has `begun`."""
+    """A task that performs an action unless its record says that nothing changed, or waits for what has `begun`.
+
+    `make_ready` is called before the action is asked for to be performed.
+    """
     reason = ""
 
     def uptodate() -> bool:
@@ -56,7 +64,11 @@ def step(
     def perform() -> Failed | dict[str, Any]:
         began = time.time() if begun is None else begun.began
         try:
-            facts = begun.facts() if begun and not begun.taken else records.perform(action())
+            if begun and not begun.taken:
+                facts = begun.facts()
+            else:
+                make_ready()
+                facts = records.perform(action())
             last = records.last(action().name)
             # Another build may have done it while this one waited.
             origin = last.origin if last and last.when >= began else UP_TO_DATE
@@ -86,7 +98,7 @@ def step(
 def compile_task(steps: Steps) -> Task:
     """Compile the kernel package with the stock Go toolchain, to build/go.o."""
     says = f"Go {steps.go.release} compiled {steps.project.package}" if _found(steps) else "compile"
-    return step(steps.records, steps.compile, says, begun=ahead.of(steps))
+    return step(steps.records, steps.compile, says, begun=ahead.of(steps), make_ready=steps.make_ready)
 
 
 def runtime_task(steps: Steps) -> Task:
