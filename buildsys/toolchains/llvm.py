@@ -14,14 +14,14 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from buildsys.errors import UserError
+from buildsys.errors import MissingError
 from buildsys.toolchains.binary import LINK_FLAGS, BinaryToolchain
 
 INSTALL = "apt-get install --no-install-recommends clang lld"
 
 
 def toolchain() -> BinaryToolchain:
-    """The clang and lld in PATH. Raises UserError if there are none."""
+    """The clang and lld in PATH. Raises MissingError if there are none."""
     for suffix in ("", *_versions()):
         assembler, linker = shutil.which(f"clang{suffix}"), shutil.which(f"ld.lld{suffix}")
         if assembler and linker:
@@ -32,7 +32,7 @@ def toolchain() -> BinaryToolchain:
                 tuple(sorted({*_files(assembler), *_files(linker)})),
             )
     lacking = [name for name in ("clang", "ld.lld") if not shutil.which(name)]
-    raise UserError(
+    raise MissingError(
         f'toolchain = "llvm", but there is no {" and no ".join(lacking)}',
         f'{INSTALL}, or set toolchain = "zig", which has both of its own',
     )
