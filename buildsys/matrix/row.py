@@ -58,12 +58,9 @@ def judge(root: Path, folder: Path, row: Row, emulators: Sequence[str]) -> Line:
         tool = version(steps.binutils)
         steps.make_ready()
         began = time.perf_counter()
-        built = [
-            _brought_up_to_date(steps, action) for action in (steps.compile, steps.runtime, steps.link, steps.patch)
-        ]
-        seconds = _remembered(
-            steps.project.build / "seconds.json", round(time.perf_counter() - began, 2) if any(made) else None
-        )
+        chain = (steps.compile, steps.runtime, steps.link, steps.patch)
+        made = [_brought_up_to_date(steps, action) for action in chain]
+        spent = round(time.perf_counter() - began, 2) if any(made) else None
     except MissingError as error:
         return nothing(row, emulators, NOT_RUN, [error.message], error.hint)
     except UserError as error:
@@ -80,7 +77,7 @@ def judge(root: Path, folder: Path, row: Row, emulators: Sequence[str]) -> Line:
         {each["name"]: each["count"] for each in report["functions"] if each["kind"] == "barrier"},
         steps.image.stat().st_size,
         of_file(steps.image)[1],
-        seconds,
+        _remembered(steps.project.build / "seconds.json", spent),
     )
 
 

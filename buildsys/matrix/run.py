@@ -65,6 +65,7 @@ class _Processes:
 
     def __init__(self) -> None:
         self._running: set[subprocess.Popen[str]] = set()
+        self._told: set[str] = set()
         self._lock = threading.Lock()
         self._ended = False
 
@@ -90,6 +91,13 @@ class _Processes:
             self._running.discard(process)
         return process.returncode, out, err
 
+    def tell(self, said: str) -> None:
+        """Print what a row said, once: what befalls one befalls many."""
+        with self._lock:
+            if said not in self._told:
+                self._told.add(said)
+                print(said, file=sys.stderr)
+
     def end(self) -> None:
         with self._lock:
             self._ended = True
@@ -109,11 +117,11 @@ def _row(processes: _Processes, root: Path, folder: Path, row: Row, emulators: S
     try:
         if status == 0:
             if err:
-                print(err, end="", file=sys.stderr)
+                processes.tell(err.rstrip())
             return line_from(json.loads(out))
     except (ValueError, KeyError, TypeError):
         err = err or out
     # A defect of ours, or the machine's: a process that was killed says nothing.
     said = err.strip() or f"the process of Go {row.go} with {row.toolchain} ended with status {status} and said nothing"
-    print(said, file=sys.stderr)
+    processes.tell(said)
     return nothing(row, emulators, FAILED, said.splitlines()[-1:])
