@@ -6,7 +6,7 @@ templates/*.j2, linker/*.j2, board ──────┴───────lin
                                                                           │
                                                       kernel.elf ◀──patch─┘
 
-kernel.elf ──▶ run-qemu, run (embedded emulator), verify, debug
+kernel.elf ──▶ run-qemu, run (embedded emulator), verify, debug; watch does it at each save
 src/*.go ──▶ matrix: all of the above with every Go, toolchain and emulator
 every step ──▶ kept by its action key: why, cache-info, cache-prune
 
@@ -69,6 +69,11 @@ def task_run_qemu() -> Task:
 def task_debug() -> Task:
     """Halt the image on QEMU and attach gdb, with symbols and Go sources, at the entry."""
     return chain.debug_task(STEPS)
+
+
+def task_watch() -> Task:
+    """Build, run and verify after each save, in one warm process; keys r, v, g, q."""
+    return chain.watch_task()
 
 
 def task_why() -> Task:

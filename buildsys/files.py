@@ -7,10 +7,14 @@ import os
 import shutil
 import stat
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from io import FileIO
 from pathlib import Path
+
+LARGE = 1 << 20  # bytes
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 
 
 def opened(path: Path | str) -> FileIO:
@@ -34,11 +38,49 @@ def partial(path: Path) -> Iterator[Path]:
         beside.unlink(missing_ok=True)
 
 
+def put(beside: Path, path: Path) -> None:
+    """Rename `beside` to `path`, which a reader finds at all times. Raises OSError.
+
+    To rename over a file has ext4 write out the new one first (auto_da_alloc, ext4(5)), which for a
+    large one takes longer than to make it. To exchange the two and remove the old one does not. What a loss of
+    power then leaves is for the reader to check: records hold sha256 (buildsys.cache.fingerprint).
+    """
+    if _large(path) and _large(beside) and _exchange(beside, path):
+        with suppress(OSError):
+            beside.unlink()
+    else:
+        beside.replace(path)
+
+
+def _large(path: Path) -> bool:
+    try:
+        return path.stat().st_size >= LARGE
+    except OSError:
+        return False
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Have two files change names, at once; False if this system or file system cannot (renameat2(2))."""
+    renameat2 = _renameat2()
+    return renameat2 is not None and renameat2(_AT_FDCWD, bytes(first), _AT_FDCWD, bytes(second), _RENAME_EXCHANGE) == 0
+
+
+@cache
+def _renameat2() -> Callable[[int, bytes, int, bytes, int], int] | None:
+    try:
+        from ctypes import CDLL
+
+        found: Callable[[int, bytes, int, bytes, int], int] = CDLL(None).renameat2
+    except (ImportError, OSError, AttributeError):
+        return None
+    return found
+
+
 def replace(path: Path, *pieces: bytes | memoryview) -> None:
     """Write `pieces` beside `path` and rename the file into place. Raises OSError; nothing is left behind."""
     with partial(path) as beside:
         _write(beside, pieces)
-        beside.replace(path)
+        put(beside, path)
 
 
 def share(source: Path, path: Path) -> None:
@@ -54,7 +96,7 @@ def share(source: Path, path: Path) -> None:
             beside.hardlink_to(source)
         except OSError:
             shutil.copy2(source, beside)
-        beside.replace(path)
+        put(beside, path)
 
 
 @contextmanager
@@ -78,7 +120,7 @@ def replacing(path: Path, mode: int, *pieces: bytes | memoryview) -> Iterator[No
             writer.join()
         if failure:
             raise failure[0]
-        beside.replace(path)
+        put(beside, path)
 
 
 def _write(path: Path, pieces: Iterable[bytes | memoryview]) -> None:

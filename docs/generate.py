@@ -8,9 +8,12 @@ printed. Times differ from run to run and are compared without their digits.
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +22,14 @@ from buildsys.config.board import Board
 from buildsys.formats.elf import PF_R, PF_W, PF_X, PT_LOAD, Elf
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = ("README.md", "docs/write-barrier.md", "docs/memory-map.md", "docs/architecture.md", "docs/verify.md")
+DOCUMENTS = (
+    "README.md",
+    "docs/write-barrier.md",
+    "docs/memory-map.md",
+    "docs/architecture.md",
+    "docs/verify.md",
+    "docs/cache.md",
+)
 PART = re.compile(r"(<!-- generated: (.+?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 TIMES = re.compile(r"\d+(\.\d+)? *(s|ms)\b")
 
@@ -56,6 +66,22 @@ def run(command: str) -> str:
     )
     lines = "\n".join(line.rstrip() for line in done.stdout.splitlines())
     return f"```\n$ {command}\n{lines}\n```"
+
+
+def cache_story() -> str:
+    """A build, and one in a clone beside it, with an empty cache to begin with."""
+    told = []
+    with tempfile.TemporaryDirectory() as folder:
+        kept = {**os.environ, "BUILDSYS_CACHE": str(Path(folder, "cache"))}
+        for name in ("first", "second"):
+            clone = Path(folder, name)
+            ignored = shutil.ignore_patterns(".*", "build", "__pycache__")
+            shutil.copytree(ROOT, clone, ignore=ignored)
+            doit = Path(sys.executable).with_name("doit")
+            done = subprocess.run([doit, "build"], cwd=clone, env=kept, stdout=subprocess.PIPE, text=True, check=True)
+            told.append(f"{name}$ doit build\n{done.stdout}")
+    lines = [line.rstrip() for line in "".join(told).splitlines()]
+    return "\n".join(["```", *lines, "```"])
 
 
 def board_map() -> str:

@@ -154,10 +154,10 @@ class Records:
             return self._perform(action)
 
     def _perform(self, action: Action) -> dict[str, Any]:
-        from buildsys.cache.difference import differences
+        from buildsys.cache.difference import causes
 
         record = self._read(action.name)
-        because = differences(record, action, dict(self._seen))
+        because = causes(record, action, dict(self._seen))
         known = {name: _print(each) for group in ("inputs", "folders") for name, each in record.get(group, {}).items()}
         self.forget(action.name)
         sweep(self.folder, *{path.parent for path in action.outputs})
@@ -257,7 +257,7 @@ class Records:
     def _read(self, name: str) -> dict[str, Any]:
         try:
             record = json.loads(self.path(name).read_bytes())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         if not (isinstance(record, dict) and record.get("format") == FORMAT and record.keys() >= PARTS):
             return {}

@@ -19,7 +19,8 @@ from buildsys.cache.prints import Prints
 from buildsys.cache.result import Digest, Output, Result
 from buildsys.cache.store import Store
 from buildsys.config.caching import Caching
-from buildsys.files import partial
+from buildsys.errors import UserError
+from buildsys.files import partial, put
 
 if TYPE_CHECKING:
     from buildsys.cache.remote import Remote
@@ -54,7 +55,10 @@ class Caches:
             return None
         from buildsys.cache.remote import Remote
 
-        return Remote(self._settings.remote, writes=self._settings.writes, timeout=self._settings.timeout)
+        try:
+            return Remote(self._settings.remote, writes=self._settings.writes, timeout=self._settings.timeout)
+        except UserError as error:
+            raise UserError(f"{self._settings.where}: {error.message}", error.hint) from None
 
     def find(self, key: str) -> Found | None:
         """What is known of the action with `key`.
@@ -109,20 +113,24 @@ class Caches:
             if not sound:
                 return False
             for path, part in beside.items():
-                part.replace(path)
+                put(part, path)
         if found.origin == REMOTE:
             self._attempt(lambda: self.store.keep_result(key, found.result))
         return True
 
-    def keep(self, key: str, result: Result, files: Mapping[str, Path]) -> None:
+    def keep(self, key: str, result: Result, files: Mapping[str, Path], offered: bool = True) -> None:
         """Keep what was made; `files` are its outputs by name. Goes on after the call: `settle` waits for it."""
-        thread = threading.Thread(target=lambda: self._attempt(lambda: self._keep(key, result, files)), daemon=True)
+
+        def work() -> None:
+            self._attempt(lambda: self._keep(key, result, files, offered))
+
+        thread = threading.Thread(target=work, daemon=True)
         thread.start()
         self._keeping.append(thread)
 
-    def remember(self, key: str, facts: Mapping[str, Any]) -> None:
-        """Keep what was found out, of which there are no files."""
-        self.keep(key, Result((), facts), {})
+    def remember(self, key: str, facts: Mapping[str, Any], offered: bool = True) -> None:
+        """Keep what was found out, of which there are no files; in the store alone unless it is to be `offered`."""
+        self.keep(key, Result((), facts), {}, offered)
 
     def settle(self) -> list[str]:
         """Wait until all is kept; returns what there is to tell the user, once."""
@@ -140,11 +148,11 @@ class Caches:
         self.store.troubles.clear()
         return told
 
-    def _keep(self, key: str, result: Result, files: Mapping[str, Path]) -> None:
+    def _keep(self, key: str, result: Result, files: Mapping[str, Path], offered: bool) -> None:
         if not all(self._keep_contents(output.digest, files[output.path]) for output in result.outputs):
             return  # somebody wrote to one since it was made
         self.store.keep_result(key, result)
-        if self._settings.writes and self.remote:
+        if offered and self._settings.writes and self.remote:
             blobs = {output.digest: files[output.path] for output in result.outputs}
             self.remote.offer(key, result.to_json(), blobs)
 

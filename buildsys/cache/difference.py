@@ -82,10 +82,26 @@ def differences(
     return list(each(record, action, {} if seen is None else seen, wrong))
 
 
+def causes(record: Mapping[str, Any], action: Action, seen: MutableMapping[str, Print]) -> list[Difference]:
+    """What makes it necessary to do `action`: as `differences`, but outputs only if all else is as it was.
+
+    They are large, and about to be made anew.
+    """
+    return list(_depended(record, action, seen, "")) or differences(record, action, seen)
+
+
 def each(
     record: Mapping[str, Any], action: Action, seen: MutableMapping[str, Print], wrong: str = ""
 ) -> Iterator[Difference]:
     """The differences one by one, in the order of `Records.stale`; what is not asked for is not looked at."""
+    yield from _depended(record, action, seen, wrong)
+    if record:
+        yield from _files("output", map(str, action.outputs), record["outputs"], seen)
+
+
+def _depended(
+    record: Mapping[str, Any], action: Action, seen: MutableMapping[str, Print], wrong: str
+) -> Iterator[Difference]:
     if not record:
         yield Difference("record", action.name, wrong or None)
         return
@@ -99,7 +115,6 @@ def each(
     yield from _files("input", inputs, record["inputs"], seen)
     for name in sorted(record["folders"]):
         yield from _folder(name, record)
-    yield from _files("output", map(str, action.outputs), record["outputs"], seen)
 
 
 def _values(name: str, before: Any, after: Any) -> Iterator[Difference]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -83,7 +84,7 @@ def sweep(*folders: Path) -> None:
         with suppress(OSError):
             for name in os.listdir(folder):
                 owner = name.removesuffix(".partial").rpartition(".")[2]
-                if name.endswith(".partial") and owner.isdigit() and not _lives(int(owner)):
+                if name.endswith(".partial") and re.fullmatch("[0-9]{1,9}", owner) and not _lives(int(owner)):
                     with suppress(OSError):
                         (folder / name).unlink()
 

@@ -24,25 +24,31 @@ class Memory:
 
     def __init__(self, path: Path, key: Callable[[], str], caches: Caches | None) -> None:
         self._path, self._key, self._caches = path, key, caches
+        self._here: Mapping[str, Any] | None = None
         self._others: list[Mapping[str, Any]] = []
 
     def recall(self) -> Iterator[Mapping[str, Any]]:
         """The answers, the likeliest first; those far away are fetched only if asked for."""
-        with suppress(OSError, ValueError):
+        with suppress(OSError, ValueError, RecursionError):
             found = json.loads(self._path.read_bytes())
             if isinstance(found, dict):
+                self._here = found
                 yield found
         if self._caches is None:
             return
         for result in self._caches.every(self._key()):
-            answers = result.facts.get("answers")
-            for answer in answers if isinstance(answers, list) else ():
-                if isinstance(answer, dict):
-                    self._others += [answer] if answer not in self._others else []
-                    yield answer
+            stored = result.facts.get("answers")
+            answers = [each for each in stored if isinstance(each, dict)] if isinstance(stored, list) else []
+            self._others += [each for each in answers if each not in self._others]
+            yield from answers
 
-    def keep(self, answer: Mapping[str, Any]) -> None:
-        """Keep `answer` as the likeliest. Raises OSError if the build folder cannot be written."""
+    def keep(self, answer: Mapping[str, Any], new: bool = True) -> None:
+        """Keep `answer` as the likeliest; one that is not `new` came from here. Raises OSError.
+
+        Machines that share a cache are told of new ones only.
+        """
+        if answer == self._here:
+            return
         self._path.parent.mkdir(parents=True, exist_ok=True)
         replace(self._path, json.dumps(answer).encode())
         if self._caches is None:
@@ -50,4 +56,4 @@ class Memory:
         answers = [answer, *(other for other in self._others if other != answer)][:ANSWERS]
         while len(answers) > 1 and len(json.dumps(answers)) > SIZE:
             answers.pop()
-        self._caches.remember(self._key(), {"answers": answers})
+        self._caches.remember(self._key(), {"answers": answers}, offered=new)

@@ -41,6 +41,6 @@ class Prints:
             stored = json.loads(self._path.read_bytes())
             known = {str(name): (tuple(stat), str(digest)) for name, (stat, digest) in stored["prints"].items()}
             trusted = stored["boot"] == boot()
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
             return {}
         return known if trusted else {name: distrusted(each) for name, each in known.items()}

@@ -69,20 +69,15 @@ class Store:
 
     def holds(self, digest: Digest) -> bool:
         """Whether there are contents under that name, of that size; not whether they are sound."""
-        try:
-            status = self._path(CONTENTS, digest.hash).stat()
-        except OSError:
-            return False
-        return stat.S_ISREG(status.st_mode) and status.st_size == digest.size
+        return self._fits(digest) is True
 
     def complete(self, result: Result) -> bool:
         """Whether it holds the contents of every output of `result`, one of its own; what is there but is not, goes."""
-        lacking = [output.digest for output in result.outputs if not self.holds(output.digest)]
-        for digest in lacking:
-            path = self._path(CONTENTS, digest.hash)
-            if os.path.lexists(path):
-                self._damaged(path)
-        return not lacking
+        fit = {output.digest: self._fits(output.digest) for output in result.outputs}
+        for digest, fits in fit.items():
+            if fits is False:
+                self._damaged(self._path(CONTENTS, digest.hash))
+        return all(fit.values())
 
     def take(self, digest: Digest, into: Path) -> bool:
         """Copy the contents to the file `into`, hashing them; False, and no file, if there are none or they are wrong.
@@ -187,6 +182,14 @@ class Store:
                 if time.time() - part.lstat().st_mtime > ABANDONED:
                     part.unlink()
 
+    def _fits(self, digest: Digest) -> bool | None:
+        """Whether what is under the name of `digest` is a file of that size; None if nothing is there."""
+        try:
+            status = self._path(CONTENTS, digest.hash).stat()
+        except OSError:
+            return None
+        return stat.S_ISREG(status.st_mode) and status.st_size == digest.size
+
     def _opened(self, path: Path) -> FileIO | None:
         """The file `path`, to read; None if there is none. What is there and is no file is dropped."""
         try:
@@ -194,12 +197,13 @@ class Store:
         except (FileNotFoundError, NotADirectoryError, PermissionError):
             return None
         except OSError:
-            self._damaged(path)
+            if os.path.lexists(path):  # and it is not the store that cannot be reached
+                self._damaged(path)
             return None
 
     def _damaged(self, path: Path) -> None:
-        _drop(path)
-        done = "cannot be removed" if os.path.lexists(path) else "was dropped"
+        # Another build may have stored it anew.
+        done = "was dropped" if _drop(path) or not os.path.lexists(path) else "cannot be removed"
         self.troubles.append(f"{path}: is not what was stored, and {done}")
 
     def _path(self, kind: str, name: str) -> Path:

@@ -30,6 +30,7 @@ class Caching(NamedTuple):
     remote: str = ""
     writes: bool = False
     timeout: float = 5.0
+    where: str = ""  # the remote was said, to begin a message with
 
 
 def caching(table: Table) -> Caching | None:
@@ -45,6 +46,7 @@ def caching(table: Table) -> Caching | None:
         raise table.error("timeout", "must be more than 0 seconds")
     table.refuse_unknown()
     folder = os.environ.get(FOLDER) or folder
+    where = REMOTE if REMOTE in os.environ else table.where("remote")
     remote = os.environ.get(REMOTE, remote)
     mode = os.environ.get(MODE) or mode
     if mode not in MODES:
@@ -55,7 +57,7 @@ def caching(table: Table) -> Caching | None:
         place = Path(folder).expanduser().absolute() if folder else _home() / "buildsys"
     except RuntimeError:  # nobody knows where this user is at home
         return None
-    return Caching(place, limit, "" if remote == OFF else remote, mode == "read-write", timeout)
+    return Caching(place, limit, "" if remote == OFF else remote, mode == "read-write", timeout, where)
 
 
 def go_folder(kept: Caching | None) -> Path | None:

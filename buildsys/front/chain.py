@@ -241,6 +241,27 @@ def matrix_task(steps: Steps) -> Task:
     }  # fmt: skip
 
 
+def watch_task() -> Task:
+    """After each save: build, run, verify what changed; keys r, v, g, q."""
+
+    def perform(machine: str, as_json: bool, time_limit: float) -> Failed | None:
+        from buildsys.config.project import load
+        from buildsys.front.watch import watch
+
+        return watch(load, machine, as_json, time_limit)
+
+    return _words(perform) | {
+        "params": [
+            {"name": "machine", "long": "machine", "default": "embedded",
+             "help": "what the image is run on: embedded or qemu"},
+            {"name": "as_json", "long": "json", "type": bool, "default": False,
+             "help": "a line of JSON for each cycle, as without a terminal"},
+            {"name": "time_limit", "long": "time-limit", "type": float, "default": 0.0,
+             "help": "seconds after which a run is ended (default: `time-limit` in [tool.buildsys])"},
+        ],
+    }  # fmt: skip
+
+
 def why_task(steps: Steps) -> Task:
     """Say why a step would be done again, or was: which input, parameter or tool changed, old and new value."""
 

@@ -12,9 +12,12 @@ import errno
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
+
+BEGAN = time.monotonic()
 
 # What a disk, not a defect of ours, makes of a write.
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from doit.exceptions import BaseFail, TaskError, TaskFailed, UnmetDependency
 
 from buildsys.errors import UserError
+from buildsys.front.command import BEGAN
 from buildsys.front.lines import Lines
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Reporter:
         self._view: View = view or Lines(outstream)
         self._several = several
         self._turns: Turns | None = None
-        self._began = time.monotonic()
+        self._began = BEGAN
         self._task_began: dict[str, float] = {}
         self._selected: list[str] = []
         self._decided: set[str] = set()
@@ -80,7 +81,7 @@ class Reporter:
 
     def add_success(self, task: Any) -> None:
         """A task is done."""
-        seconds = self._ended(task)
+        seconds = task.values.get("seconds", self._ended(task))  # of a stage that began before its task
         if is_stage(task):
             from buildsys.front.progress import Stage
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ class Steps:
                 ("linker", shipped("linker")),
                 ("go", self.go.root),
                 ("zig", zig.program().parent),
+                ("jinja2", _jinja()[0].parent),
             ),
         )
 
@@ -85,8 +87,10 @@ class Steps:
             _import_what_follows()
 
         def run() -> dict[str, Any]:
+            from buildsys.cache.lock import sweep
             from buildsys.stages.objects import make_object
 
+            sweep(project.build / ".tools")
             said = make_object(
                 self.go,
                 project.package,
@@ -148,6 +152,7 @@ class Steps:
                 project.board.path,
                 *self.binutils.files,
                 *_code("config", "formats", "go/runtime.py", "stages", "toolchains"),
+                *_jinja(),
             ),
             outputs=(
                 *(build / name for name in TEMPLATES),
@@ -208,7 +213,7 @@ class Steps:
 
         return Action(
             name="render",
-            inputs=(self.runtime_json, project.board.path, *_code("config", "go/runtime.py", "stages")),
+            inputs=(self.runtime_json, project.board.path, *_code("config", "go/runtime.py", "stages"), *_jinja()),
             outputs=(*(build / name for name in TEMPLATES), build / SCRIPT),
             parameters={
                 "addresses": dict(known),
@@ -313,10 +318,17 @@ class Steps:
 def _code(*rooms: str) -> tuple[Path, ...]:
     """The modules a step consists of: when one changes, what the step made is made again."""
     found: list[Path] = []
-    for room in rooms:
+    for room in (*rooms, "files.py", "processes.py"):
         path = PACKAGE / room
         found += [path] if path.suffix else sorted(path.glob("*.py"))
     return tuple(found)
+
+
+@cache
+def _jinja() -> tuple[Path, ...]:
+    """The modules of Jinja: what it makes of a template is its version's affair."""
+    spec = find_spec("jinja2")
+    return tuple(sorted(Path(spec.origin).parent.glob("*.py"))) if spec and spec.origin else ()
 
 
 def _import_what_follows() -> None:

@@ -39,8 +39,8 @@ class Memory(Protocol):
     def recall(self) -> Iterator[Mapping[str, Any]]:
         """The answers kept so far."""
 
-    def keep(self, answer: Mapping[str, Any]) -> None:
-        """Keep one more. Raises OSError."""
+    def keep(self, answer: Mapping[str, Any], new: bool = True) -> None:
+        """Keep one, `new` or recalled, as the likeliest. Raises OSError."""
 
 
 def known_inputs(
@@ -61,6 +61,7 @@ def known_inputs(
             if answer["asked"] == asked:
                 found = Inputs(tuple(map(path, answer["files"])), tuple(map(path, answer["folders"])))
                 if answer["telling"] == _telling(found, name):
+                    memory.keep(answer, new=False)
                     return found
         except (OSError, ValueError, KeyError, TypeError):
             continue  # of another state of the sources, or damaged

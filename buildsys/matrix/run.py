@@ -67,12 +67,12 @@ class _Processes:
         self._running: set[subprocess.Popen[str]] = set()
         self._told: set[str] = set()
         self._lock = threading.Lock()
-        self._ended = False
+        self.ended = False
 
     def run(self, command: Sequence[str]) -> tuple[int, str, str]:
         """(exit status, output, errors) of `command`."""
         with self._lock:
-            if self._ended:
+            if self.ended:
                 return 1, "", "interrupted"
             process = subprocess.Popen(
                 command,
@@ -100,7 +100,7 @@ class _Processes:
 
     def end(self) -> None:
         with self._lock:
-            self._ended = True
+            self.ended = True
             running = list(self._running)
         for process in running:
             process.terminate()
@@ -116,12 +116,13 @@ def _row(processes: _Processes, root: Path, folder: Path, row: Row, emulators: S
     status, out, err = processes.run([sys.executable, "-P", "-m", "buildsys.matrix.row", json.dumps(asked)])
     try:
         if status == 0:
-            if err:
+            if err.strip():
                 processes.tell(err.rstrip())
             return line_from(json.loads(out))
     except (ValueError, KeyError, TypeError):
         err = err or out
     # A defect of ours, or the machine's: a process that was killed says nothing.
     said = err.strip() or f"the process of Go {row.go} with {row.toolchain} ended with status {status} and said nothing"
-    processes.tell(said)
+    if not processes.ended:
+        processes.tell(said)
     return nothing(row, emulators, FAILED, said.splitlines()[-1:])

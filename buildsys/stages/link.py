@@ -16,7 +16,7 @@ from typing import Any
 
 from buildsys.config.board import Board
 from buildsys.errors import UserError
-from buildsys.files import partial, replace, share
+from buildsys.files import partial, put, replace, share
 from buildsys.formats.elf import Elf
 from buildsys.formats.symbols import STT_OBJECT
 from buildsys.go.runtime import FLAG, STACK_GUARD, Plan
@@ -63,14 +63,14 @@ def assemble(toolchain: BinaryToolchain, source: Path) -> None:
     made = source.with_suffix(".o")
     with partial(made) as beside:
         toolchain.assemble(source, beside)
-        beside.replace(made)
+        put(beside, made)
 
 
 def join(toolchain: BinaryToolchain, script: Path, objects: Sequence[Path], output: Path) -> None:
     """One link of `objects` by `script`. Raises UserError, leaving an earlier file alone."""
     with partial(output) as beside:
         toolchain.link(script, objects, beside)
-        beside.replace(output)
+        put(beside, output)
 
 
 def link(

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from buildsys.files import partial, replace
+from buildsys.files import partial, put, replace
 from buildsys.formats.elf import Elf
 from buildsys.go import build
 from buildsys.go.layout import layouts
@@ -29,7 +29,7 @@ def make_object(
     with partial(archive) as beside:
         said = build.build(go, package, options, beside, archiver, meanwhile)
         contents = build.extract(beside)
-        beside.replace(archive)
+        put(beside, archive)
     replace(go_object, contents)
     return said
 

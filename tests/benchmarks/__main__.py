@@ -5,9 +5,9 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from tests.benchmarks import cache, callsites, loop, proof
+from tests.benchmarks import cache, callsites, loop, proof, watch
 
-SUITES = (loop, cache, callsites, proof)
+SUITES = (loop, cache, watch, callsites, proof)
 
 
 def main() -> None:

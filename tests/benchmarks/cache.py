@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tests.benchmarks.loop import DOIT, editor
 from tests.benchmarks.measure import Row, command, ratio, side_by_side
+from tests.cache.servers import nginx
 from tests.conftest import copy_project
 
 PACKAGES = 500
@@ -19,6 +20,7 @@ def rows(folder: Path) -> Iterator[Row]:
     kept = {**os.environ, "BUILDSYS_CACHE": str(folder / "cache")}
     yield restoring(folder / "states", kept)
     yield cloning(folder / "clones", kept)
+    yield fetching(folder / "fetching")
     yield many(folder / "many", kept)
 
 
@@ -53,6 +55,25 @@ def cloning(folder: Path, kept: dict[str, str]) -> Row:
 
     [median] = side_by_side(11, build)
     return Row("doit build of a clean clone, local cache warm", median, "", None, "≤ 500 ms", median <= 500)
+
+
+def fetching(folder: Path) -> Row:
+    """A clean clone whose own cache is empty, of what another machine built; nginx on the loopback interface."""
+    folder.mkdir()
+    with nginx(folder / "nginx") as server:
+        kept = {**os.environ, "BUILDSYS_CACHE": str(folder / "cache"), "BUILDSYS_CACHE_REMOTE": server.url}
+        first, clone = copy_project(folder / "first"), copy_project(folder / "clone")
+        command([DOIT, "build"], first, {**kept, "BUILDSYS_CACHE_MODE": "read-write"})()
+        doit = command([DOIT, "build"], clone, kept)
+
+        def build() -> None:
+            for name in ("cache/ac", "cache/cas", "clone/build"):
+                shutil.rmtree(folder / name)
+            doit()
+
+        doit()
+        [median] = side_by_side(11, build)
+    return Row("doit build of a clean clone, shared cache warm", median, "", None, "≤ 1000 ms", median <= 1000)
 
 
 def many(folder: Path, kept: dict[str, str]) -> Row:

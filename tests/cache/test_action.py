@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
+import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +22,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from buildsys.cache import action as module
 from buildsys.cache import fingerprint
-from buildsys.cache.action import Action, Discovered, Records
+from buildsys.cache.action import BUILT, Action, Discovered, Records
+from buildsys.cache.caches import RESTORED, Caches, Found
+from buildsys.cache.key import Places
+from buildsys.cache.result import Result
+from buildsys.config.caching import Caching
 from buildsys.errors import UserError
 
 from .test_fingerprint import settle
@@ -202,7 +214,8 @@ def test_an_input_edited_while_the_step_runs_makes_it_run_again(step: Step) -> N
 
 def test_a_file_added_while_the_step_runs_makes_it_run_again(step: Step) -> None:
     def add_once() -> None:
-        (step.more / "late").write_text("L")
+        if step.runs == 1:
+            (step.more / "late").write_text("L")
 
     step.meanwhile = add_once
     step.perform()
@@ -292,6 +305,479 @@ def test_a_record_that_lacks_a_part_is_no_record(done: Step, group: str) -> None
     path.write_text(json.dumps(record))
     assert done.stale() == "it has not been done before"
     done.perform()
+
+
+# A loss of power: a file has the size and times it was given, and not what was written to it.
+
+
+def lost(step: Step, path: Path) -> None:
+    """Make the contents of `path` others, and its record what it would be had they been written long before."""
+    path.write_bytes(bytes(path.stat().st_size))
+    settle()
+    record = json.loads(step.records.path("step").read_text())
+    for group in ("inputs", "outputs"):
+        if str(path) in record[group]:
+            record[group][str(path)][0] = list(fingerprint.of_file(path)[0])
+    step.records.path("step").write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize("name", ["source", "result"])
+def test_after_a_start_of_the_machine_contents_are_compared(
+    done: Step, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path: Path = getattr(done, name)
+    lost(done, path)
+    assert done.stale() == ""  # so it would be without a start: the stat is right
+    monkeypatch.setattr(module, "boot", lambda: "another")
+    assert done.stale().startswith(str(path))
+    done.perform()
+    assert done.result.read_bytes() == done.source.read_bytes()
+
+
+def test_after_a_start_of_the_machine_contents_are_compared_once(done: Step, monkeypatch: pytest.MonkeyPatch) -> None:
+    for path in (done.source, done.result):
+        os.utime(path)
+    settle()
+    assert done.stale() == ""
+    monkeypatch.setattr(module, "boot", lambda: "another")
+    digest, read = fingerprint._digest, []
+
+    def count(path: Path | str) -> str:
+        read.append(Path(path))
+        return digest(path)
+
+    monkeypatch.setattr(fingerprint, "_digest", count)
+    assert done.stale() == ""
+    assert sorted(read) == [done.result, done.source]
+    assert done.stale() == ""
+    assert len(read) == 2
+
+
+def test_what_is_no_file_any_more_is_not_waited_for(done: Step) -> None:
+    for path in (done.result, done.source):
+        path.unlink()
+        os.mkfifo(path)
+        assert done.stale() == f"{path} is missing"
+
+
+# Several builds in one folder.
+
+FORK = multiprocessing.get_context("fork")
+
+
+def _other_build(step: Step, pipe: Connection) -> None:
+    """Perform the step, telling when it runs and waiting until something is said."""
+
+    def meanwhile() -> None:
+        pipe.send("runs")
+        pipe.recv()
+
+    step.meanwhile = meanwhile
+    step.records.perform(step.action)
+
+
+@pytest.fixture
+def other_build(step: Step) -> Iterator[tuple[Any, Connection]]:
+    """Another process in whose hands the step is just now."""
+    here, there = FORK.Pipe()
+    process = FORK.Process(target=_other_build, args=(step, there))
+    process.start()
+    assert here.poll(30)
+    assert here.recv() == "runs"
+    yield process, here
+    process.kill()
+    process.join()
+
+
+def test_a_build_waits_for_another_and_finds_the_work_done(step: Step, other_build: tuple[Any, Connection]) -> None:
+    process, pipe = other_build
+    told: list[str] = []
+
+    def waiting() -> None:
+        told.append("waits")
+        pipe.send("go on")
+
+    assert Records(step.done, waiting=waiting).perform(step.action) == {"runs": 1}
+    process.join()
+    assert (process.exitcode, told, step.runs) == (0, ["waits"], 0)
+    assert step.stale() == ""
+
+
+def test_a_build_that_waited_for_another_of_other_sources_does_its_own(
+    step: Step, other_build: tuple[Any, Connection]
+) -> None:
+    process, pipe = other_build
+
+    def waiting() -> None:
+        pipe.send("go on")
+        process.join()
+        step.source.write_text("two")
+
+    Records(step.done, waiting=waiting).perform(step.action)
+    assert (process.exitcode, step.runs, step.result.read_text()) == (0, 1, "two")
+
+
+def test_a_build_that_waited_for_one_that_was_killed_does_the_work(
+    step: Step, other_build: tuple[Any, Connection]
+) -> None:
+    process, _ = other_build
+    assert Records(step.done, waiting=process.kill).perform(step.action) == {"runs": 1}
+    assert step.runs == 1
+    assert step.stale() == ""
+
+
+def test_a_build_whose_folder_is_removed_fails_and_records_nothing(step: Step) -> None:
+    step.meanwhile = lambda: shutil.rmtree(step.done)
+    with pytest.raises(UserError) as caught:
+        step.records.perform(step.action)
+    assert caught.value.message == f"{step.done} was removed while step was at work"
+    assert caught.value.hint == "build again"
+    assert step.stale() == "it has not been done before"
+
+
+def test_what_killed_builds_left_beside_outputs_and_records_is_removed(step: Step) -> None:
+    dead = FORK.Process(target=os.getpid)
+    dead.start()
+    dead.join()
+    left = [folder / f"x.{dead.pid}.partial" for folder in (step.result.parent, step.done)]
+    others = [folder / f"x.{os.getpid()}.partial" for folder in (step.result.parent, step.done)]
+    step.done.mkdir()
+    for path in left + others:
+        path.write_text("half")
+    step.perform()
+    assert not any(path.exists() for path in left)
+    assert all(path.exists() for path in others)
+
+
+# With caches behind the records.
+
+
+class Cached(Step):
+    """A step whose results are kept in `store`."""
+
+    def __init__(self, folder: Path, store: Path) -> None:
+        super().__init__(folder)
+        self.folder, self.store = folder, store
+        self.told: list[str] = []
+        self.kept = True
+
+    @property
+    def caches(self) -> Caches:
+        return Caches(Caching(self.store, 10**9))
+
+    @property
+    def action(self) -> Action:
+        return replace(super().action, kept=self.kept)
+
+    def run(self) -> dict[str, Any]:
+        facts = super().run()
+        self.result.chmod(0o755)
+        return facts
+
+    def with_caches(self, caches: Caches) -> None:
+        """Perform the step and wait until its result is kept."""
+        Records(self.done, caches, lambda: Places(self.folder)).perform(self.action)
+        self.told += caches.settle()
+        assert self.stale() == ""
+        assert self.result.read_text() == "".join(
+            path.read_text() for path in (self.source, *sorted(self.more.iterdir()))
+        )
+
+    def perform(self) -> None:
+        self.with_caches(self.caches)
+
+    @property
+    def origin(self) -> str:
+        last = self.records.last("step")
+        return last.origin if last else "none"
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Cached:
+    return Cached(tmp_path / "here", tmp_path / "store")
+
+
+@pytest.fixture
+def there(tmp_path: Path) -> Cached:
+    return Cached(tmp_path / "elsewhere" / "there", tmp_path / "store")
+
+
+def test_what_one_folder_built_is_restored_in_another(here: Cached, there: Cached) -> None:
+    here.perform()
+    there.perform()
+    assert (here.runs, here.origin) == (1, BUILT)
+    assert (there.runs, there.origin) == (0, RESTORED)
+    assert there.records.facts("step") == {"runs": 1}
+    assert there.result.stat().st_mode & 0o777 == 0o755
+    assert here.told == there.told == []
+
+
+def test_a_record_tells_how_and_when_and_why_a_step_was_done(here: Cached) -> None:
+    assert here.records.last("step") is None
+    before = time.time()
+    here.perform()
+    first = here.records.last("step")
+    here.source.write_text("two")
+    here.perform()
+    second = here.records.last("step")
+    assert first is not None
+    assert second is not None
+    assert (first.origin, second.origin) == (BUILT, BUILT)
+    assert before <= first.when <= second.when <= time.time()
+    assert first.because != second.because
+    assert str(here.source) in json.dumps(second.because)
+    assert here.stale() == ""
+    assert here.records.last("step") == second
+
+
+def test_a_state_there_was_before_is_restored(here: Cached) -> None:
+    for text in ("one", "two", "one", "two"):
+        here.source.write_text(text)
+        here.perform()
+    assert (here.runs, here.origin) == (2, RESTORED)
+
+
+@pytest.mark.parametrize("name", ["source", "added", "removed", "renamed", "parameter", "swapped"])
+def test_what_differs_in_anything_is_not_restored(here: Cached, there: Cached, name: str) -> None:
+    for step in (here, there):
+        (step.more / "a").write_text("A")
+        (step.more / "b").write_text("B")
+    here.perform()
+    if name == "source":
+        there.source.write_text("two")
+    elif name == "added":
+        (there.more / "c").write_text("")
+    elif name == "removed":
+        (there.more / "b").unlink()
+    elif name == "renamed":
+        (there.more / "b").rename(there.more / "c")
+    elif name == "parameter":
+        there.parameters = {"level": 2}
+    else:
+        (there.more / "a").write_text("B")
+        (there.more / "b").write_text("A")
+    there.perform()
+    assert (there.runs, there.origin) == (1, BUILT)
+
+
+def test_an_action_that_is_not_to_be_kept_is_not(here: Cached, there: Cached) -> None:
+    here.kept = there.kept = False
+    here.perform()
+    there.perform()
+    assert there.runs == 1
+    assert not (here.store / "ac").exists()
+
+
+def test_an_output_that_was_overwritten_is_restored(here: Cached) -> None:
+    here.perform()
+    here.result.write_text("eno")
+    assert here.stale()
+    here.perform()
+    assert (here.runs, here.origin) == (1, RESTORED)
+
+
+def test_damaged_contents_are_told_and_made_again(here: Cached, there: Cached) -> None:
+    here.perform()
+    (blob,) = (here.store / "cas").glob("*/*")
+    blob.write_text("eno")
+    there.perform()
+    assert (there.runs, there.told) == (1, [f"{blob}: is not what was stored, and was dropped"])
+    here.records.forget("step")
+    here.perform()
+    assert (here.origin, here.told) == (RESTORED, [])
+
+
+class PrunedMeanwhile(Caches):
+    """Caches whose store is pruned by another build just when a result was found."""
+
+    def find(self, key: str) -> Found | None:
+        found = super().find(key)
+        self.store.prune(0)
+        return found
+
+
+def test_what_is_pruned_between_being_found_and_restored_is_made_again(here: Cached, there: Cached) -> None:
+    here.perform()
+    there.with_caches(PrunedMeanwhile(Caching(there.store, 10**9)))
+    assert (there.runs, there.origin, there.told) == (1, BUILT, [])
+
+
+def test_what_was_made_while_an_input_changed_is_kept_for_what_was_read(here: Cached, there: Cached) -> None:
+    def edit_once() -> None:
+        if here.runs == 1:
+            here.source.write_text("two")
+
+    here.meanwhile = edit_once
+    here.perform()
+    assert here.runs == 2
+    there.perform()  # of "one"
+    assert there.runs == 1
+    there.source.write_text("two")
+    there.perform()
+    assert (there.runs, there.origin) == (1, RESTORED)
+
+
+class Overwritten(Caches):
+    """Caches before which somebody writes to an output once it is made."""
+
+    def __init__(self, settings: Caching, path: Path) -> None:
+        super().__init__(settings)
+        self._path = path
+
+    def keep(self, key: str, result: Result, files: Mapping[str, Path], offered: bool = True) -> None:
+        text = self._path.read_text()
+        self._path.write_text("eno")
+        super().keep(key, result, files, offered)
+        self.settle()
+        self._path.write_text(text)
+
+
+def test_an_output_that_is_overwritten_before_it_is_kept_is_not_kept(here: Cached, there: Cached) -> None:
+    here.with_caches(Overwritten(Caching(here.store, 10**9), here.result))
+    there.perform()
+    assert (there.runs, there.origin) == (1, BUILT)
+
+
+def test_an_output_that_was_not_made_is_not_kept(here: Cached) -> None:
+    here.meanwhile = here.result.unlink
+    caches = here.caches
+    with pytest.raises(FileNotFoundError):  # of the step itself
+        Records(here.done, caches, lambda: Places(here.folder)).perform(here.action)
+
+    def make_a_folder() -> dict[str, Any]:
+        here.result.mkdir()
+        return {}
+
+    for run in (dict[str, Any], make_a_folder):
+        Records(here.done, caches, lambda: Places(here.folder)).perform(replace(here.action, run=run))
+        assert caches.settle() == []
+        assert here.stale() == f"{here.result} is missing"
+        assert not (here.store / "ac").exists()
+
+
+def _killed(step: Cached, moment: int) -> bool:
+    """Build, edit, build and go back in a process killed as it opens, renames or removes its file number `moment`.
+
+    Returns whether it came to that.
+    """
+    child = os.fork()
+    if not child:
+        left = [moment]
+
+        def kill(event: str, arguments: tuple[Any, ...]) -> None:
+            if event in ("open", "os.rename", "os.remove", "os.mkdir", "os.utime", "os.chmod"):
+                if str(arguments[0]).startswith((str(step.folder), str(step.store))):
+                    left[0] -= 1
+                if left[0] < 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(kill)
+        try:
+            for text in ("one", "two", "one"):
+                step.source.write_text(text)
+                step.perform()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status in (0, -signal.SIGKILL)
+    return status != 0
+
+
+def test_a_build_killed_at_any_moment_is_never_wrong_afterwards(tmp_path: Path) -> None:
+    moment = 0
+    while True:
+        step = Cached(tmp_path / str(moment) / "here", tmp_path / str(moment) / "store")
+        killed = _killed(step, moment)
+        other = Cached(tmp_path / str(moment) / "there", step.store)
+        for text in ("one", "two"):
+            for each in (step, other):
+                each.source.write_text(text)
+                each.perform()
+        assert other.runs == 0  # what was found damaged or missing was kept again
+        assert step.told == other.told == []
+        assert not [path for path in step.folder.rglob("*") if path.name.endswith(".partial")]
+        if not killed:
+            break
+        shutil.rmtree(tmp_path / str(moment))
+        moment += 1
+    assert moment > 40
+    assert os.listdir(step.store / "tmp") == []
+
+
+def _file(store: Path) -> None:
+    store.write_text("a file")
+
+
+def _file_in(name: str) -> Callable[[Path], None]:
+    def make(store: Path) -> None:
+        store.mkdir()
+        (store / name).write_text("a file")
+
+    return make
+
+
+def _link_nowhere(store: Path) -> None:
+    store.symlink_to(store.parent / "not mounted" / "store")
+
+
+def _loop(store: Path) -> None:
+    store.symlink_to(store)
+
+
+@pytest.mark.parametrize("refuse", [_file, _file_in("tmp"), _file_in("cas"), _file_in("ac"), _link_nowhere, _loop])
+def test_a_store_that_refuses_is_one_warning_and_the_outputs_are_right(
+    here: Cached, refuse: Callable[[Path], None]
+) -> None:
+    refuse(here.store)
+    here.perform()
+    assert (here.runs, here.origin) == (1, BUILT)
+    (told,) = here.told
+    assert told.startswith(f"nothing is kept in the local cache: {here.store}")
+    here.source.write_text("two")
+    here.perform()
+    assert here.runs == 2
+
+
+def test_a_store_that_vanishes_while_a_step_runs_is_made_again(here: Cached, there: Cached) -> None:
+    here.perform()
+    here.source.write_text("two")
+    here.meanwhile = lambda: shutil.rmtree(here.store)
+    here.perform()
+    assert here.told == []
+    there.source.write_text("two")
+    there.perform()
+    assert there.runs == 0
+
+
+def test_threads_restore_and_make_actions_of_one_folder_at_once(tmp_path: Path) -> None:
+    folder, runs, mutex = tmp_path / "folder", [], threading.Lock()
+
+    def action(number: int) -> Action:
+        source, out = folder / f"source.{number}", folder / f"out.{number}"
+
+        def run() -> dict[str, Any]:
+            with mutex:
+                runs.append(number)
+            out.write_bytes(source.read_bytes() * 2)
+            return {}
+
+        return Action(f"step {number}", (source, folder / "common"), (out,), {}, run)
+
+    folder.mkdir()
+    (folder / "common").write_text("common")
+    for text in ("one", "two", "one"):
+        for number in range(8):
+            (folder / f"source.{number}").write_text(f"{text} {number}")
+        caches = Caches(Caching(tmp_path / "store", 10**9))
+        records = Records(folder / "done", caches, lambda: Places(folder))
+        with ThreadPoolExecutor(4) as pool:
+            list(pool.map(records.perform, map(action, range(8))))
+        assert caches.settle() == []
+        for number in range(8):
+            assert (folder / f"out.{number}").read_text() == f"{text} {number}" * 2
+            assert Records(folder / "done").stale(action(number)) == ""
+    assert sorted(runs) == sorted([*range(8)] * 2)
 
 
 NAMES, TEXTS = st.sampled_from(["a", "b"]), st.sampled_from(["", "x", "y"])

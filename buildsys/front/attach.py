@@ -1,0 +1,86 @@
+"""QEMU halted before the first instruction, waiting for a debugger that the user starts elsewhere."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import tempfile
+from pathlib import Path
+
+from buildsys.errors import UserError
+from buildsys.files import replace
+from buildsys.formats.elf import Elf
+from buildsys.front.boot import SerialText
+from buildsys.front.steps import Steps
+from buildsys.machines import gdb, qemu
+
+SCRIPT = "attach.gdb"
+KEPT = 1 << 16  # characters
+
+
+class Waiting:
+    """A machine that waits for gdb, until it has run or is closed. Raises UserError without QEMU or a gdb."""
+
+    def __init__(self, steps: Steps) -> None:
+        project = steps.project
+        debugger = gdb.program()
+        if project.entry not in Elf.read(steps.image).symbols.addresses(project.entry):
+            raise UserError(f"{steps.image}: there is no function {project.entry!r} to stop at")
+        # A socket's path may have 107 characters; one in the project could be longer.
+        self._folder = tempfile.mkdtemp(prefix="buildsys-gdb-")
+        address = str(Path(self._folder, "gdb"))
+        script = project.build / SCRIPT
+        said = gdb.arguments(steps.image, address, project.entry, project.package, steps.go.root, ())
+        replace(script, as_script(said).encode())
+        self.command = shlex.join([Path(debugger).name, "-q", "-x", str(script)])
+        self._text, self.serial = SerialText(), ""
+        reading, writing = os.pipe2(os.O_CLOEXEC)
+        try:
+            self._process = qemu.start(
+                [
+                    *qemu.command(steps.image, project.board),
+                    *("-chardev", "stdio,id=console,mux=on,signal=off", "-serial", "chardev:console"),
+                    *("-chardev", f"socket,id=gdb,path={address},server=on,wait=off", "-gdb", "chardev:gdb", "-S"),
+                ],
+                stdout=writing,
+                stderr=writing,
+            )
+        except BaseException:
+            os.close(reading)
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
+        finally:
+            os.close(writing)
+        self._reading = reading
+
+    def fileno(self) -> int:
+        """What becomes readable when there is something for read()."""
+        return self._reading
+
+    def read(self) -> bool:
+        """Take what the guest, or QEMU, said. False if that was the end."""
+        data = os.read(self._reading, 65536)
+        self.serial = (self.serial + self._text.add(data))[-KEPT:]
+        return bool(data)
+
+    def close(self) -> None:
+        """End the machine."""
+        self._process.kill()
+        self._process.wait()
+        os.close(self._reading)
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def as_script(arguments: list[str]) -> str:
+    """gdb's arguments as the commands of a file, in the order gdb would carry them out."""
+    before: list[str] = []
+    after: list[str] = []
+    image = ""
+    words = iter(arguments)
+    for word in words:
+        if word in ("-iex", "-ex"):
+            (before if word == "-iex" else after).append(next(words))
+        elif not word.startswith("-"):
+            image = word
+    return "\n".join([*before, f'file "{Path(image).absolute()}"', *after, ""])

@@ -1,0 +1,285 @@
+"""Runs and checks of an image in processes apart: what loops in one, or crashes, can be ended by closing a connection.
+
+A bench is a process that has imported everything and has one thread, so that it can be
+forked at any time for next to nothing. What it forks is a hand: it waits for one job, does
+it, and is gone. A hand whose connection is closed, because a newer image is there or because
+we are gone ourselves, ends what it does as Ctrl-C would: no tool and no QEMU of it is left.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
+
+from buildsys.config.project import Project
+from buildsys.errors import UserError
+from buildsys.machines.outcome import Outcome
+from buildsys.proof.claim import Verdict
+
+if TYPE_CHECKING:
+    from buildsys.machines.embedded import Machine
+
+MACHINES = ("embedded", "qemu")
+TOGETHER = 0.02  # seconds: serial output that comes in less is told together
+PATIENCE, TIMES = 0.5, 4  # seconds a hand is given to tidy, and how often it is asked
+DETAILS = 50
+
+
+@dataclass(frozen=True)
+class Run:
+    """A job: run the image of `project` on `machine`, for at most `time_limit` seconds."""
+
+    project: Project
+    machine: str
+    time_limit: float
+
+
+@dataclass(frozen=True)
+class Check:
+    """A job: check the claims with these numbers, in this order."""
+
+    project: Project
+    claims: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Serial:
+    """Bytes the guest sent."""
+
+    data: bytes
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The run is over. Its serial output was told before."""
+
+    outcome: Outcome
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A claim's verdict, without the evidence, and the seconds it took."""
+
+    number: int
+    verdict: Verdict
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The job cannot be done, for a reason the user can mend."""
+
+    error: UserError
+
+
+@dataclass(frozen=True)
+class Defect:
+    """The job cannot be done, for a reason of ours: a traceback."""
+
+    text: str
+
+
+Job = Run | Check
+Told = Serial | Ended | Checked | Refused | Defect
+
+
+class Bench:
+    """Starts jobs. To be made while this process has one thread."""
+
+    def __init__(self) -> None:
+        gc.collect()
+        gc.freeze()  # what is here now stays: no collection need look at it, nor make pages of it our own
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self._pid = os.fork()
+        if not self._pid:
+            self._control.close()
+            _apart(lambda: _serve(theirs))
+        theirs.close()
+        self._idle: list[Connection] = []
+        self._prepared: Project | None = None
+
+    def start(self, job: Job) -> Connection:
+        """Begin `job`; the connection gives what is `Told` of it, then EOFError. Closing it ends the job."""
+        hand = self._idle.pop(0) if self._idle else self._hire(job.project)
+        hand.send(job)
+        return hand
+
+    def prepare(self, project: Project, hands: int = 2) -> None:
+        """Have so many hands waiting, with a machine like that of `project` before them."""
+        if self._prepared != project:
+            while self._idle:
+                self._idle.pop().close()
+        self._prepared = project
+        while len(self._idle) < hands:
+            self._idle.append(self._hire(project))
+
+    def close(self) -> None:
+        """End every hand that is idle, and the bench; returns when all that came of it is gone."""
+        while self._idle:
+            self._idle.pop().close()
+        self._control.close()
+        with suppress(ChildProcessError):
+            os.waitpid(self._pid, 0)
+
+    def _hire(self, project: Project) -> Connection:
+        import pickle
+
+        ours, theirs = socket.socketpair()
+        try:
+            socket.send_fds(self._control, [pickle.dumps(project)], [theirs.fileno()])
+        except OSError as error:
+            ours.close()
+            raise RuntimeError("the process that runs and checks images is gone") from error
+        finally:
+            theirs.close()
+        return Connection(ours.detach())
+
+
+def _apart(work: Callable[[], None]) -> None:
+    """Do `work` in a process just forked, which shares nothing with the terminal, and end it."""
+    try:
+        os.setsid()  # the terminal's Ctrl-C is for the one who started us
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGWINCH, signal.SIGTSTP):
+            signal.signal(number, signal.SIG_DFL)
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for standard in (0, 1, 2):
+            os.dup2(nothing, standard)
+        os.close(nothing)
+        work()
+    finally:
+        os._exit(0)
+
+
+def _serve(control: socket.socket) -> None:
+    """Fork a hand for each connection that comes, until nobody can send one; then wait until all are gone."""
+    import pickle
+
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # none of them is waited for
+    while True:
+        request, connections, _, _ = socket.recv_fds(control, 1 << 20, 1)
+        if not request:
+            break
+        if os.fork():
+            os.close(connections[0])
+            continue
+        control.close()
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        _Hand(Connection(connections[0])).work(pickle.loads(request))
+        return
+    with suppress(ChildProcessError):
+        os.wait()  # while they are ignored, this returns when the last has gone
+
+
+class _Hand:
+    """Does one job."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()
+        self._serial = bytearray()
+        self._machine: Machine | None = None
+
+    def work(self, likely: Project) -> None:
+        """Wait for a job and do it. `likely` is what it will probably be about."""
+        try:
+            self._make_ready(likely)
+            job = self._connection.recv()
+        except (EOFError, OSError, KeyboardInterrupt):
+            return
+        threading.Thread(target=self._heed, daemon=True).start()
+        try:
+            if isinstance(job, Run):
+                self._run(job)
+            else:
+                self._check(job)
+        except UserError as error:
+            self._tell(Refused(error))
+        except KeyboardInterrupt:
+            pass
+        except OSError as error:
+            if not isinstance(error, BrokenPipeError):
+                self._tell(Defect(traceback.format_exc()))
+        except Exception:
+            self._tell(Defect(traceback.format_exc()))
+
+    def _make_ready(self, likely: Project) -> None:
+        from buildsys.machines.embedded import Machine
+
+        with suppress(UserError):
+            self._machine = Machine(likely.board)
+
+    def _run(self, job: Run) -> None:
+        from buildsys.front.steps import Steps
+        from buildsys.machines import qemu
+        from buildsys.machines.embedded import Machine
+
+        image, board = Steps(job.project).image, job.project.board
+        if job.machine == "qemu":
+            outcome = qemu.run(image, board, job.time_limit, self._serial.extend)
+        else:
+            machine = self._machine if self._machine and self._machine.board == board else Machine(board)
+            machine.load(image)
+            outcome = machine.run(job.time_limit, self._serial.extend)
+        self._flush()
+        self._tell(Ended(replace(outcome, serial=b"")))
+
+    def _check(self, job: Check) -> None:
+        from buildsys.front.steps import Steps
+        from buildsys.front.verify import case_of, check
+        from buildsys.proof.claims import CLAIMS
+
+        case = case_of(Steps(job.project))
+        for number in job.claims:
+            [line] = check(case, [(number, CLAIMS[number - 1])])
+            details = () if line.verdict.passed else line.verdict.details[:DETAILS]
+            self._tell(Checked(number, replace(line.verdict, evidence={}, details=details), line.seconds))
+
+    def _tell(self, what: Told) -> None:
+        with self._lock, suppress(BrokenPipeError):
+            self._connection.send(what)
+
+    def _flush(self) -> None:
+        with self._lock:
+            data = bytes(self._serial)
+            if data:
+                del self._serial[: len(data)]
+                with suppress(BrokenPipeError):
+                    self._connection.send(Serial(data))
+
+    def _heed(self) -> None:
+        """Tell serial output as it comes, and notice when nobody wants to hear of it any more."""
+        while not select.select([self._connection], [], [], TOGETHER)[0]:
+            self._flush()
+        for _ in range(TIMES):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(PATIENCE)
+        os._exit(1)
+
+
+def warm() -> None:
+    """Import what runs and checks need."""
+    from importlib import import_module
+
+    for name in (
+        "capstone", "unicorn", "unicorn.arm64_const", "unicorn.unicorn_py3.unicorn", "elftools.dwarf.dwarfinfo",
+        "buildsys.front.verify", "buildsys.machines.embedded", "buildsys.machines.qemu", "buildsys.proof.claims",
+        "buildsys.proof.on_qemu",
+    ):  # fmt: skip
+        import_module(name)

@@ -1,0 +1,153 @@
+"""Whoever reads a file that is written here sees the old contents or the new, and only ever reads regular files."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from buildsys.files import opened, partial, replace, replacing, share
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+    return path
+
+
+def test_a_replaced_file_is_another_file(old: Path) -> None:
+    other = old.with_name("other")
+    other.hardlink_to(old)
+    replace(old, b"n", memoryview(b"ew"))
+    assert old.read_bytes() == b"new"
+    assert other.read_bytes() == b"old"
+    assert sorted(os.listdir(old.parent)) == ["file", "other"]
+
+
+def test_what_cannot_be_written_leaves_the_old_file_and_nothing_else(old: Path) -> None:
+    with pytest.raises(TypeError):
+        replace(old, b"n", "ew")  # type: ignore[arg-type]
+    assert old.read_bytes() == b"old"
+    assert os.listdir(old.parent) == ["file"]
+
+
+def test_threads_that_replace_one_file_do_not_write_into_each_others(old: Path) -> None:
+    texts = {bytes([letter]) * length for letter, length in ((65, 1), (66, 90_000), (67, 200_000))}
+    stop, seen = threading.Event(), set[bytes]()
+
+    def read() -> None:
+        while not stop.is_set():
+            seen.add(old.read_bytes())
+
+    def write(text: bytes) -> None:
+        for _ in range(60):
+            replace(old, text)
+
+    with ThreadPoolExecutor() as pool:
+        reader = pool.submit(read)
+        writers = [pool.submit(write, text) for text in texts]
+        try:
+            for writer in writers:
+                writer.result()
+        finally:
+            stop.set()
+        reader.result()
+    assert seen <= texts | {b"old"}
+    assert seen & texts
+    assert os.listdir(old.parent) == ["file"]
+
+
+def test_a_part_left_as_another_name_of_a_file_in_use_is_not_written_through(old: Path) -> None:
+    with partial(old) as beside:
+        pass
+    beside.hardlink_to(old)  # as a killed process with the number of this one left it
+    target = old.with_name("target")
+    target.write_bytes(b"target")
+    with partial(old) as again:
+        assert again == beside
+        assert not again.exists()
+        again.write_bytes(b"new")
+        assert old.read_bytes() == b"old"
+
+
+def test_a_shared_file_is_another_name_of_it(old: Path) -> None:
+    other = old.with_name("other")
+    other.write_bytes(b"before")
+    share(old, other)
+    assert other.samefile(old)
+    share(old, other)
+    assert other.samefile(old)
+    share(old, old)
+    assert old.read_bytes() == b"old"
+    replace(old, b"new")
+    assert other.read_bytes() == b"old"
+    assert sorted(os.listdir(old.parent)) == ["file", "other"]
+
+
+def test_where_a_file_cannot_have_two_names_it_is_copied(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path, target: Path) -> None:
+        raise OSError("another file system")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    old.chmod(0o755)
+    other = old.with_name("other")
+    share(old, other)
+    assert not other.samefile(old)
+    assert (other.read_bytes(), other.stat().st_mode & 0o777) == (b"old", 0o755)
+
+
+def test_what_is_not_there_cannot_be_shared(tmp_path: Path) -> None:
+    (tmp_path / "other").write_bytes(b"before")
+    with pytest.raises(FileNotFoundError):
+        share(tmp_path / "none", tmp_path / "other")
+    assert (tmp_path / "other").read_bytes() == b"before"
+    assert os.listdir(tmp_path) == ["other"]
+
+
+def test_a_file_is_in_place_when_the_body_ends_and_not_before(old: Path) -> None:
+    with replacing(old, 0o755, b"n", b"ew"):
+        assert old.read_bytes() == b"old"
+    assert (old.read_bytes(), old.stat().st_mode & 0o777) == (b"new", 0o755)
+    assert os.listdir(old.parent) == ["file"]
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt()])
+def test_a_body_that_fails_leaves_the_old_file(old: Path, error: BaseException) -> None:
+    with pytest.raises(type(error)), replacing(old, 0o644, b"new" * 100_000):
+        raise error
+    assert old.read_bytes() == b"old"
+    assert os.listdir(old.parent) == ["file"]
+
+
+@pytest.mark.parametrize("piece", [3, "text", None, memoryview(b"abcd")[::2].tolist()])
+def test_a_piece_that_cannot_be_written_is_an_error_and_never_a_shorter_file(old: Path, piece: object) -> None:
+    with pytest.raises(TypeError), replacing(old, 0o644, b"new", piece):  # type: ignore[arg-type]
+        pass
+    assert old.read_bytes() == b"old"
+    assert os.listdir(old.parent) == ["file"]
+
+
+def test_a_folder_that_is_not_there_is_an_error_of_the_writing(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), replacing(tmp_path / "none" / "file", 0o644, b"new"):
+        pass
+    assert os.listdir(tmp_path) == []
+
+
+def test_only_a_regular_file_is_opened(tmp_path: Path) -> None:
+    """None of these keeps one waiting."""
+    (tmp_path / "file").write_bytes(b"held")
+    (tmp_path / "link").symlink_to("file")
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "loop").symlink_to("loop")
+    for name in ("file", "link"):
+        with opened(tmp_path / name) as file:
+            assert file.read() == b"held"
+    for other in (tmp_path, tmp_path / "fifo", tmp_path / "loop", tmp_path / "none", Path("/dev/zero")):
+        with pytest.raises(OSError, match=re.escape(str(other))) as caught:
+            opened(other)
+        assert str(caught.value.filename) == str(other)
