@@ -29,6 +29,7 @@ DOCUMENTS = (
     "docs/architecture.md",
     "docs/verify.md",
     "docs/cache.md",
+    "docs/matrix.md",
 )
 PART = re.compile(r"(<!-- generated: (.+?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 TIMES = re.compile(r"\d+(\.\d+)? *(s|ms)\b")
@@ -82,6 +83,14 @@ def cache_story() -> str:
             told.append(f"{name}$ doit build\n{done.stdout}")
     lines = [line.rstrip() for line in "".join(told).splitlines()]
     return "\n".join(["```", *lines, "```"])
+
+
+def matrix() -> str:
+    """The table of the last whole `doit matrix`, from docs/matrix.json."""
+    from buildsys.matrix.results import read
+    from buildsys.matrix.show import markdown
+
+    return markdown(read(ROOT / "docs" / "matrix.json"))
 
 
 def board_map() -> str:
@@ -145,6 +154,7 @@ def claims() -> str:
 
 
 PARTS: dict[str, Callable[[], str]] = {
+    "matrix": matrix,
     "board map": board_map,
     "image map": image_map,
     "barrier table": barrier_table,

@@ -118,7 +118,7 @@ def read(path: Path) -> Results:
             Shard(number, count),
             str(stored["board"]),
             str(stored["sources"]),
-            dict(stored["tools"]),
+            {str(name): str(version) for name, version in dict(stored["tools"]).items()},
             tuple(map(line_from, stored["lines"])),
         )
         if any(line.verdicts.keys() != set(found.selection.emulators) for line in found.lines):
