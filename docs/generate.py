@@ -7,6 +7,7 @@ printed. Times differ from run to run and are compared without their digits.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
@@ -19,7 +20,10 @@ from pathlib import Path
 
 from buildsys.config import board as boards
 from buildsys.config.board import Board
+from buildsys.config.project import load
+from buildsys.errors import UserError
 from buildsys.formats.elf import PF_R, PF_W, PF_X, PT_LOAD, Elf
+from buildsys.front.steps import Steps
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = (
@@ -93,19 +97,28 @@ def matrix() -> str:
     return markdown(read(ROOT / "docs" / "matrix.json"))
 
 
-def board_map() -> str:
-    """The board's regions as a table."""
-    board = boards.load("qemu-virt", "docs")
-    rows = ["| from | to | region | kind |", "|---|---|---|---|"]
+def board_maps() -> str:
+    """A section for each board: what it is, its regions, and the reference kernel laid out on it."""
+    first = "qemu-virt"
+    names = [first, *(name for name in boards.names() if name != first)]
+    return "\n\n".join(_board_section(boards.load(name, "docs")) for name in names)
+
+
+def _board_section(board: Board) -> str:
+    level = f"A core leaves reset at EL{board.exception_level}."
+    rows = [f"## `{board.name}`", "", f"{board.description}. {level}", ""]
+    rows += ["| from | to | region | kind |", "|---|---|---|---|"]
     for region in sorted(board.regions, key=lambda region: region.origin):
         rows.append(f"| `{region.origin:#010x}` | `{region.end - 1:#010x}` | {region.name} | {region.kind} |")
-    return "\n".join(rows)
+    return "\n".join([*rows, "", _image_map(board)])
 
 
-def image_map() -> str:
+def _image_map(board: Board) -> str:
     """The segments of the image, where they live and where their bytes are stored."""
     elf = Elf.read(ROOT / "build" / "kernel.elf")
-    board = boards.load("qemu-virt", "docs")
+    if board != load(ROOT).board:
+        with tempfile.TemporaryDirectory(prefix="buildsys-docs-") as folder:
+            elf = _built_for(board, Path(folder))
     rows = ["| lives at | stored at | bytes | in the file | access | sections |", "|---|---|---|---|---|---|"]
     for segment in elf.segments:
         if segment.kind != PT_LOAD:
@@ -117,7 +130,7 @@ def image_map() -> str:
         ]
         access = "".join(letter for bit, letter in ((PF_R, "r"), (PF_W, "w"), (PF_X, "x")) if segment.flags & bit)
         lives = f"`{segment.vma:#010x}` {_region(board, segment.vma)}"
-        stored = f"`{segment.lma:#010x}` {_region(board, segment.lma)}"
+        stored = f"`{segment.lma:#010x}` {_region(board, segment.lma)}" if segment.file_size else "nowhere"
         names = " ".join(f"`{name}`" for name in inside)
         rows.append(f"| {lives} | {stored} | {segment.memory_size:,} | {segment.file_size:,} | {access} | {names} |")
     bounds = ("__exception_stack_low", "__stack_low", "__stack_high", "__heap_low", "__heap_high")
@@ -125,6 +138,31 @@ def image_map() -> str:
     rows += ["", "| boundary | address |", "|---|---|"]
     rows += [f"| `{name}` | `{found[name]:#010x}` |" for name in bounds]
     return "\n".join(rows)
+
+
+def _built_for(board: Board, folder: Path) -> Elf:
+    """The reference kernel's Go object, linked for another board in `folder`."""
+    project = dataclasses.replace(load(ROOT), root=folder, board=board)
+    project.build.mkdir()
+    for name in ("go.o", "runtime.json"):
+        shutil.copy2(ROOT / "build" / name, project.build)
+    steps = Steps(project)
+    for action in (steps.link, steps.patch):
+        steps.records.perform(action())
+    return Elf.read(steps.image)
+
+
+def overlap() -> str:
+    """What is said of a board whose regions overlap: the default one with a larger RAM that begins lower."""
+    text = (boards.BOARDS / "qemu-virt.toml").read_text("utf-8")
+    with tempfile.TemporaryDirectory(prefix="buildsys-docs-") as folder:
+        mine = Path(folder) / "mine.toml"
+        mine.write_text(text.replace("origin = 0x40000000", "origin = 0x3f000000"), "utf-8")
+        try:
+            boards.load(str(mine), "docs")
+        except UserError as error:
+            return f"```\nerror: {error.message}\n\nhint: {error.hint}\n```".replace(f"{folder}/", "")
+    raise AssertionError("these regions overlap")
 
 
 def _region(board: Board, address: int) -> str:
@@ -155,10 +193,11 @@ def claims() -> str:
 
 PARTS: dict[str, Callable[[], str]] = {
     "matrix": matrix,
-    "board map": board_map,
-    "image map": image_map,
+    "board maps": board_maps,
+    "overlap": overlap,
     "barrier table": barrier_table,
     "claims": claims,
+    "cache_story": cache_story,
 }
 
 

@@ -56,4 +56,5 @@ class Memory:
         answers = [answer, *(other for other in self._others if other != answer)][:ANSWERS]
         while len(answers) > 1 and len(json.dumps(answers)) > SIZE:
             answers.pop()
-        self._caches.remember(self._key(), {"answers": answers}, offered=new)
+        if new or answers != self._others:  # else it is what is stored, perhaps where nothing can be written
+            self._caches.remember(self._key(), {"answers": answers}, offered=new)

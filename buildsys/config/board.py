@@ -6,25 +6,32 @@ tables, emulators, checks and documentation are all rendered from a `Board`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
+from buildsys.config.drawing import drawing as drawn
 from buildsys.config.toml import Table, read
 from buildsys.errors import UserError
 
 BOARDS = Path(__file__).parent.parent / "boards"
 
 KINDS = ("flash", "ram", "device")
-PAGE = 0x1000  # no section needs a larger alignment, so code and zeroed data begin exactly where they are said to
+MEMORY = ("flash", "ram")
+# Page tables map nothing smaller (buildsys.stages.translation), and no section needs a larger
+# alignment, so code and zeroed data begin exactly where they are said to.
+PAGE = 0x1000
+MAPPED = 1 << 39  # bytes page tables can map
+REACHED = 1 << 32  # bytes boot code can name: movz and movk make 32 bits, adrp reaches as far
 STACK_ALIGNMENT = 16  # Arm ARM, SP alignment checking
+LEVELS = (1, 2, 3)
 
 
 @dataclass(frozen=True)
 class Region:
     """A range of physical addresses, `origin` to `origin + length` bytes.
 
-    `kind` is "flash" (executable, writes are lost), "ram" or "device".
+    `kind` is "flash" (what is written is lost), "ram" or "device".
     """
 
     name: str
@@ -54,8 +61,10 @@ class Uart:
 class Board:
     """One machine.
 
-    `text` and `bss` are the addresses at which code and zeroed data begin;
-    `stack` and `exception_stack` are sizes in bytes; whatever RAM is left is the heap.
+    `text` and `bss` are the addresses at which code and zeroed data begin. If the board does
+    not name the second (`follows`), zeroed data begins on the first page after what is
+    read-only, and `bss` is `text`. `stack` and `exception_stack` are sizes in bytes; whatever
+    RAM is left is the heap. `exception_level` is the one at which a core leaves reset.
     """
 
     name: str
@@ -69,11 +78,24 @@ class Board:
     uart: Uart
     cpu: str
     qemu: tuple[str, ...]
+    exception_level: int = 1
+    follows: bool = False
+
+    @property
+    def code(self) -> Region:
+        """The region code and read-only data lie in, and the initial bytes of data are stored in."""
+        return self._containing(self.text)
 
     @property
     def flash(self) -> Region:
-        """The region code and initial data are stored in."""
-        return self._containing(self.text)
+        """The flash code lies in, on a board that has it there: see `in_flash`."""
+        assert self.in_flash, "a board whose code is in RAM has no flash to ask for"
+        return self.code
+
+    @property
+    def in_flash(self) -> bool:
+        """Whether code is in flash, from where data must be copied; else a loader puts all of it into RAM."""
+        return self.code.kind == "flash"
 
     @property
     def ram(self) -> Region:
@@ -120,34 +142,37 @@ def parse(table: Table, path: Path) -> Board:
     memory, layout = table.table("memory"), table.table("layout")
     devices, qemu = table.table("device"), table.table("qemu")
     uart = devices.table("uart")
+    text, follows = layout.integer("text"), not layout.has("bss")
     board = Board(
         name=path.stem,
         path=path,
         description=table.string("description"),
         regions=tuple(_region(memory, name) for name in memory),
-        text=layout.integer("text"),
-        bss=layout.integer("bss"),
+        text=text,
+        bss=text if follows else layout.integer("bss"),
         stack=layout.integer("stack"),
         exception_stack=layout.integer("exception-stack"),
         uart=Uart(uart.choice("model", ("pl011",)), uart.integer("base"), uart.integer("size")),
         cpu=table.string("cpu"),
         qemu=tuple(qemu.strings("arguments")),
+        exception_level=table.integer("exception-level", 1),
+        follows=follows,
     )
     for part in (table, layout, devices, uart, qemu):
         part.refuse_unknown()
+    if board.exception_level not in LEVELS:
+        raise table.error("exception-level", f"is {board.exception_level}", "a core leaves reset at 1, 2 or 3")
     _refuse_overlap(board, memory)
-    # stages/translation.py makes flash executable and nothing else.
-    _refuse_misplaced(board, layout, "text", board.text, "flash")
-    _refuse_misplaced(board, layout, "bss", board.bss, "ram")
-    _refuse_misplaced(board, uart, "base", board.uart.base, "device")
-    if not 0 < board.uart.size <= board._containing(board.uart.base).end - board.uart.base:
-        raise uart.error("size", f"is {board.uart.size:#x}", "the registers must lie within one region")
-    for key, address in (("text", board.text), ("bss", board.bss)):
-        if address % PAGE:
-            raise layout.error(key, f"is {address:#x}", f"it must be a multiple of {PAGE:#x}")
-    for key, size in (("stack", board.stack), ("exception-stack", board.exception_stack)):
-        if size <= 0 or size % STACK_ALIGNMENT:
-            raise layout.error(key, f"is {size:#x}", f"it must be a multiple of {STACK_ALIGNMENT}, and more than 0")
+    _refuse_misplaced(board, layout, "text", board.text, MEMORY)
+    if follows and board.in_flash:
+        raise layout.error(
+            "bss",
+            f"is missing\n{drawing(board)}",
+            "code lies in flash, which cannot be written: name an address in RAM",
+        )
+    _refuse_misplaced(board, layout, "bss", board.bss, ("ram",))
+    _refuse_misplaced(board, uart, "base", board.uart.base, ("device",))
+    _refuse_layout(board, layout, uart)
     return board
 
 
@@ -159,31 +184,65 @@ def _region(memory: Table, name: str) -> Region:
         raise part.error("origin", f"is {region.origin:#x}", "it must be 0 or more")
     if region.length <= 0:
         raise part.error("length", f"is {region.length:#x}", "it must be more than 0")
+    for key, value in (("origin", region.origin), ("length", region.length)):
+        if value % PAGE:
+            raise part.error(key, f"is {value:#x}", f"memory is mapped in pages: it must be a multiple of {PAGE:#x}")
+    if region.end > MAPPED:
+        raise part.error("length", f"is {region.length:#x}: the region ends at {region.end:#x}",
+                         f"page tables map what lies below {MAPPED:#x}")  # fmt: skip
     return region
 
 
 def _refuse_overlap(board: Board, memory: Table) -> None:
-    ordered = sorted(board.regions, key=lambda region: region.origin)
-    for low, high in pairwise(ordered):
-        if high.origin < low.end:
+    """Any region that begins before one that lies lower has ended."""
+    below: Region | None = None
+    for region in sorted(board.regions, key=lambda region: (region.origin, region.end)):
+        if below is not None and region.origin < below.end:
             raise memory.error(
-                high.name,
-                f"overlaps `memory.{low.name}`\n{drawing(board)}",
-                f"{low.name} ends at {low.end:#x}, {high.name} begins at {high.origin:#x}",
+                region.name,
+                f"overlaps `memory.{below.name}`\n{drawing(board)}",
+                f"{below.name} ends at {below.end:#x}, {region.name} begins at {region.origin:#x}",
             )
+        below = region
 
 
-def _refuse_misplaced(board: Board, table: Table, key: str, address: int, kind: str) -> None:
+def _refuse_misplaced(board: Board, table: Table, key: str, address: int, kinds: tuple[str, ...]) -> None:
     region = board.region_at(address)
-    if region is None or region.kind != kind:
+    if region is None or region.kind not in kinds:
         place = "no region" if region is None else f"{region.name}, which is {region.kind}"
-        raise table.error(key, f"= {address:#x} lies in {place}\n{drawing(board)}", f"it must lie in {kind}")
+        shown = drawing(board, {address: table.name(key)})
+        raise table.error(key, f"= {address:#x} lies in {place}\n{shown}", f"it must lie in {' or '.join(kinds)}")
+    if address >= REACHED:
+        raise table.error(key, f"is {address:#x}", f"boot code names it in 32 bits: it must lie below {REACHED:#x}")
 
 
-def drawing(board: Board) -> str:
-    """The memory map as a few lines of text, lowest address first."""
-    lines = []
-    for region in sorted(board.regions, key=lambda region: region.origin):
-        lines.append(f"  {region.origin:#012x} ┬ {region.name} ({region.kind}, {region.length:#x} bytes)")
-        lines.append(f"  {region.end:#012x} ┴")
-    return "\n".join(lines)
+def _refuse_layout(board: Board, layout: Table, uart: Table) -> None:
+    """What lies in the right region but cannot be there: registers, alignment, order, sizes."""
+    if not 0 < board.uart.size <= board._containing(board.uart.base).end - board.uart.base:
+        raise uart.error("size", f"is {board.uart.size:#x}", "the registers must lie within one region")
+    for key, address in (("text", board.text), ("bss", board.bss)):
+        if address % PAGE:
+            raise layout.error(key, f"is {address:#x}", f"it must be a multiple of {PAGE:#x}")
+    for key, size in (("stack", board.stack), ("exception-stack", board.exception_stack)):
+        if size <= 0 or size % STACK_ALIGNMENT:
+            raise layout.error(key, f"is {size:#x}", f"it must be a multiple of {STACK_ALIGNMENT}, and more than 0")
+    marks = {board.text: layout.name("text"), board.bss: layout.name("bss")}
+    if not board.follows and board.ram is board.code and board.bss <= board.text:
+        raise layout.error(
+            "bss",
+            f"= {board.bss:#x} is not above the code in {board.ram.name}\n{drawing(board, marks)}",
+            f"below the code nothing is mapped: name an address above {board.text:#x}, "
+            "or none, and zeroed data follows what is read-only",
+        )
+    room, needed = board.ram.end - board.bss, board.stack + board.exception_stack
+    if needed > room:
+        raise layout.error(
+            "stack",
+            f"and `layout.exception-stack` are {needed:#x} bytes together\n{drawing(board, marks)}",
+            f"{board.ram.name} has {room:#x} bytes from {board.bss:#x} on",
+        )
+
+
+def drawing(board: Board, marks: Mapping[int, str] | None = None) -> str:
+    """The memory map as a few lines of text, lowest address first; `marks` are names of addresses in it."""
+    return drawn([(each.name, each.kind, each.origin, each.end) for each in board.regions], marks or {})

@@ -82,6 +82,10 @@ class Table:
         """A UserError about `key`: file, line, key, problem."""
         return UserError(f"{self._at(key)}: `{self._prefix}{key}` {problem}", hint)
 
+    def name(self, key: str) -> str:
+        """`key` with the tables it is in."""
+        return f"{self._prefix}{key}"
+
     def where(self, key: str) -> str:
         """File, line and key, to begin a message with."""
         return f"{self._at(key)}: `{self._prefix}{key}`"

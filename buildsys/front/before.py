@@ -32,6 +32,13 @@ def verify_before(steps: Steps) -> Failed | None:
 
     Fails unless the broken one fails as it must and the same claims hold for the other.
     """
+    if not steps.project.board.in_flash:
+        return Failed(
+            UserError(
+                f"board {steps.project.board.name} has no code in flash: there is no before",
+                "`--before` shows .bss in flash, where writes are lost; it needs a board such as qemu-virt",
+            )
+        )
     try:
         with tempfile.TemporaryDirectory(prefix="buildsys-before-") as folder:
             return compare(

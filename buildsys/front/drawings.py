@@ -170,7 +170,7 @@ def memory(board: Board, pieces: Sequence[Piece], marks: Sequence[Mark]) -> Map:
     return Map(max(top, last + LINE), tuple(frames), tuple(callouts), copies)
 
 
-_KINDS = {"flash": ", executable; a write is lost", "ram": ", may be written", "device": " of device registers"}
+_KINDS = {"flash": "; a write is lost", "ram": ", may be written", "device": " of device registers"}
 
 
 def _shared_out(board: Board, pieces: Sequence[Piece]) -> list[tuple[Region, list[Piece]]]:

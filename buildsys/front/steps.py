@@ -195,9 +195,11 @@ class Steps:
         project, build = self.project, self.project.build
 
         def run() -> dict[str, Any]:
-            from buildsys.stages.link import Sources, render
+            from buildsys.cache.lock import sweep
+            from buildsys.stages.link import COMPILED, Sources, render
             from buildsys.stages.objects import read_runtime
 
+            sweep(build / COMPILED)
             offsets, plan = read_runtime(self.runtime_json)
             sources = Sources(
                 layout=offsets,

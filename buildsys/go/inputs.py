@@ -11,17 +11,19 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from buildsys.cache.fingerprint import of_folder
+from buildsys.cache.fingerprint import RACY, of_folder
 from buildsys.errors import UserError
 from buildsys.go.build import located, run
 from buildsys.go.options import GoOptions
 from buildsys.go.toolchain import GoToolchain
 
+ATTEMPTS = 3
 TELLING = re.compile(rb"""^[^\n]*(?:["`]|/\*|\*/|//go:|\+build|\bimport\b|\bpackage\b)[^\n]*$""", re.MULTILINE)
 
 
@@ -65,16 +67,38 @@ def known_inputs(
                     return found
         except (OSError, ValueError, KeyError, TypeError):
             continue  # of another state of the sources, or damaged
-    found = inputs(go, package, options)
+    found, telling = _rested(go, package, options, name)
     memory.keep(
         {
             "asked": asked,
-            "telling": _telling(found, name),
+            "telling": telling,
             "files": list(map(name, found.files)),
             "folders": list(map(name, found.folders)),
         }
     )
     return found
+
+
+def _rested(go: GoToolchain, package: Path, options: GoOptions, name: Callable[[Path], str]) -> tuple[Inputs, str]:
+    """The inputs as they are now, and what tells that: asked again if one was changed while the go command looked.
+
+    Else what it says of one state of the sources would be remembered of the next.
+    """
+    for _ in range(ATTEMPTS):
+        began = time.time_ns()
+        found = inputs(go, package, options)
+        telling = _telling(found, name)
+        if not any(_changed(path, began - RACY) for path in (*found.files, *found.folders)):
+            break
+    return found, telling
+
+
+def _changed(path: Path, since: int) -> bool:
+    """Whether it was changed at or after `since` (ns), or is gone, as far as its time of change tells."""
+    try:
+        return path.stat().st_ctime_ns >= since
+    except OSError:
+        return True
 
 
 def _telling(found: Inputs, name: Callable[[Path], str]) -> str:

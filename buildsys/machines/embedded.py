@@ -1,14 +1,17 @@
 """The embedded emulator: an image runs on a board inside this process, by Unicorn; nothing to install.
 
-What it has: the board's flash and RAM, one core at EL1, a PL011 that sends, semihosting's
-exit and console, PSCI power-off and reset, and synchronous exceptions, which enter the
-guest's vectors with the registers QEMU gives them (`exceptions` says how).
+What it has: the board's flash and RAM, one core that leaves reset at the board's exception
+level, a PL011 that sends, semihosting's exit and console, PSCI power-off and reset, and
+synchronous exceptions of EL0 and EL1, which enter the guest's vectors at EL1 with the registers
+QEMU gives them (`exceptions` says how). EL2 and EL3 are there to be left: an exception taken
+at, or to, one of them ends the run. PSCI is there on a board that begins at EL1, as on QEMU,
+where it stands in for what is above.
 
 What it does not have: interrupts, so that `wfi` sleeps until the time limit; any other
 device; other cores; and, Unicorn being of QEMU 5.0, three traps: floating point that was
 never enabled runs, a misaligned `ldar` or `stlr` works, a misaligned jump is noticed only
 at an undefined instruction. The counter does not begin at 0, and ID_AA64PFR0_EL1 tells of
-an EL2 and EL3.
+an EL2 and EL3 also where the core begins below them.
 
 It is stricter than QEMU where that finds a mistake sooner. An exception with no handler
 behind it ends the run, and so does an access to nothing, which on QEMU is an external abort.
@@ -32,6 +35,7 @@ from buildsys.machines import exceptions, semihosting
 from buildsys.machines.interruption import Interruption
 from buildsys.machines.outcome import End, LostWrite, Outcome
 from buildsys.machines.pl011 import Pl011
+from buildsys.machines.processor import HVC as TO_EL2
 from buildsys.machines.processor import UNDEFINED, AccessError, CoreError, Processor
 
 WFI = 0xD503207F
@@ -70,7 +74,7 @@ class Machine:
 
     def __init__(self, board: Board) -> None:
         self.board = board
-        self._core = Processor(board.cpu, str(board.path))
+        self._core = Processor(board.cpu, str(board.path), board.exception_level)
         self._serial = bytearray()
         self._on_serial: Callable[[bytes], None] | None = None
         self._end: End | None = None
@@ -166,7 +170,9 @@ class Machine:
         word = self._core.word(pc) if number == UNDEFINED else None
         if word == semihosting.INSTRUCTION and not exceptions.from_el0(self._core):
             self._semihost(function, pc)
-        elif word is not None and word & HVC_MASK == HVC:
+        elif number == TO_EL2 or exceptions.level(self._core) > 1:
+            self._finish(End.FAULT, self._above(number))
+        elif word is not None and word & HVC_MASK == HVC and self.board.exception_level == 1:
             self._call_firmware(function)
         else:
             self._except(number)
@@ -242,6 +248,12 @@ class Machine:
             self._finish(End.TIME_LIMIT, _sentence(where, self._last_exception))
         else:
             stopper.again()
+
+    def _above(self, number: int) -> str:
+        """An exception that EL1 does not get, in words."""
+        level = exceptions.level(self._core)
+        what = "hvc" if number == TO_EL2 else str(exceptions.pending(self._core, number) or f"exception {number}")
+        return f"{what} at EL{level}, which is taken to EL{max(level, 2)}{self._pc_text()}: nothing handles it there"
 
     def _pc_text(self, offset: int = 0) -> str:
         return f", at pc {self._core.get('pc') + offset:#x}"

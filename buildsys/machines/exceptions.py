@@ -101,7 +101,12 @@ def vector(core: Processor) -> int:
 
 def from_el0(core: Processor) -> bool:
     """Whether the core is at EL0."""
-    return not core.get("pstate") & EL_MASK
+    return level(core) == 0
+
+
+def level(core: Processor) -> int:
+    """The exception level the core is at."""
+    return (core.get("pstate") & EL_MASK) >> 2
 
 
 def take(core: Processor, taken: Taken) -> None:

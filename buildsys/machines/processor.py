@@ -27,10 +27,12 @@ MODELS = {
 SPSR_EL1 = (4, 0, 3, 0, 0)
 CPACR_EL1 = (1, 0, 3, 0, 2)
 SCR_EL3 = (1, 1, 3, 6, 0)
-SCR_RW = 1 << 10
+SCR_RW, SCR_HCE, SCR_NS = 1 << 10, 1 << 8, 1 << 0
+# PSTATE at EL2 and EL3 after reset: their own stack pointers, every exception masked (Arm ARM C5.2).
+EL2H, EL3H = 0x3C9, 0x3CD
 
 # QEMU's exception numbers (target/arm/cpu.h) that need a thought of their own.
-UNDEFINED, SMC = 1, 13
+UNDEFINED, HVC, SMC = 1, 11, 13
 
 
 class AccessError(Exception):
@@ -46,9 +48,12 @@ class CoreError(Exception):
 
 
 class Processor:
-    """One core and its physical memory. Raises UserError for a model Unicorn does not have."""
+    """One core, which leaves reset at EL`level`, and its physical memory.
 
-    def __init__(self, model: str, where: str) -> None:
+    Raises UserError for a model Unicorn does not have.
+    """
+
+    def __init__(self, model: str, where: str, level: int = 1) -> None:
         if model not in MODELS:
             raise UserError(
                 f"{where}: the embedded emulator has no processor {model!r}",
@@ -64,9 +69,11 @@ class Processor:
         # Otherwise a run would end at the address `until`, and a jump to 0 would look like an end.
         self._uc.ctl_exits_enabled(True)
         # It starts at EL1 below an EL3 whose reset value says that EL1 is 32-bit: page tables and
-        # fault codes would be AArch32's, and `eret` would not return. It stays in the secure
-        # state, where no EL2 has a say.
-        self.set_system(SCR_EL3, SCR_RW)
+        # fault codes would be AArch32's, and `eret` would not return. A core that begins at EL1
+        # stays in the secure state, where no EL2 has a say; one that begins at EL3 chooses.
+        if level > 1:
+            self.set("pstate", EL2H if level == 2 else EL3H)
+        self.set_system(SCR_EL3, SCR_RW | (SCR_NS | SCR_HCE if level == 2 else 0))
         # Let floating point trap until the guest enables it.
         self.set_system(CPACR_EL1, 0)
         self._context = self._uc.context_save()

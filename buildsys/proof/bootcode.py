@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from buildsys.formats.elf import PT_LOAD, Elf
-from buildsys.proof.events import CURRENT_EL, MPIDR_EL1, Call, Event, Store, Trace
+from buildsys.formats.elf import PF_W, PT_LOAD, Elf
+from buildsys.proof.events import CURRENT_EL, ID_AA64PFR0_EL1, MPIDR_EL1, Call, Event, Store, Trace
 from buildsys.proof.interpreter import Interpreter
-from buildsys.proof.values import known
+from buildsys.proof.values import Value, known
 
 if TYPE_CHECKING:
     from buildsys.proof.case import Case
@@ -17,20 +17,39 @@ if TYPE_CHECKING:
 # MPIDR_EL1: bit 31 is always set; the affinity fields Aff0, Aff1, Aff2 number the cores.
 FIRST_CORE = 1 << 31
 OTHER_CORES = tuple(FIRST_CORE | affinity for affinity in (1, 0xFF, 1 << 8, 1 << 16))
-EL1 = 1 << 2
+# ID_AA64PFR0_EL1: bits 11:8 tell whether there is an EL2; of the others nothing is assumed.
+WITH_EL2, WITHOUT_EL2 = Value(1 << 8, 0xF << 8), Value(0, 0xF << 8)
+
+
+@dataclass(frozen=True)
+class Start:
+    """How a core leaves reset: at exception level `level`, of a machine with or without an EL2."""
+
+    level: int
+    has_el2: bool = True
+
+    def __str__(self) -> str:
+        return f"EL{self.level}" + ("" if self.has_el2 else " without an EL2")
+
+
+STARTS = (Start(1), Start(2), Start(3), Start(3, has_el2=False))
 
 
 @dataclass(frozen=True)
 class Boot:
     """What the first core does from reset, and where every other one ends.
 
-    `before` are the events up to `call`, the first call of what is not boot code.
+    `before` are the events up to `call`, the first call of what is not boot code. All of this is
+    for a board whose cores leave reset at its own level; `starts` are the first core's traces, and
+    `parked` the others', for each of `STARTS`.
     """
 
     first: Trace
     others: dict[int, Trace]
     before: tuple[Event, ...]
     call: Call | None
+    starts: dict[Start, Trace]
+    parked: dict[Start, dict[int, Trace]]
 
     def stores(self) -> list[Store]:
         """The stores before the call, in order."""
@@ -52,15 +71,24 @@ def boot(case: Case) -> Boot:
     entry = frozenset(case.elf.symbols.addresses(case.entry).values())
     start = case.elf.entry
 
-    def trace(core: int) -> Trace:
-        system = {MPIDR_EL1: known(core), CURRENT_EL: known(EL1)}
+    def trace(core: int, begins: Start) -> Trace:
+        features = WITH_EL2 if begins.has_el2 else WITHOUT_EL2
+        system = {MPIDR_EL1: known(core), CURRENT_EL: known(begins.level << 2), ID_AA64PFR0_EL1: features}
         return Interpreter(read, entry, system).follow(start)
 
-    first = trace(FIRST_CORE)
-    calls = [index for index, event in enumerate(first.events) if isinstance(event, Call)]
-    call = first.events[calls[0]] if calls else None
-    before = first.events[: calls[0]] if calls else first.events
-    return Boot(first, {core: trace(core) for core in OTHER_CORES}, before, call if isinstance(call, Call) else None)
+    own = Start(case.board.exception_level)
+    starts = {begins: trace(FIRST_CORE, begins) for begins in STARTS}
+    parked = {begins: {core: trace(core, begins) for core in OTHER_CORES} for begins in STARTS}
+    before, call = until_call(starts[own])
+    return Boot(starts[own], parked[own], before, call, starts, parked)
+
+
+def until_call(trace: Trace) -> tuple[tuple[Event, ...], Call | None]:
+    """The events of `trace` before its first call of what is not boot code, and that call if there is one."""
+    for index, event in enumerate(trace.events):
+        if isinstance(event, Call):
+            return trace.events[:index], event
+    return trace.events, None
 
 
 def flag_store(case: Case) -> FlagStore | None:
@@ -75,8 +103,15 @@ def flag_store(case: Case) -> FlagStore | None:
 
 
 def reset_memory(elf: Elf) -> Callable[[int, int], int | None]:
-    """What memory holds when the image is loaded: bytes are where they are stored (LMA), the rest is unknown."""
-    loaded = [segment for segment in elf.segments if segment.kind == PT_LOAD and segment.file_size]
+    """What memory holds when the image is loaded: bytes are where they are stored (LMA), the rest is unknown.
+
+    So is what is stored where it may be written: it may have been since.
+    """
+    loaded = [
+        segment
+        for segment in elf.segments
+        if segment.kind == PT_LOAD and segment.file_size and not (segment.flags & PF_W and segment.lma == segment.vma)
+    ]
 
     def read(address: int, size: int) -> int | None:
         for segment in loaded:

@@ -14,6 +14,12 @@ def system_register(op0: int, op1: int, crn: int, crm: int, op2: int) -> int:
 
 MPIDR_EL1 = system_register(3, 0, 0, 0, 5)
 CURRENT_EL = system_register(3, 0, 4, 2, 2)
+ID_AA64PFR0_EL1 = system_register(3, 0, 0, 4, 0)
+VMPIDR_EL2 = system_register(3, 4, 0, 0, 5)
+# By exception level: what ERET goes back to, and in which state.
+SPSR = {1: system_register(3, 0, 4, 0, 0), 2: system_register(3, 4, 4, 0, 0), 3: system_register(3, 6, 4, 0, 0)}
+ELR = {1: system_register(3, 0, 4, 0, 1), 2: system_register(3, 4, 4, 0, 1), 3: system_register(3, 6, 4, 0, 1)}
+SP_EL1 = system_register(3, 4, 4, 1, 0)
 SP_EL0 = system_register(3, 0, 4, 1, 0)
 SP_SEL = system_register(3, 0, 4, 2, 0)
 
@@ -68,7 +74,17 @@ class Call:
     sp: Value
 
 
-Event = Store | Dsb | SystemWrite | Call
+@dataclass(frozen=True)
+class Descent:
+    """An ERET at `pc` from exception level `source` to `target`, with the PSTATE `state`."""
+
+    pc: int
+    source: int
+    target: int
+    state: int
+
+
+Event = Store | Dsb | SystemWrite | Call | Descent
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,32 @@ from dataclasses import dataclass, field, replace
 
 from buildsys.formats import a64
 from buildsys.formats.a64 import sign_extend
-from buildsys.proof.events import SP_EL0, SP_SEL, Call, Dsb, Event, Store, SystemWrite, Trace
+from buildsys.proof.events import (
+    CURRENT_EL,
+    ELR,
+    ID_AA64PFR0_EL1,
+    MPIDR_EL1,
+    SP_EL0,
+    SP_EL1,
+    SP_SEL,
+    SPSR,
+    VMPIDR_EL2,
+    Call,
+    Descent,
+    Dsb,
+    Event,
+    Store,
+    SystemWrite,
+    Trace,
+)
 from buildsys.proof.values import ALWAYS, MASK, UNKNOWN, ZERO, Flags, Value, holds, known, rounds_until
 
 STEPS = 100_000  # instructions; boot code takes a few hundred, its loops are not counted round by round
 SP = 31  # register 31 where it means the stack pointer
+ERET = 0xD69F_03E0
+# The lowest exception level at which MRS and MSR reach a register, by its op1 (C5.1.3): 5 is the EL1 register
+# of a host at EL2, 7 secure EL1's.
+LOWEST = {4: 2, 5: 2, 6: 3}
 
 
 @dataclass
@@ -204,8 +225,39 @@ class Interpreter:
             self._branch_register(word, pc)
         elif word & 0xFFC0_0000 == 0xD500_0000:
             self._system(word, pc)
+        elif word == ERET:
+            self._descend(pc)
         else:
-            raise _EndError(f"{word:#010x} ends it")  # HLT, BRK, SVC, ERET, …
+            raise _EndError(f"{word:#010x} ends it")  # HLT, BRK, SVC, …
+
+    def _level(self) -> int | None:
+        """The exception level, if it is known."""
+        now = self.system.get(CURRENT_EL, UNKNOWN).number
+        return None if now is None else now >> 2 & 3
+
+    def _descend(self, pc: int) -> None:
+        """C6.2 ERET, to a lower level and in AArch64 state."""
+        level = self._level()
+        if level not in SPSR:
+            raise _EndError("at which exception level it returns from an exception is not known")
+        state, target = (self.system.get(each[level], UNKNOWN).number for each in (SPSR, ELR))
+        if state is None or target is None:
+            raise _EndError("it is not known where this returns to")
+        below = state >> 2 & 3
+        if state & 0x10 or not 0 < below < level:
+            raise _EndError(
+                f"it returns from EL{level} with the state {state:#x}, which is not a lower level for a kernel"
+            )
+        if below == 2 and self.system.get(ID_AA64PFR0_EL1, UNKNOWN).masked(0xF << 8).number == 0:
+            raise _EndError("it returns to EL2, of which there is none")
+        self._event(Descent(pc, level, below, state))
+        if level == 2:  # Arm ARM: VMPIDR_EL2 is what EL1 reads
+            self.system[MPIDR_EL1] = self.system.get(VMPIDR_EL2, UNKNOWN)
+        # Each level has a stack pointer of its own; EL0's is the same.
+        self.stack_pointers[1] = self.system.get(SP_EL1, UNKNOWN) if below == 1 else UNKNOWN
+        self.selected, self.flags = state & 1, None
+        self.system[CURRENT_EL] = known(below << 2)
+        self.pc = target
 
     def _branch_register(self, word: int, pc: int) -> None:
         target = self._get(word >> 5 & 31).number
@@ -254,6 +306,9 @@ class Interpreter:
 
     def _system(self, word: int, pc: int) -> None:
         register = word >> 5 & 0x7FFF
+        moves = word & 0xFFD0_0000 == 0xD510_0000 and word >> 19 & 1  # MRS, MSR of what is no debug register
+        if moves and (self._level() or 3) < (lowest := LOWEST.get(register >> 11 & 7, 1)):
+            raise _EndError(f"{word:#010x} is for EL{lowest}, and undefined here")
         if word & 0xFFF0_0000 == 0xD530_0000:  # MRS
             self._set(word & 31, self.system.get(register, UNKNOWN))
         elif word & 0xFFF0_0000 == 0xD510_0000:  # MSR (register)
@@ -367,7 +422,7 @@ class Interpreter:
                     del self.memory[other]
             self.memory[place] = (size, value)
 
-    def _event(self, event: Dsb | SystemWrite | Call) -> None:
+    def _event(self, event: Dsb | SystemWrite | Call | Descent) -> None:
         self._others += 1
         self.events.append(event)
 

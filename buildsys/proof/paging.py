@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
-from buildsys.config.board import Board
+from buildsys.config.board import Board, Region
+from buildsys.formats.elf import SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, Elf
 
 TABLES = 4096  # more than 16 MiB of tables is no table but something else
-BLOCK = 1 << 21  # what one level 2 entry maps
+PAGE = 1 << 12
 _ADDRESS = 0x0000_FFFF_FFFF_F000
 
 
@@ -128,25 +130,57 @@ def _leaf(entry: int, start: int, span: int, table: _Table, mair: int) -> Mappin
     )
 
 
-def wrong(board: Board, mapped: Sequence[Mapping]) -> Iterator[str]:
-    """What `mapped` does that it must not: each region identical, whole, with its kind's rights; nothing else."""
-    # Below the code nothing is mapped, so that following a nil pointer faults.
-    code = board.text & ~(BLOCK - 1)
-    regions = [
-        (code if region.kind == "flash" and board.text in region else region.origin, region.end, region)
-        for region in board.regions
-    ]
+class Need(NamedTuple):
+    """Addresses `low` up to `high` of `region` must be mapped for `use`: "code", "constants", "writable", "device"."""
+
+    low: int
+    high: int
+    region: Region
+    use: str
+
+
+def needs(board: Board, elf: Elf) -> list[Need]:
+    """What must be mapped, and for what, told from the board and from the sections of the image.
+
+    Just the pages with code may be run. In the region it is in, nothing below it is mapped, so
+    that following a nil pointer faults; what follows it may not be written as far as read-only
+    sections go, nor anywhere in flash.
+    """
+    allocated = [section for section in elf.sections if section.flags & SHF_ALLOC and section.size]
+    found = []
+    for region in board.regions:
+        inside = [section for section in allocated if section.address in region]
+        code = [section for section in inside if section.flags & SHF_EXECINSTR]
+        rest = {"flash": "constants", "ram": "writable", "device": "device"}[region.kind]
+        if not code or region.kind == "device":
+            found.append(Need(region.origin, region.end, region, rest))
+            continue
+        low = min(section.address for section in code) // PAGE * PAGE
+        high = min(-(-max(section.end for section in code) // PAGE) * PAGE, region.end)
+        constants = [section.end for section in inside if not section.flags & SHF_WRITE]
+        fixed = min(-(-max(constants, default=high) // PAGE) * PAGE, region.end)
+        found += [
+            Need(low, high, region, "code"),
+            Need(high, fixed, region, "constants"),
+            Need(fixed, region.end, region, rest),
+        ]
+    return [need for need in found if need.low < need.high]
+
+
+def wrong(board: Board, elf: Elf, mapped: Sequence[Mapping]) -> Iterator[str]:
+    """What `mapped` does that it must not: each need identical, whole, with the rights it has; nothing else."""
+    needed = needs(board, elf)
     for each in mapped:
         if each.physical != each.start:
             yield f"map {each.start:#x} to {each.physical:#x}, not to itself"
-        for low, high in gaps(each.start, each.end, [(low, high) for low, high, _ in regions]):
+        for low, high in gaps(each.start, each.end, [(need.low, need.high) for need in needed]):
             yield f"map {low:#x}..{high:#x}, where nothing may be mapped"
-    for low, high, region in regions:
-        for start, end in gaps(low, high, [(each.start, each.end) for each in mapped]):
-            yield f"do not map {start:#x}..{end:#x} of {region.name}"
+    for need in needed:
+        for start, end in gaps(need.low, need.high, [(each.start, each.end) for each in mapped]):
+            yield f"do not map {start:#x}..{end:#x} of {need.region.name}"
         for each in mapped:
-            if each.start < high and low < each.end:
-                yield from _rights(each, region.kind, f"{max(low, each.start):#x} ({region.name})")
+            if each.start < need.high and need.low < each.end:
+                yield from _rights(each, need, f"{max(need.low, each.start):#x} ({need.region.name})")
 
 
 def gaps(low: int, high: int, ranges: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
@@ -159,15 +193,17 @@ def gaps(low: int, high: int, ranges: Sequence[tuple[int, int]]) -> list[tuple[i
     return [*found, (low, high)] if low < high else found
 
 
-def _rights(mapping: Mapping, kind: str, place: str) -> Iterator[str]:
-    """What a region of `kind` must not allow, and what it must."""
-    if kind == "flash" and mapping.writable:
-        yield f"make flash writable at {place}"
-    if kind == "flash" and not mapping.executable:
-        yield f"do not let the code in flash run at {place}"
-    if kind != "flash" and (mapping.executable or mapping.el0_executable):
-        yield f"make {'RAM' if kind == 'ram' else 'devices'} executable at {place}"
-    if kind != "flash" and not mapping.writable:
-        yield f"make {'RAM' if kind == 'ram' else 'devices'} read-only at {place}"
-    if mapping.device != (kind == "device"):
+def _rights(mapping: Mapping, need: Need, place: str) -> Iterator[str]:
+    """What memory must not allow that is for `need`, and what it must."""
+    fixed = need.use in ("code", "constants")
+    name = {"code": "code", "constants": "read-only memory", "writable": "RAM", "device": "devices"}[need.use]
+    if fixed and mapping.writable:
+        yield f"make {name} writable at {place}"
+    if need.use == "code" and not mapping.executable:
+        yield f"do not let the code run at {place}"
+    if need.use != "code" and (mapping.executable or mapping.el0_executable):
+        yield f"make {name} executable at {place}"
+    if not fixed and not mapping.writable:
+        yield f"make {name} read-only at {place}"
+    if mapping.device != (need.use == "device"):
         yield f"map {place} as {'device' if mapping.device else 'normal'} memory"

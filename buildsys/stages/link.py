@@ -121,7 +121,10 @@ def _values(sources: Sources, addresses: Callable[[str], int]) -> dict[str, Any]
             raise LookupError(f"no offset is known of {field!r}; known: {', '.join(sources.layout)}")
         return sources.layout[field]
 
-    from buildsys.stages.translation import translation
+    from buildsys.stages.translation import Translation, translation
+
+    def translate(code_end: int, constants_end: int) -> Translation:
+        return translation(sources.board, code_end, constants_end, sources.variant.flash_writable)
 
     return {
         "address": addresses,
@@ -132,7 +135,7 @@ def _values(sources: Sources, addresses: Callable[[str], int]) -> dict[str, Any]
         "plan": sources.plan,
         "stack_guard": STACK_GUARD,
         "toolchain": sources.toolchain,
-        "translation": translation(sources.board, sources.variant.flash_writable),
+        "translate": translate,
         "variant": sources.variant,
     }
 

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from buildsys.errors import UserError
+from buildsys.files import replace
 
 if TYPE_CHECKING:
     import jinja2
     from jinja2.bccache import Bucket
 
+DIGEST = 32  # bytes
 ABSENT = -1  # in the place of an address: the image has no such symbol
 
 
@@ -91,17 +93,25 @@ class Templates:
 
 
 def _cache(folder: Path) -> jinja2.BytecodeCache:
-    """Compiled templates in `folder`; one that cannot be read is compiled again."""
+    """Compiled templates in `folder`, each behind its sha256: what was lost or changed there is compiled again."""
+    from hashlib import sha256
+
     import jinja2
 
-    class Cache(jinja2.FileSystemBytecodeCache):
+    class Cache(jinja2.BytecodeCache):
         def load_bytecode(self, bucket: Bucket) -> None:
             try:
-                super().load_bytecode(bucket)
-            except Exception:  # pickle and marshal raise whatever the bytes lead them to
+                stored = (folder / bucket.key).read_bytes()
+                if sha256(stored[DIGEST:]).digest() == stored[:DIGEST]:
+                    bucket.bytecode_from_string(stored[DIGEST:])
+            except Exception:  # pickle and marshal raise whatever the bytes of another Python lead them to
                 bucket.reset()
 
-    return Cache(str(folder), "%s")
+        def dump_bytecode(self, bucket: Bucket) -> None:
+            compiled = bucket.bytecode_to_string()
+            replace(folder / bucket.key, sha256(compiled).digest(), compiled)
+
+    return Cache()
 
 
 def _place(error: BaseException, folders: list[Path], then: str = "") -> str:

@@ -1,7 +1,7 @@
 // Package board is the kernel's view of the machine it runs on.
 //
 // A kernel holds no address of its own. Boot code, rendered from the board file,
-// leaves a read-only table in flash and hands its address to the entry function;
+// leaves a read-only table and hands its address to the entry function;
 // Table mirrors that table word for word.
 package board
 
@@ -36,8 +36,8 @@ func (r Range) Overlaps(other Range) bool {
 // New words go to the end, so that a shorter, older table is a prefix of a newer one.
 type Table struct {
 	Size         uintptr // bytes in the table, this word included
-	Flash        Range   // code and read-only data; a write to it is lost
-	RAM          Range   // everything that can be written
+	Flash        Range   // where code is, if that is flash, else empty; a write to it is lost
+	RAM          Range   // everything that can be written; not the code, if that is in RAM
 	Stack        Range   // the stack the entry function was called on
 	Heap         Range   // RAM nothing else uses
 	UART         uintptr // the serial port's first register

@@ -136,7 +136,7 @@ def test_what_is_not_toml_is_named_with_its_line(root: Path) -> None:
 def test_a_mistake_in_the_projects_own_board_file_is_named_with_its_line(root: Path) -> None:
     text = (BOARDS / "qemu-virt.toml").read_text().replace("\nbss = ", "\nbsss = ")
     (root / "own.toml").write_text(text)
-    line = text[: text.index("[layout]")].count("\n") + 1
+    line = text[: text.index("bsss")].count("\n") + 1
     error = refused(root, 'package = "src"', 'board = "own.toml"')
-    assert error.message == f"{root}/own.toml:{line}: `layout.bss` is missing"
-    assert error.hint == "is `layout.bsss` meant to be it?"
+    assert error.message == f"{root}/own.toml:{line}: unknown key `layout.bsss`"
+    assert error.hint == "did you mean `bss`?"

@@ -254,7 +254,7 @@ def test_a_kernel_that_does_not_fit_is_told_by_how_much_or_where(intact: Checkou
     if region == "flash":  # what is left of it after the code's first address
         intact.replace("board.toml", "text = 0x00200000", "text = 0x07fff000")
     else:
-        intact.replace("board.toml", "stack = 0x20000", "stack = 0x08000000")
+        intact.replace("board.toml", "stack = 0x20000", "stack = 0x07ff0000")
     intact.doit("build").refused("build/kernel.ld", "fit" if region == "ram" else "")
 
 

@@ -473,3 +473,61 @@ def test_the_entry_is_where_the_code_is_stored(image: Image, board: Board, tmp_p
     moved = tmp_path / "moved.elf"
     moved.write_bytes(data)
     assert run(moved, board).exit_code == board.text >> 20
+
+
+# Exception levels above the kernel's.
+
+
+@pytest.mark.parametrize("level", [1, 2, 3])
+def test_a_core_leaves_reset_at_the_boards_level(image: Image, board: Board, level: int) -> None:
+    path = image("test: mrs x0, CurrentEL\n lsr x19, x0, #2\n b leave")
+    assert run(path, dataclasses.replace(board, exception_level=level)).exit_code == level
+
+
+@pytest.mark.parametrize(
+    ("level", "instruction", "words"),
+    [
+        (3, "svc #5", "svc #0x5 at EL3, which is taken to EL3"),
+        (3, "brk #6", "brk #0x6 at EL3, which is taken to EL3"),
+        (2, "svc #7", "svc #0x7 at EL2, which is taken to EL2"),
+        (2, ".word 0", "undefined instruction at EL2, which is taken to EL2"),
+        (2, "msr scr_el3, x0", "undefined instruction at EL2, which is taken to EL2"),
+        (2, "hvc #0", "at EL2, which is taken to EL2"),
+    ],
+)
+def test_an_exception_above_el1_ends_the_run(
+    image: Image, board: Board, level: int, instruction: str, words: str
+) -> None:
+    path = image(f"test: nop\n .globl here\nhere: {instruction}\n exit 0")
+    outcome = run(path, dataclasses.replace(board, exception_level=level))
+    assert outcome.end is End.FAULT
+    assert words in outcome.detail
+    assert outcome.detail.endswith(": nothing handles it there")
+
+
+BELOW_EL2 = """
+test:   mov     x0, #0x80000000
+        msr     HCR_EL2, x0
+        mov     x0, #0x3c5
+        msr     SPSR_EL2, x0
+        adr     x0, below
+        msr     ELR_EL2, x0
+        eret
+below:  address x0, RAM_END
+        mov     sp, x0
+"""
+
+
+def test_a_call_of_what_is_above_the_kernel_ends_the_run(image: Image, board: Board) -> None:
+    outcome = run(image(f"{BELOW_EL2} hvc #0\n exit 0"), dataclasses.replace(board, exception_level=2))
+    assert outcome.end is End.FAULT
+    assert "hvc at EL1, which is taken to EL2" in outcome.detail
+
+
+def test_exceptions_of_el1_are_taken_there_also_below_an_el2(image: Image, board: Board, vectors: str) -> None:
+    path = image(f"{vectors} {BELOW_EL2} handle\n svc #9\n exit 0")
+    outcome = run(path, dataclasses.replace(board, exception_level=2))
+    assert outcome.end is End.EXIT
+    (report,) = outcome.serial.splitlines()
+    assert int(report.split()[1], 16) >> 26 == 0x15  # ESR_EL1: svc
+    assert int(report.split()[5], 16) >> 2 == 1  # CurrentEL

@@ -268,11 +268,14 @@ def test_each_word_of_the_board_table_counts(case: Case, tmp_path: Path, only_re
 
 
 def entry_of(case: Case, address: int) -> int:
-    """Where the image has the level 2 table entry that maps `address`."""
+    """Where the image has the entry that maps `address`, a block of level 2 or a page of level 3."""
     table = case.elf.symbols.addresses("buildsys.translation")["buildsys.translation"]
     below = case.elf.word(table + 8 * (address >> 30), 8)
     assert below is not None
-    return (below & ~0xFFF) + 8 * (address >> 21 & 511)
+    place = (below & ~0xFFF) + 8 * (address >> 21 & 511)
+    entry = case.elf.word(place, 8)
+    assert entry is not None
+    return (entry & ~0xFFF) + 8 * (address >> 12 & 511) if entry & 3 == 3 else place
 
 
 @pytest.mark.parametrize(
@@ -280,8 +283,14 @@ def entry_of(case: Case, address: int) -> int:
     [
         ("RAM executable", "ram", 3 << 53, 0, "make RAM executable"),
         ("a device executable", "uart", 3 << 53, 0, "make devices executable"),
-        ("flash writable", "text", 1 << 7, 0, "make flash writable"),
-        ("code not executable", "text", 0, 1 << 53, "do not let the code in flash run"),
+        ("code writable", "text", 1 << 7, 0, "make code writable"),
+        ("code not executable", "text", 0, 1 << 53, "do not let the code run"),
+        ("read-only data writable", "rodata", 1 << 7, 0, "make read-only memory writable"),
+        ("read-only data executable", "rodata", 3 << 53, 0, "make read-only memory executable"),
+        ("read-only data executable at EL0", "rodata", 1 << 54, 0, "make read-only memory executable"),
+        ("the end of flash writable", "flash", 1 << 7, 0, "make read-only memory writable"),
+        ("the end of flash executable", "flash", 3 << 53, 0, "make read-only memory executable"),
+        ("a page of code not mapped", "text", 1, 0, "do not map"),
         ("a device as normal memory", "uart", 7 << 2, 0, "as normal memory"),
         ("a block of RAM not mapped", "ram", 1, 0, "do not map"),
         ("a block of RAM mapped elsewhere", "ram", 0, 1 << 31, "not to itself"),
@@ -291,7 +300,15 @@ def test_page_tables_are_read_back(
     case: Case, tmp_path: Path, only_red: OnlyRed, what: str, place: str, cleared: int, put: int, said: str
 ) -> None:
     board = case.board
-    address = {"ram": board.ram.end - 1, "uart": board.uart.base, "text": board.text}[place]
+    rodata = case.elf.section(".rodata")
+    assert rodata is not None
+    address = {
+        "ram": board.ram.end - 1,
+        "uart": board.uart.base,
+        "text": board.text,
+        "rodata": rodata.end - 1,
+        "flash": board.flash.end - 1,
+    }[place]
     entry = entry_of(case, address)
     held = case.elf.word(entry, 8)
     assert held is not None
@@ -304,7 +321,7 @@ def test_page_tables_are_read_back(
 def test_a_page_mapped_below_the_code_is_seen(case: Case, tmp_path: Path, only_red: OnlyRed) -> None:
     code = case.elf.word(entry_of(case, case.board.text), 8)
     assert code is not None
-    lower = code - (1 << 21)
+    lower = code & ~(case.board.text | 2)  # a block of level 2
     mutant = patched(case, tmp_path, {entry_of(case, 0): lower.to_bytes(8, "little")}, linked=True)
     assert "0x0..0x200000, where nothing may be mapped" in only_red("page 0 mapped", mutant, "boot-code").figure
 

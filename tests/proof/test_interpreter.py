@@ -12,7 +12,7 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from buildsys.proof.events import CURRENT_EL, Dsb, Store, Trace
+from buildsys.proof.events import CURRENT_EL, MPIDR_EL1, Descent, Dsb, Store, SystemWrite, Trace
 from buildsys.proof.interpreter import Interpreter
 from buildsys.proof.values import MASK, UNKNOWN, Value, holds, known, rounds_until
 from buildsys.toolchains import zig
@@ -274,3 +274,94 @@ def test_the_round_a_comparison_turns_over_is_foretold(
     now = holds(condition, *at(1))
     turned = next((index for index in range(1, 500) if holds(condition, *at(1 + index)) != now), None)
     assert rounds_until(condition, at(0), at(1)) == turned
+
+
+def at_level(level: int, code: bytes) -> tuple[Interpreter, Trace]:
+    found = interpreter(code)
+    found.system[CURRENT_EL] = known(level << 2)
+    return found, found.follow(CODE)
+
+
+LEAVE = """
+        mov     x0, #{state}
+        msr     spsr_el{level}, x0
+        adr     x0, 1f
+        msr     elr_el{level}, x0
+        eret
+        brk     #1
+1:      mrs     x1, CurrentEL
+        mov     x2, sp
+        hlt     #0
+"""
+
+
+@pytest.mark.parametrize(("level", "below", "state"), [(3, 2, 0x3C9), (3, 1, 0x3C5), (2, 1, 0x3C5), (3, 2, 0x3C8)])
+def test_an_exception_return_goes_down(assemble: Assemble, level: int, below: int, state: int) -> None:
+    found, trace = at_level(level, assemble(LEAVE.format(level=level, state=state)))
+    assert [event for event in trace.events if isinstance(event, Descent)] == [Descent(CODE + 16, level, below, state)]
+    assert found.registers[1] == known(below << 2)
+    assert found.registers[2] == UNKNOWN  # another level, another stack pointer
+    assert found.selected == state & 1
+    assert trace.pc == CODE + 8 * 4
+
+
+@pytest.mark.parametrize("state", [0x3C0, 0x3CD, 0x3D3, 0x3C9])
+def test_an_exception_return_that_is_none_ends_it(assemble: Assemble, state: int) -> None:
+    """To EL0, to where it is, to AArch32, to EL2 from EL2."""
+    _, trace = at_level(2, assemble(LEAVE.format(level=2, state=state)))
+    assert "not a lower level" in trace.end
+    assert not [event for event in trace.events if isinstance(event, Descent)]
+
+
+@pytest.mark.parametrize("left_out", ["msr     spsr_el2, x0", "msr     elr_el2, x0"])
+def test_an_exception_return_to_what_is_not_known_ends_it(assemble: Assemble, left_out: str) -> None:
+    text = LEAVE.format(level=2, state=0x3C5)
+    assert left_out in text
+    _, trace = at_level(2, assemble(text.replace(left_out, "nop")))
+    assert "not known where this returns to" in trace.end
+
+
+def test_an_exception_return_at_an_unknown_level_ends_it(assemble: Assemble) -> None:
+    found = interpreter(assemble(LEAVE.format(level=2, state=0x3C5)))
+    del found.system[CURRENT_EL]
+    assert "at which exception level" in found.follow(CODE).end
+
+
+@pytest.mark.parametrize(
+    ("instruction", "lowest"),
+    [
+        ("msr hcr_el2, x0", 2),
+        ("mrs x0, hcr_el2", 2),
+        ("msr sp_el1, x0", 2),
+        ("msr elr_el2, x0", 2),
+        ("msr scr_el3, x0", 3),
+        ("mrs x0, spsr_el3", 3),
+        ("msr vbar_el1, x0", 1),
+        ("mrs x0, midr_el1", 1),
+        ("msr tpidr_el0, x0", 1),
+        ("msr spsel, #1", 1),
+        ("msr daifset, #15", 1),
+    ],
+)
+def test_a_register_of_a_higher_level_cannot_be_reached(assemble: Assemble, instruction: str, lowest: int) -> None:
+    code = assemble(f"{instruction}\nhlt #0")
+    for level in (1, 2, 3):
+        _, trace = at_level(level, code)
+        reached = trace.pc == CODE + 4
+        assert reached is (level >= lowest), f"EL{level}: {trace.end}"
+        assert ("undefined here" in trace.end) is not reached
+
+
+def test_the_core_number_at_el1_is_what_el2_says(assemble: Assemble) -> None:
+    code = assemble("mov x3, #7\nmsr vmpidr_el2, x3\n" + LEAVE.format(level=2, state=0x3C5) + "\n")
+    found, _ = at_level(2, code)
+    assert found.system[MPIDR_EL1] == known(7)
+    found, _ = at_level(2, assemble(LEAVE.format(level=2, state=0x3C5)))
+    assert found.system[MPIDR_EL1] == UNKNOWN
+
+
+def test_the_stack_pointer_set_from_above_is_the_one_below(assemble: Assemble) -> None:
+    code = assemble("mov x3, #64\nmsr sp_el1, x3\n" + LEAVE.format(level=2, state=0x3C5))
+    found, trace = at_level(2, code)
+    assert found.registers[2] == known(64)
+    assert sum(isinstance(event, SystemWrite) for event in trace.events) == 3

@@ -203,7 +203,8 @@ def test_a_kernel_too_big_for_ram_is_an_error_that_says_by_how_much(
     ram, bss = built.project.board.ram, Elf.read(built.image).section(".bss")
     assert bss
     room = bss.size // 2 & ~0xFFF
-    error = refused(project(board={"layout.bss": ram.end - room}, toolchain=toolchain))
+    stacks = {"layout.stack": 1 << 12, "layout.exception-stack": 1 << 12}  # they would fit, and so does the board
+    error = refused(project(board={"layout.bss": ram.end - room, **stacks}, toolchain=toolchain))
     found = re.match(
         r"linking with .*kernel\.ld: the kernel does not fit: RAM is too small by (\d+) bytes$", error.message
     )

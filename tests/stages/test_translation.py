@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -15,11 +17,23 @@ from buildsys.formats.elf import Elf
 from buildsys.front.steps import Steps
 from buildsys.stages.translation import Translation, translation
 
-BLOCK, GIB, TOP = 1 << 21, 1 << 30, 1 << 39
+PAGE, BLOCK, GIB, TOP = 1 << 12, 1 << 21, 1 << 30, 1 << 39
 ENTRIES = 512
 
-# A walk: the descriptor that decides over an address, 0 if none is valid.
-Walk = Callable[[int], int]
+# A walk: the descriptor that decides over an address, and the bytes it maps; 0 if none is valid.
+Walk = Callable[[int], tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A board, and where an image's code and what else of it is read-only end."""
+
+    board: Board
+    code_end: int
+    constants_end: int
+
+    def translation(self) -> Translation:
+        return translation(self.board, self.code_end, self.constants_end)
 
 
 def board_of(regions: list[Region], text: int, bss: int) -> Board:
@@ -27,127 +41,174 @@ def board_of(regions: list[Region], text: int, bss: int) -> Board:
     return Board("random", Path("random.toml"), "", tuple(regions), text, bss, 16, 16, uart, "cortex-a72", ())
 
 
+def edges_of(draw: st.DrawFn, blocks: int) -> list[int]:
+    """Addresses of pages, some of them of blocks."""
+    edge = st.integers(0, blocks).map(lambda at: at * BLOCK) | st.integers(0, blocks * ENTRIES).map(
+        lambda at: at * PAGE
+    )
+    return sorted(draw(st.sets(edge, min_size=4, max_size=12)))
+
+
 @st.composite
-def boards(draw: st.DrawFn, blocks: int = 8 * ENTRIES) -> Board:
-    """A board of two to six regions that do not overlap, in random order, with flash and RAM among them."""
-    edges = sorted(draw(st.sets(st.integers(0, blocks), min_size=4, max_size=12)))
+def boards(draw: st.DrawFn, blocks: int = 8 * ENTRIES) -> Placed:
+    """A board of two to six regions that do not overlap, in random order; its code in flash, or in RAM."""
+    edges = edges_of(draw, blocks)
     pairs = [(low, high) for low, high in zip(edges[::2], edges[1::2], strict=False)]
     rest = st.sampled_from(["flash", "ram", "device"])
     kinds = draw(st.permutations(["flash", "ram", *(draw(rest) for _ in pairs[2:])]))
     regions = [
-        Region(f"region{at}", low * BLOCK, (high - low) * BLOCK, kind)
+        Region(f"region{at}", low, high - low, kind)
         for at, ((low, high), kind) in enumerate(zip(pairs, kinds, strict=True))
     ]
-    flash = next(region for region in regions if region.kind == "flash")
+    home = draw(st.sampled_from([region for region in regions if region.kind != "device"]))
     ram = next(region for region in regions if region.kind == "ram")
-    text = flash.origin + draw(st.integers(0, flash.length // 4096 - 1)) * 4096
-    return board_of(draw(st.permutations(regions)), text, ram.origin)
+    ends = sorted(draw(st.lists(st.integers(0, home.length // PAGE - 1), min_size=3, max_size=3)))
+    text, code, constants = (home.origin + end * PAGE for end in ends)
+    code += draw(st.integers(1, PAGE))
+    return Placed(board_of(draw(st.permutations(regions)), text, ram.origin), code, max(code, constants))
 
 
 def walk_of(tables: Translation) -> Walk:
-    """The walk the templates' tables make: level 1, then level 2, each of 512 entries."""
-    level2 = {}
-    for name, runs in tables.level2:
-        entries: list[int] = []
+    """The walk the templates' tables make: level 1, then level 2 and perhaps level 3, each of 512 entries."""
+    named: dict[str, list[int | str]] = {}
+    for name, runs in tables.level2 + tables.level3:
+        entries: list[int | str] = []
         for count, run in runs:
-            entries += [(run.first + at * run.step) | run.attributes for at in range(count)]
+            assert count == 1 or not run.table
+            entries += [run.table or ((run.first + at * run.step) | run.attributes) for at in range(count)]
         assert len(entries) == ENTRIES
-        level2[name] = entries
+        assert name not in named
+        named[name] = entries
     assert len(tables.level1) <= ENTRIES
 
-    def walk(address: int) -> int:
+    def walk(address: int) -> tuple[int, int]:
         index = address // GIB
         name = tables.level1[index] if index < len(tables.level1) else None
-        return level2[name][address // BLOCK % ENTRIES] if name else 0
+        entry = named[name][address // BLOCK % ENTRIES] if name else 0
+        if isinstance(entry, int):
+            return entry, BLOCK
+        page = named[entry][address // PAGE % ENTRIES]
+        assert isinstance(page, int)
+        return page, PAGE
 
     return walk
 
 
-def check(board: Board, walk: Walk, tables: Translation, address: int) -> None:
-    """Arm ARM, VMSAv8-64 block descriptor: what `address` maps to is what the board has there."""
-    descriptor = walk(address)
+def use_of(placed: Placed, address: int) -> str:
+    """What the page at `address` is for; nothing if it must not be mapped."""
+    board, page = placed.board, address // PAGE * PAGE
     region = board.region_at(address)
-    hidden = region is board.flash and address // BLOCK < board.text // BLOCK
-    if region is None or hidden:
+    if region is None:
+        return ""
+    if region is board.code:
+        if page < board.text:
+            return ""
+        if page < placed.code_end:
+            return "code"
+        if page < placed.constants_end:
+            return "constants"
+    return {"flash": "constants", "ram": "data", "device": "device"}[region.kind]
+
+
+def check(placed: Placed, walk: Walk, tables: Translation, address: int) -> None:
+    """Arm ARM, VMSAv8-64 block and page descriptors: what `address` maps to is what the board has there."""
+    descriptor, size = walk(address)
+    use = use_of(placed, address)
+    if not use:
         assert descriptor & 1 == 0, f"{address:#x} is mapped"
         return
-    assert descriptor & 0b11 == 0b01, f"{address:#x} is not mapped by a block"
-    assert descriptor & (TOP - BLOCK) == address // BLOCK * BLOCK, f"{address:#x} is not mapped to itself"
+    assert descriptor & 0b11 == (0b01 if size == BLOCK else 0b11), f"{address:#x} is not mapped"
+    assert descriptor & (TOP - size) == address // size * size, f"{address:#x} is not mapped to itself"
     memory = tables.mair >> 8 * (descriptor >> 2 & 7) & 0xFF
-    assert memory == (0x04 if region.kind == "device" else 0xFF)  # Device-nGnRE; normal, write-back
+    assert memory == (0x04 if use == "device" else 0xFF)  # Device-nGnRE; normal, write-back
     writable, executable = descriptor >> 7 & 1 == 0, descriptor >> 53 & 3 == 0
     assert (writable, executable) == {
-        "flash": (False, True),
-        "ram": (True, False),
+        "code": (False, True),
+        "constants": (False, False),
+        "data": (True, False),
         "device": (True, False),
-    }[region.kind]
+    }[use]
     assert descriptor >> 53 & 3 in (0, 3)  # PXN and UXN
     assert descriptor >> 6 & 1 == 0  # AP[1]: not for EL0
     assert descriptor >> 10 & 1 == 1  # AF: no access flag fault
-    assert region.kind == "device" or descriptor >> 8 & 3 == 3  # SH: inner shareable
-    assert descriptor & ~(TOP - BLOCK | 3 << 53 | 0xFFF) == 0  # reserved bits
+    assert use == "device" or descriptor >> 8 & 3 == 3  # SH: inner shareable
+    assert descriptor & ~(TOP - size | 3 << 53 | 0xFFF) == 0  # reserved bits
 
 
-def edges(board: Board) -> set[int]:
+def edges(placed: Placed) -> set[int]:
     """The addresses at which anything changes, and their neighbours, below the top of what can be mapped."""
-    places = {0, TOP - 1, board.text}
-    for region in board.regions:
+    places = {0, TOP - 1, placed.board.text, placed.code_end, placed.constants_end}
+    for region in placed.board.regions:
         places |= {region.origin, region.end, region.origin // GIB * GIB, -(-region.end // GIB) * GIB}
-    return {place + by for place in places for by in (-1, 0, BLOCK) if 0 <= place + by < TOP}
+    return {place + by for place in places for by in (-1, 0, PAGE, BLOCK) if 0 <= place + by < TOP}
 
 
 @settings(max_examples=60)
 @given(boards(), st.data())
-def test_every_address_maps_to_what_the_board_has_there(board: Board, data: st.DataObject) -> None:
-    tables = translation(board)
+def test_every_address_maps_to_what_the_board_has_there(placed: Placed, data: st.DataObject) -> None:
+    tables = placed.translation()
     walk = walk_of(tables)
-    top = max(region.end for region in board.regions)
-    for address in edges(board) | data.draw(st.sets(st.integers(0, top), max_size=20)):
-        check(board, walk, tables, address)
+    top = max(region.end for region in placed.board.regions)
+    for address in edges(placed) | data.draw(st.sets(st.integers(0, top), max_size=20)):
+        check(placed, walk, tables, address)
 
 
 @settings(max_examples=3)
 @given(boards(blocks=TOP // BLOCK))
-def test_memory_far_up_can_be_mapped(board: Board) -> None:
-    tables = translation(board)
+def test_memory_far_up_can_be_mapped(placed: Placed) -> None:
+    tables = placed.translation()
     walk = walk_of(tables)
-    for address in edges(board):
-        check(board, walk, tables, address)
+    for address in edges(placed):
+        check(placed, walk, tables, address)
+
+
+@settings(max_examples=40)
+@given(boards(), st.data())
+def test_the_tables_are_as_large_wherever_the_code_ends(placed: Placed, data: st.DataObject) -> None:
+    """Else the image's layout would depend on its own addresses; a guess from another image is no harm."""
+    guess = st.integers(0, 2 * TOP)
+    other = dataclasses.replace(placed, code_end=data.draw(guess), constants_end=data.draw(guess))
+    sizes = {
+        len(tables.level2) + len(tables.level3) + tables.spare for tables in (placed.translation(), other.translation())
+    }
+    assert len(sizes) == 1
+    assert placed.translation().spare >= 0
 
 
 def test_the_last_address_that_can_be_mapped_is_mapped() -> None:
     regions = [Region("flash", 0, GIB, "flash"), Region("ram", TOP - BLOCK, BLOCK, "ram")]
-    board = board_of(regions, BLOCK, TOP - BLOCK)
-    tables = translation(board)
-    check(board, walk_of(tables), tables, TOP - 1)
+    placed = Placed(board_of(regions, BLOCK, TOP - BLOCK), 2 * BLOCK, 2 * BLOCK)
+    tables = placed.translation()
+    check(placed, walk_of(tables), tables, TOP - 1)
     assert len(tables.level1) == ENTRIES
     assert [at for at, name in enumerate(tables.level1) if name] == [0, ENTRIES - 1]
 
 
 @settings(max_examples=30)
-@given(boards(), st.integers(1, BLOCK - 1), st.booleans(), st.data())
-def test_a_region_that_is_not_made_of_whole_blocks_is_refused(
-    board: Board, part: int, at_end: bool, data: st.DataObject
+@given(boards(), st.integers(1, PAGE - 1), st.booleans(), st.data())
+def test_a_region_that_is_not_made_of_whole_pages_is_refused(
+    placed: Placed, part: int, at_end: bool, data: st.DataObject
 ) -> None:
+    board = placed.board
     at = data.draw(st.integers(0, len(board.regions) - 1))
     region = board.regions[at]
     length = region.length + part if at_end else region.length
     broken = Region(region.name, region.origin + (0 if at_end else part), length, region.kind)
     regions = [*board.regions[:at], broken, *board.regions[at + 1 :]]
     with pytest.raises(UserError) as caught:
-        translation(board_of(regions, board.text, board.bss))
+        translation(board_of(regions, board.text, board.bss), placed.code_end, placed.constants_end)
     assert caught.value.message == f"random.toml: memory.{region.name} cannot be mapped"
-    assert f"{BLOCK:#x}" in caught.value.hint
+    assert f"{PAGE:#x}" in caught.value.hint
 
 
 def test_a_region_beyond_what_can_be_mapped_is_refused() -> None:
     regions = [Region("flash", 0, GIB, "flash"), Region("ram", TOP - BLOCK, 2 * BLOCK, "ram")]
     with pytest.raises(UserError, match=r"memory\.ram cannot be mapped"):
-        translation(board_of(regions, 0, TOP - BLOCK))
+        translation(board_of(regions, 0, TOP - BLOCK), PAGE, PAGE)
 
 
 def test_the_registers_describe_these_tables(built: Steps) -> None:
-    tables = translation(built.project.board)
+    tables = translation(built.project.board, 0, 0)
     field = {name: tables.tcr >> low & (1 << bits) - 1 for name, low, bits in (
         ("T0SZ", 0, 6), ("EPD0", 7, 1), ("IRGN0", 8, 2), ("ORGN0", 10, 2), ("SH0", 12, 2), ("TG0", 14, 2),
         ("EPD1", 23, 1), ("TG1", 30, 2), ("IPS", 32, 3),
@@ -163,20 +224,30 @@ def test_the_registers_describe_these_tables(built: Steps) -> None:
 def test_the_tables_in_the_image_are_those_of_the_board(built: Steps) -> None:
     board, elf = built.project.board, Elf.read(built.image)
     root = elf.symbols.addresses("buildsys.translation")["buildsys.translation"]
-    assert root % 4096 == 0
+    assert root % PAGE == 0
     assert root in board.flash
 
-    def walk(address: int) -> int:
-        entry = elf.word(root + 8 * (address // GIB), 8)
-        assert entry is not None
-        if entry & 1 == 0:
-            return 0
-        assert entry & 0b11 == 0b11  # a table
-        descriptor = elf.word((entry & ~0xFFF) + 8 * (address // BLOCK % ENTRIES), 8)
-        assert descriptor is not None
-        return descriptor
+    def word(place: int) -> int:
+        found = elf.word(place, 8)
+        assert found is not None
+        return found
 
-    tables = translation(board)
+    def walk(address: int) -> tuple[int, int]:
+        entry = word(root + 8 * (address // GIB))
+        if entry & 1 == 0:
+            return 0, GIB
+        assert entry & 0b11 == 0b11  # a table
+        block = word((entry & ~0xFFF) + 8 * (address // BLOCK % ENTRIES))
+        if block & 0b11 != 0b11:
+            return block, BLOCK
+        return word((block & ~0xFFF) + 8 * (address // PAGE % ENTRIES)), PAGE
+
+    text, rodata = elf.section(".text"), elf.section(".rodata")
+    assert text is not None
+    assert rodata is not None
+    placed = Placed(board, text.end, rodata.end)
+    tables = placed.translation()
     top = max(region.end for region in board.regions)
-    for address in {*range(0, top + GIB, BLOCK), *range(0, TOP, GIB), *edges(board)}:
-        check(board, walk, tables, address)
+    near = range(board.text - BLOCK, rodata.end + BLOCK, PAGE)
+    for address in {*range(0, top + GIB, BLOCK), *range(0, TOP, GIB), *near, *edges(placed)}:
+        check(placed, walk, tables, address)

@@ -11,17 +11,20 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from buildsys.config.board import Board
+from buildsys.formats.elf import SHF_ALLOC, SHF_WRITE
 from buildsys.go.runtime import FLAG, G0, STACK_GUARD
 from buildsys.proof.bootcode import Boot, at, last_store, reset_memory
 from buildsys.proof.case import Case
 from buildsys.proof.claim import Claim, Verdict, verdict
 from buildsys.proof.events import Call, Dsb, Store, SystemWrite, system_register
+from buildsys.proof.levels import descents
 from buildsys.proof.paging import NoTableError, mappings, wrong
 from buildsys.proof.places import Area, areas, at_variable, place
 from buildsys.proof.places import load_address as load_address  # for those who look for it here
 from buildsys.proof.values import UNKNOWN, Value
 
-SYMBOLS = ("__stack_low", "__stack_high", "__heap_low", "__heap_high")
+BOUNDS = ("__stack_low", "__stack_high", "__heap_low", "__heap_high")
+SYMBOLS = (*BOUNDS, "__rodata_end")
 
 # D19.2: the registers that decide about translation, and SCTLR_EL1's M, C and I.
 SCTLR_EL1 = system_register(3, 0, 1, 0, 0)
@@ -60,6 +63,7 @@ def check(case: Case) -> Verdict:
         _g(case, symbols, call, found)
         _board_table(case, symbols, call, found)
     _translation(case, found)
+    _levels(case, found)
     figure = "no flag is set"
     if flag is not None and call is not None:
         figure = f"{FLAG} {flag.address:#x} set at {flag.pc:#x}, {case.entry} called at {call.pc:#x}"
@@ -78,8 +82,15 @@ def _verdict(case: Case, found: _Findings, figure: str) -> Verdict:
 
 def _cores(case: Case, found: _Findings) -> None:
     """Every core but the first must stop, and do nothing before it does."""
-    for core, trace in case.boot.others.items():
-        name = f"the core with MPIDR_EL1 {core:#x}"
+    own = [("", core, trace) for core, trace in case.boot.others.items()]
+    others = [
+        (f" that begins at {start}", core, trace)
+        for start, traces in case.boot.parked.items()
+        for core, trace in traces.items()
+        if trace != case.boot.others[core]  # else it is said already
+    ]
+    for begins, core, trace in own + others:
+        name = f"the core with MPIDR_EL1 {core:#x}{begins}"
         if trace.events:
             found.problems.append(f"{name} is not parked first: it acts at {at(case.elf, trace.events[0].pc)}")
         elif not trace.parked:
@@ -88,6 +99,16 @@ def _cores(case: Case, found: _Findings) -> None:
             found.evidence["parked"] = hex(trace.pc)
     if "parked" in found.evidence:
         found.details.append(f"other cores stop at {at(case.elf, int(found.evidence['parked'], 16))}")
+
+
+def _levels(case: Case, found: _Findings) -> None:
+    """From every level a core may begin at, boot code must come to EL1 and do the same there."""
+    for start, trace in case.boot.starts.items():
+        problems, way = descents(case, start, trace)
+        found.problems += problems
+        if way is not None:
+            found.evidence.setdefault("levels", {})[str(start)] = way
+            found.details.append(f"a core that begins at {start} comes to {case.entry} at EL1{way and f': {way}'}")
 
 
 def _call(case: Case, symbols: dict[str, int], found: _Findings) -> Call | None:
@@ -204,7 +225,8 @@ def _source(area: Area, store: Store) -> int:
 
 
 def _strays(case: Case, found: _Findings) -> None:
-    """No store of boot code may go where nobody can tell, or where it is lost."""
+    """No store of boot code may go where nobody can tell, where it is lost, or onto what may not be written."""
+    fixed = [s for s in case.elf.sections if s.flags & SHF_ALLOC and not s.flags & SHF_WRITE and s.size]
     for store in case.boot.stores():
         region = case.board.region_at(store.address) if store.address is not None else None
         if store.address is None:
@@ -212,6 +234,9 @@ def _strays(case: Case, found: _Findings) -> None:
         elif region is None or region.kind == "flash":
             target = at_variable(case.elf, store.address)
             found.problems.append(f"{at(case.elf, store.pc)} stores to {target}, in {place(region)}: it is lost")
+        elif hit := next((each for each in fixed if store.overlaps(each.address, each.end)), None):
+            target = at_variable(case.elf, store.address)
+            found.problems.append(f"{at(case.elf, store.pc)} stores to {target}, in {hit.name}, which is read-only")
 
 
 def _g(case: Case, symbols: dict[str, int], call: Call, found: _Findings) -> None:
@@ -260,11 +285,12 @@ def _shown(value: Value) -> str:
 def board_words(board: Board, symbols: dict[str, int]) -> list[tuple[str, int]]:
     """What the words of the board table must be: a name for each, and its value."""
     words = [
-        ("flash origin", board.flash.origin),
-        ("flash end", board.flash.end),
-        ("RAM origin", board.ram.origin),
+        ("flash origin", board.code.origin if board.in_flash else 0),
+        ("flash end", board.code.end if board.in_flash else 0),
+        # Where the code shares it, what may be written begins after what may not.
+        ("RAM origin", symbols["__rodata_end"] if board.ram is board.code else board.ram.origin),
         ("RAM end", board.ram.end),
-        *((name, symbols[name]) for name in SYMBOLS),
+        *((name, symbols[name]) for name in BOUNDS),
         ("UART base", board.uart.base),
         (FLAG, symbols[FLAG]),
     ]
@@ -307,7 +333,7 @@ def _translation(case: Case, found: _Findings) -> None:
         found.problems.append(f"the page tables at {at_variable(case.elf, table)}: {error}")
         return
     found.problems += [
-        f"the page tables at {at_variable(case.elf, table)} {each}" for each in wrong(case.board, mapped)
+        f"the page tables at {at_variable(case.elf, table)} {each}" for each in wrong(case.board, case.elf, mapped)
     ]
     found.evidence["translation"] = [
         {"start": hex(each.start), "end": hex(each.end), "rights": each.rights} for each in mapped

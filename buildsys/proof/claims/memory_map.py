@@ -19,7 +19,7 @@ from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from buildsys.config.board import Board
+from buildsys.config.board import PAGE, Board
 from buildsys.formats.elf import PF_W, PF_X, PT_LOAD, SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, Elf, Section, Segment
 from buildsys.formats.symbols import STT_FUNC, STT_OBJECT, Symbol
 from buildsys.proof.case import Case
@@ -28,6 +28,7 @@ from buildsys.proof.events import SystemWrite, system_register
 from buildsys.proof.places import SHF_TLS, areas, at_variable, load_address, place
 
 DEVICE_TREE = 1 << 20  # FDT_MAX_SIZE, include/sysemu/device_tree.h
+VIRT_RAM = 1 << 30  # VIRT_MEM, hw/arm/virt.c: where that machine's RAM begins, whatever of it a board has
 TTBR0_EL1, VBAR_EL1 = system_register(3, 0, 2, 0, 0), system_register(3, 0, 12, 0, 0)
 TABLE_ALIGNMENT, VECTOR_ALIGNMENT, STACK_ALIGNMENT, COPY_ALIGNMENT = 4096, 2048, 16, 16
 
@@ -67,7 +68,7 @@ def check(case: Case) -> Verdict:
         *_aligned(case),
         *_orphans(case),
     ]
-    flash = sum(size for _, _, size in loads(elf) if size)
+    stored = sum(size for _, _, size in loads(elf) if size)
     heap = sum(extent.high - extent.low for extent in taken if extent.name == "the heap")
     ram = max((extent.high for extent in taken if extent.kind == "section" and extent.low in board.ram), default=0)
     evidence: dict[str, Any] = {
@@ -80,11 +81,12 @@ def check(case: Case) -> Verdict:
             for section in allocated(elf)
         },
         "extents": [{"name": each.name, "low": hex(each.low), "high": hex(each.high)} for each in taken],
-        "bytes in flash": flash,
+        "bytes stored": stored,
         "bytes of heap": heap,
     }
-    used = max(0, ram - board.ram.origin)
-    figure = f"flash {flash // 1024} KiB, RAM {used // 1024} KiB from {board.bss:#x}, heap {heap // 1024} KiB"
+    first = board.ram.origin if board.in_flash else board.bss
+    used = f"RAM {max(0, ram - first) // 1024} KiB from {board.bss:#x}, heap {heap // 1024} KiB"
+    figure = f"flash {stored // 1024} KiB, {used}" if board.in_flash else f"{stored // 1024} KiB loaded, {used}"
     details = [str(extent) for extent in sorted(taken, key=lambda extent: extent.low)]
     return verdict(
         problems, figure, evidence, details, "the linker script and the board disagree: look at linker/kernel.ld.j2"
@@ -145,10 +147,9 @@ def device_tree(elf: Elf, board: Board) -> int | None:
         return None
     low = min(segment.lma for segment in loaded)
     high = max(segment.lma + segment.memory_size for segment in loaded)
-    base = board.ram.origin
-    if low <= base <= high:
+    if low <= VIRT_RAM <= high:
         return 0
-    return None if base < low < base + DEVICE_TREE else base
+    return None if VIRT_RAM < low < VIRT_RAM + DEVICE_TREE else VIRT_RAM
 
 
 def _beginnings(elf: Elf, board: Board) -> Iterator[str]:
@@ -161,11 +162,17 @@ def _beginnings(elf: Elf, board: Board) -> Iterator[str]:
     first = min(zeroed, key=lambda section: section.address, default=None)
     if first is None:
         yield "the image has no zeroed section (.bss)"
-    elif first.address != board.bss:
+    elif first.address != (expected := _after_constants(elf, board) if board.follows else board.bss):
         yield (
             f"{_shown(elf, first)} begins at {first.address:#x}; board {board.name} says that zeroed data begins "
-            f"at {board.bss:#x}"
+            f"at {expected:#x}" + (", on the page after what is read-only" if board.follows else "")
         )
+
+
+def _after_constants(elf: Elf, board: Board) -> int:
+    """The first page after every section in the code's region that may not be written."""
+    ends = [each.end for each in allocated(elf) if not each.flags & SHF_WRITE and each.address in board.code]
+    return -(-max(ends, default=board.text) // PAGE) * PAGE
 
 
 def _placed(elf: Elf, board: Board) -> Iterator[str]:
