@@ -82,8 +82,10 @@ def _install(release: Release, part: Path, where: str) -> None:
 
 def _environment(outside: Mapping[str, str], temporary: Path) -> dict[str, str]:
     """The user's, with which pip finds the index; what it unpacks lies where it is renamed from."""
-    kept = {name: value for name, value in outside.items() if name not in ("PIP_TARGET", "PIP_REQUIRE_VIRTUALENV")}
-    return {**kept, "TMPDIR": str(temporary), "LC_ALL": "C.UTF-8"}
+    # What is about installing for the user has no place here.
+    others = ("PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_CONSTRAINT", "PIP_REQUIRE_VIRTUALENV", "PIP_QUIET")
+    kept = {name: value for name, value in outside.items() if name not in others}
+    return {**kept, "PIP_USER": "0", "TMPDIR": str(temporary), "LC_ALL": "C.UTF-8"}
 
 
 def _refused(version: str, said: str, where: str) -> UserError:
