@@ -156,6 +156,7 @@ def verdict_action(steps: Steps, emulator: str) -> Action:
         parameters={
             "emulator": identity(emulator),
             "entry": steps.project.entry,
+            "QEMU's arguments": steps.project.board.qemu,
             "time limit": steps.project.time_limit,
         },
         run=run,
