@@ -7,6 +7,7 @@ templates/*.j2, linker/*.j2, board ──────┴───────lin
                                                       kernel.elf ◀──patch─┘
 
 kernel.elf ──▶ run-qemu, run (embedded emulator), verify, debug; watch does it at each save
+src/*.go ──▶ matrix: all of the above with every Go, toolchain and emulator
 every step ──▶ kept by its action key: why, cache-info, cache-prune
 
 The last five tasks are this repository's own: lint, test, test-all, docs, bench.
@@ -48,6 +49,11 @@ def task_build() -> Task:
 def task_verify() -> Task:
     """Prove what the image is and does: every claim checked against the files and a run."""
     return chain.verify_task(STEPS)
+
+
+def task_matrix() -> Task:
+    """Build, boot and verify the kernel with every Go, toolchain and emulator."""
+    return chain.matrix_task(STEPS)
 
 
 def task_run_embedded() -> Task:

@@ -20,4 +20,8 @@ class UserError(Exception):
         return f"{self.message}\n\nhint: {self.hint}" if self.hint else self.message
 
     def __reduce__(self) -> tuple[type["UserError"], tuple[str, str]]:
-        return (UserError, (self.message, self.hint))
+        return (type(self), (self.message, self.hint))
+
+
+class MissingError(UserError):
+    """Something outside this project is not there and could be: a program to install, a network to fetch it by."""

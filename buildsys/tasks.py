@@ -35,6 +35,7 @@ TASKS: dict[str, Callable[[Steps], Task]] = {
     "debug": chain.debug_task,
     "watch": watch_task,
     "why": chain.why_task,
+    "matrix": chain.matrix_task,
 }
 # These are about all that is kept, whichever kernel it is of.
 OF_THE_PROJECT: dict[str, Callable[[Steps], Task]] = {

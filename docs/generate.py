@@ -34,6 +34,7 @@ DOCUMENTS = (
     "docs/verify.md",
     "docs/cache.md",
     "docs/your-kernel.md",
+    "docs/matrix.md",
 )
 PART = re.compile(r"(<!-- generated: (.+?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 TIMES = re.compile(r"\d+(\.\d+)? *(s|ms)\b")
@@ -87,6 +88,14 @@ def cache_story() -> str:
             told.append(f"{name}$ doit build\n{done.stdout}")
     lines = [line.rstrip() for line in "".join(told).splitlines()]
     return "\n".join(["```", *lines, "```"])
+
+
+def matrix() -> str:
+    """The table of the last whole `doit matrix`, from docs/matrix.json."""
+    from buildsys.matrix.results import read
+    from buildsys.matrix.show import markdown
+
+    return markdown(read(ROOT / "docs" / "matrix.json"))
 
 
 def board_maps() -> str:
@@ -184,6 +193,7 @@ def claims() -> str:
 
 
 PARTS: dict[str, Callable[[], str]] = {
+    "matrix": matrix,
     "board maps": board_maps,
     "overlap": overlap,
     "barrier table": barrier_table,

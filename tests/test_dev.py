@@ -401,7 +401,8 @@ def test_as_root_what_is_missing_is_installed_and_only_that(ready: Checkout) -> 
     ready.program(
         "apt-get",
         'echo "$@" >>"$0.log"; echo noise; cd "${0%/*}"\n'
-        "for name in qemu-system-aarch64 gdb-multiarch aarch64-linux-gnu-objdump ps chromium; do cp tmux $name; done",
+        "for name in qemu-system-aarch64 gdb-multiarch aarch64-linux-gnu-objdump ps chromium nginx clang ld.lld\n"
+        "do cp tmux $name; done",
     )
     result = ready.run("test")
     assert result.returncode == 0
@@ -409,9 +410,19 @@ def test_as_root_what_is_missing_is_installed_and_only_that(ready: Checkout) -> 
     update, install = (ready.programs / "apt-get.log").read_text().splitlines()
     assert update.endswith("update")
     assert install.endswith(
-        "install --no-install-recommends qemu-system-arm gdb-multiarch binutils-aarch64-linux-gnu procps chromium nginx-light"
+        "install --no-install-recommends qemu-system-arm gdb-multiarch binutils-aarch64-linux-gnu procps chromium"
+        " nginx-light clang lld"
     )
     assert ready.run("test").stderr == ""
+
+
+@pytest.mark.parametrize("command", ["matrix", "test-all"])
+def test_the_matrix_wants_every_toolchain_and_the_systems_go(ready: Checkout, command: str) -> None:
+    ready.program("id", "echo 1000")
+    ready.program("apt-get", "")
+    (line,) = ready.run(command).stderr.splitlines()
+    wanted = line.partition("--no-install-recommends ")[2].split()
+    assert {"qemu-system-arm", "binutils-aarch64-linux-gnu", "clang", "lld", "golang-go"} <= set(wanted)
 
 
 def test_what_root_cannot_install_is_said_and_the_work_goes_on(ready: Checkout) -> None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from buildsys.config.toml import Table, nearest
 from buildsys.errors import UserError
+from buildsys.go.toolchain import FOLDER as GO_FOLDER
 
 MODES = ("read-only", "read-write")
 OFF = "off"
@@ -57,6 +58,19 @@ def caching(table: Table) -> Caching | None:
     except RuntimeError:  # nobody knows where this user is at home
         return None
     return Caching(place, limit, "" if remote == OFF else remote, mode == "read-write", timeout, where)
+
+
+def go_folder(kept: Caching | None) -> Path | None:
+    """The folder of Go trees that were fetched; None if nobody knows where this user is at home.
+
+    It lies in the folder results are `kept` in. Where none are kept it is in the user's cache folder
+    all the same, as Go's own cache is: a tree is a tool, not a result.
+    """
+    said = os.environ.get(GO_FOLDER, "")
+    try:
+        return Path(said).expanduser().absolute() if said else (kept.folder if kept else _home() / "buildsys") / "go"
+    except RuntimeError:
+        return None
 
 
 def _home() -> Path:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from buildsys.config import board as boards
 from buildsys.config.board import Board
-from buildsys.config.caching import Caching, caching
+from buildsys.config.caching import Caching, caching, go_folder
 from buildsys.config.toml import Table, read
 from buildsys.errors import UserError
 from buildsys.go.options import GoOptions
@@ -17,7 +17,7 @@ from buildsys.go.options import GoOptions
 # The configuration is a table of the first, or the whole of the second.
 FILE, OWN_FILE = "pyproject.toml", "buildsys.toml"
 PACKAGE = Path(__file__).parent.parent
-TOOLCHAINS = ("zig", "gnu")
+TOOLCHAINS = ("zig", "gnu", "llvm")
 
 BOARD_TABLE = "board"  # the argument that is the address of the board table
 ADDRESS_OF = "&"
@@ -33,6 +33,7 @@ class Project:
     `kernel` is its name among several, "" if it is the only one; `setting` what messages put before its keys.
     An argument of the entry is a number, BOARD_TABLE, or ADDRESS_OF and a symbol.
     `redirects` are names of functions: calls of the first of each pair go to the second.
+    `go_setting` is how messages name the setting that chose the Go toolchain, `go_folder` where trees are fetched to.
     """
 
     root: Path
@@ -41,6 +42,8 @@ class Project:
     board: Board
     toolchain: str
     go: str
+    go_setting: str
+    go_folder: Path | None
     options: GoOptions
     time_limit: float
     templates: tuple[Path, ...]
@@ -58,11 +61,6 @@ class Project:
     def build(self) -> Path:
         """The folder everything is made in."""
         return self.root / "build" / self.kernel
-
-    @property
-    def go_setting(self) -> str:
-        """How messages name the setting that chose the Go toolchain."""
-        return f"{self.file.name}: `{self.setting}go`"
 
 
 def load(root: Path = Path(), kernel: str = "") -> Project:
@@ -89,10 +87,10 @@ def kernels(root: Path = Path()) -> tuple[Project, ...]:
             if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_-]*", name):
                 raise named.error(name, "is no name for a kernel", "letters, digits, - and _: tasks are named after it")
             own = named.table(name).before(table)
-            found.append(replace(_project(root, own), kernel=name, caching=kept))
+            found.append(replace(_project(root, own, kept), kernel=name))
             own.refuse_unknown()
     else:
-        found = [replace(_project(root, table), caching=kept)]
+        found = [_project(root, table, kept)]
     table.refuse_unknown()
     return tuple(found)
 
@@ -113,7 +111,7 @@ def configuration(root: Path) -> Table:
     return table
 
 
-def _project(root: Path, table: Table) -> Project:
+def _project(root: Path, table: Table, kept: Caching | None) -> Project:
     folders = [root / folder for folder in table.strings("templates")]
     for folder in folders:
         if not folder.is_dir():
@@ -129,6 +127,8 @@ def _project(root: Path, table: Table) -> Project:
         board=replace(board, qemu=(*board.qemu, *table.strings("qemu-arguments"))),
         toolchain=table.choice("toolchain", TOOLCHAINS, "zig"),
         go=table.string("go", "wheel"),
+        go_setting=table.where("go"),
+        go_folder=go_folder(kept),
         options=GoOptions(
             tags=tuple(table.strings("tags")),
             gcflags=table.string("gcflags", ""),
@@ -136,7 +136,7 @@ def _project(root: Path, table: Table) -> Project:
         ),
         time_limit=table.number("time-limit", 20),
         templates=(*folders, shipped("templates"), shipped("linker")),
-        caching=None,
+        caching=kept,
         arguments=tuple(_argument(table, each) for each in table.values("entry-arguments", [BOARD_TABLE])),
         boot=_boot(root, table),
         assembly=tuple(_files(root, table, "assembly", (".s", ".s.j2"))),

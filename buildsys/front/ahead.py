@@ -60,6 +60,7 @@ class Ahead:
 
     def _perform(self) -> None:
         try:
+            self.steps.make_ready()
             self._facts = self.steps.records.perform(self.steps.compile())
         except BaseException as error:  # raised again where it is waited for
             self._failure = error

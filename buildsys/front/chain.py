@@ -54,9 +54,17 @@ def named(task: str, steps: Steps) -> str:
 
 
 def step(
-    records: Records, action: Callable[[], Action], says: str, after: str | None = None, begun: Ahead | None = None
+    records: Records,
+    action: Callable[[], Action],
+    says: str,
+    after: str | None = None,
+    begun: Ahead | None = None,
+    make_ready: Callable[[], object] = lambda: None,
 ) -> Task:
-    """A task that performs an action unless its record says that nothing changed, or waits for what has `begun`."""
+    """A task that performs an action unless its record says that nothing changed, or waits for what has `begun`.
+
+    `make_ready` is called before the action is asked for to be performed.
+    """
     reason = ""
 
     def uptodate() -> bool:
@@ -73,7 +81,11 @@ def step(
     def perform() -> Failed | dict[str, Any]:
         began = time.time() if begun is None else begun.began
         try:
-            facts = begun.facts() if begun and not begun.taken else records.perform(action())
+            if begun and not begun.taken:
+                facts = begun.facts()
+            else:
+                make_ready()
+                facts = records.perform(action())
             last = records.last(action().name)
             # Another build may have done it while this one waited.
             origin = last.origin if last and last.when >= began else UP_TO_DATE
@@ -103,7 +115,7 @@ def step(
 def compile_task(steps: Steps) -> Task:
     """Compile the kernel package with the stock Go toolchain, to build/go.o."""
     says = f"Go {steps.go.release} compiled {steps.project.package}" if _found(steps) else "compile"
-    return step(steps.records, steps.compile, says, begun=ahead.of(steps))
+    return step(steps.records, steps.compile, says, begun=ahead.of(steps), make_ready=steps.make_ready)
 
 
 def runtime_task(steps: Steps) -> Task:
@@ -228,6 +240,35 @@ def debug_task(steps: Steps) -> Task:
         ],
         "verbosity": 2,
         "io": {"capture": False},
+    }  # fmt: skip
+
+
+def matrix_task(steps: Steps) -> Task:
+    """Build, boot and verify the kernel with every Go, toolchain and emulator."""
+
+    def perform(
+        gos: str, toolchains: str, emulators: str, shard: str, jobs: int, merge: bool, strict: bool, output: str,
+        names: list[str],
+    ) -> Failed | None:  # fmt: skip
+        from buildsys.front.matrix import Asked, matrix
+
+        return matrix(steps, Asked(gos, toolchains, emulators, shard, jobs, merge, strict, output), names)
+
+    return _words(perform) | {
+        "params": [
+            {"name": "gos", "long": "go", "default": "",
+             "help": "which Gos, with commas, as `go` in [tool.buildsys] (default: the system's, and every line)"},
+            {"name": "toolchains", "long": "toolchain", "default": "", "help": "which toolchains, with commas"},
+            {"name": "emulators", "long": "emulator", "default": "", "help": "embedded, qemu or both, with a comma"},
+            {"name": "shard", "long": "shard", "default": "", "help": "I/N: only the Ith of N parts"},
+            {"name": "jobs", "long": "jobs", "type": int, "default": 0,
+             "help": "how many images at a time (default: as many as there are processors)"},
+            {"name": "merge", "long": "merge", "type": bool, "default": False,
+             "help": "run nothing; merge the files named, the results of all parts"},
+            {"name": "strict", "long": "strict", "type": bool, "default": False, "help": "fail if a cell did not run"},
+            {"name": "output", "long": "output", "default": "", "help": "write the results to this file as well"},
+        ],
+        "pos_arg": "names",
     }  # fmt: skip
 
 

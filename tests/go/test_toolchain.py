@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from buildsys.errors import UserError
+from buildsys.errors import MissingError, UserError
 from buildsys.go import toolchain
+from buildsys.go.releases import releases
 from buildsys.go.toolchain import SET, GoToolchain
 
 
@@ -121,3 +124,99 @@ def test_what_says_where_to_keep_and_fetch_things_reaches_go(
 def test_the_files_that_decide_what_is_compiled_are_known(go: GoToolchain) -> None:
     assert {"go", "VERSION", "compile", "link", "asm"} <= {path.name for path in go.files}
     assert all(path.is_file() for path in go.files)
+
+
+WHERE = "pyproject.toml:7: `tool.buildsys.go`"
+
+
+def system(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that is all of PATH."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    monkeypatch.setenv("PATH", str(programs))
+    return programs
+
+
+def refused(wanted: str, trees: Path | None = None) -> UserError:
+    with pytest.raises(UserError) as caught:
+        toolchain.find(wanted, WHERE, trees)
+    assert caught.value.message.startswith(WHERE)
+    return caught.value
+
+
+def test_the_systems_go_is_the_tree_its_command_belongs_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tree(tmp_path / "lib" / "go-1.19", "go1.19.8")
+    (system(tmp_path, monkeypatch) / "go").symlink_to(root / "bin" / "go")
+    (root / "bin" / "go").chmod(0o755)
+    found = toolchain.find("system", WHERE)
+    assert (found.root, found.release) == (root, "1.19.8")
+
+
+def test_a_command_that_lies_in_no_tree_is_asked_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = tree(tmp_path / "go", "go1.22.1")
+    script = system(tmp_path, monkeypatch) / "go"
+    script.write_text(f'#!/bin/sh\n[ "$*" = "env GOROOT" ] && [ "$GOTOOLCHAIN" = local ] && echo {root}\n')
+    script.chmod(0o755)
+    assert toolchain.find("system", WHERE).root == root
+    script.write_text("#!/bin/sh\necho no version is set >&2\nexit 1\n")
+    error = refused("system")
+    assert str(script) in error.message
+    assert "no version is set" in error.hint
+
+
+def test_the_wheels_own_command_is_not_the_systems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    programs = system(tmp_path, monkeypatch)
+    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.prefix, "bin")), str(programs)]))
+    error = refused("system")
+    assert isinstance(error, MissingError)
+    assert error.message == f'{WHERE} is "system", and there is no go in PATH'
+    assert "golang-go" in error.hint
+
+
+def test_a_version_is_the_newest_patch_of_its_line_and_is_not_fetched_to_be_named(tmp_path: Path) -> None:
+    found = toolchain.find("1.24", WHERE, tmp_path)
+    newest = next(each for each in releases() if each.version.startswith("1.24."))
+    assert (found.root, found.release, found.pinned) == (tmp_path / f"go{newest.version}", newest.version, newest)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_version_that_is_installed_as_a_wheel_is_that_wheel(go: GoToolchain, tmp_path: Path) -> None:
+    found = toolchain.find(go.release, WHERE, tmp_path)
+    assert found == go
+    toolchain.make_ready(found, WHERE)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("wanted", "message", "hint"),
+    [
+        ("1.12", " is '1.12', and no such release of Go is known here", "did you mean `1.21`?"),
+        ("1.99", " is '1.99', and no such release", "did you mean `1.27`?"),
+        ("1.24.12", " is '1.24.12', and no such release", "did you mean `1.24.11`?"),
+        ("1.x", " is '1.x', and no such release", "a version: 1.21 to 1.27"),
+        ("2.0", " is '2.0', and no such release", '`go` is "wheel", "system"'),
+        ("go1.24", " is 'go1.24', which is no version of Go and no folder", "did you mean `1.24`?"),
+        ("weel", " is 'weel', which is no version", "did you mean `wheel`?"),
+        ("sytem", " is 'sytem', which is no version", "did you mean `system`?"),
+        ("", " is empty", '"wheel", "system", the path of a Go tree'),
+        (" ", " is empty", '"wheel", "system", the path of a Go tree'),
+        ("./none", " is './none', which is no version", '"wheel", "system", the path of a Go tree'),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_with_the_nearest_that_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: str, message: str, hint: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    error = refused(wanted, tmp_path)
+    assert error.message.startswith(WHERE + message)
+    assert hint in error.hint
+
+
+def test_without_a_home_there_is_no_place_for_a_version_until_one_is_named() -> None:
+    assert "BUILDSYS_GO_FOLDER" in refused("1.24").hint
+
+
+def test_a_folder_may_be_called_like_a_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    tree(tmp_path / "1.24", "go1.24.7")
+    assert toolchain.find("1.24", WHERE).release == "1.24.7"

@@ -15,7 +15,7 @@ from .conftest import Project
 
 ENTRY = "main.KernelMain"
 FLAG = "runtime.writeBarrier"
-TOOLCHAINS = pytest.mark.parametrize("toolchain", ["zig", "gnu"])
+TOOLCHAINS = pytest.mark.parametrize("toolchain", ["zig", "gnu", "llvm"])
 
 
 def link(steps: Steps) -> int:
@@ -221,7 +221,7 @@ def test_stacks_that_do_not_fit_behind_the_data_are_an_error(built: Steps, proje
 
 
 @TOOLCHAINS
-def test_both_linkers_place_what_matters_where_the_board_says(project: Project, toolchain: str) -> None:
+def test_every_linker_places_what_matters_where_the_board_says(project: Project, toolchain: str) -> None:
     steps = project(toolchain=toolchain)
     link(steps)
     elf, board = Elf.read(steps.unpatched), steps.project.board
