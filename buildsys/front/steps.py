@@ -382,7 +382,12 @@ class Steps:
         package = self.project.package
         above = next((at for at in (package, *package.resolve().parents) if (at / "go.mod").is_file()), None)
         modules = {str(above / "go.mod"): of_file(above / "go.mod")[1]} if above else {}
-        asked = {"package": self.places.name(package), "release": self.go.release, "tags": self.project.options.tags}
+        asked = {
+            "package": self.places.name(package),
+            "release": self.go.release,
+            "sealed": self.go.sealed,
+            "tags": self.project.options.tags,
+        }
         return action_key("go list", asked, modules, (), self.places)
 
     def _waiting(self) -> None:

@@ -29,7 +29,7 @@ TELLING = re.compile(rb"""^[^\n]*(?:["`]|/\*|\*/|//go:|\+build|\bimport\b|\bpack
 
 @dataclass(frozen=True)
 class Inputs:
-    """Files a build reads outside the Go tree, and the folders they lie in, where a new file may become one."""
+    """Files a build reads, and the folders they lie in, where a new file may become one."""
 
     files: tuple[Path, ...]
     folders: tuple[Path, ...]
@@ -57,7 +57,7 @@ def known_inputs(
 
     `name` gives what a file is called there, the same in every clone, and `path` the file.
     """
-    asked = [name(package), go.release, *options.tags]
+    asked = [name(package), go.release, go.sealed, *options.tags]
     for answer in memory.recall():
         try:
             if answer["asked"] == asked:
@@ -115,7 +115,7 @@ def _telling(found: Inputs, name: Callable[[Path], str]) -> str:
 
 
 def inputs(go: GoToolchain, package: Path, options: GoOptions) -> Inputs:
-    """What a build of `package` reads outside the Go tree: files and folders.
+    """What a build of `package` reads, of the Go tree only if that is not sealed: files and folders.
 
     A file that appears in one of the folders may become part of the build.
     Source: `go help list`, the fields of Package and Module. Raises UserError.
@@ -125,10 +125,10 @@ def inputs(go: GoToolchain, package: Path, options: GoOptions) -> Inputs:
     done = run(go, [*command, "."], package)
     if done.returncode:
         raise UserError(f"go list of {package} failed\n{located(done.stderr.strip(), package)}")
-    files: set[Path] = set()
+    files = set() if go.sealed else set((go.root / "pkg" / "include").glob("*.h"))
     folders: set[Path] = set()
     for entry in _objects(done.stdout):
-        if entry.get("Standard"):
+        if entry.get("Standard") and go.sealed:
             continue
         folder = Path(entry["Dir"])
         folders.add(folder)

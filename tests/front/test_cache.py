@@ -258,7 +258,13 @@ def test_another_go_tree_is_another_tool_and_the_same_tree_elsewhere_is_not(
     tree = recording(tmp_path / "other") / "go"
     setting(f'go = "{tree}"')(own)
     own.doit("build").succeeded()
+    assert own.ran() == GO  # a tree of one's own: its sources count, too
+    setting(f'go = "{recording(tmp_path / "elsewhere") / "go"}"')(own)
+    own.doit("build").succeeded()
     assert own.ran() == NOTHING
+    setting(f'go = "{tree}"')(own)
+    own.doit("build").succeeded()
+    own.ran()
     with opened(tree, "VERSION").open("a") as version:
         version.write("built by somebody\n")
     own.doit("build").succeeded()
@@ -274,12 +280,26 @@ def test_a_program_of_the_go_tree_that_changes_is_another_tool(own: Recorded, tm
     tree = recording(tmp_path / "other") / "go"
     setting(f'go = "{tree}"')(own)
     own.doit("build").succeeded()
-    assert own.ran() == NOTHING
+    assert own.ran() == GO
     [real] = (tree / "pkg" / "tool").glob(f"*/{program}")
     with opened(tree, str(real.relative_to(tree))).open("ab") as file:
         file.write(b"\0")
     own.doit("build").succeeded()
     assert own.ran() >= GO
+
+
+def test_an_edit_of_ones_own_go_tree_is_built(own: Recorded, clean: Clean, tmp_path: Path) -> None:
+    tree = recording(tmp_path / "other") / "go"
+    setting(f'go = "{tree}"')(own)
+    own.doit("build").succeeded()
+    first = own.image
+    source = opened(tree, "src/runtime/panic.go")
+    text = source.read_text()
+    assert '"index out of range"' in text
+    source.write_text(text.replace('"index out of range"', '"index far out of range"'))
+    own.doit("build").succeeded()
+    assert GO <= own.ran()
+    assert own.image == clean(own) != first
 
 
 def test_another_zig_is_another_tool(own: Recorded, tmp_path: Path, clean: Clean) -> None:
