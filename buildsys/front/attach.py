@@ -28,8 +28,8 @@ class Waiting:
         if project.entry not in Elf.read(steps.image).symbols.addresses(project.entry):
             raise UserError(f"{steps.image}: there is no function {project.entry!r} to stop at")
         # A socket's path may have 107 characters; one in the project could be longer.
-        self._folder = tempfile.mkdtemp(prefix="buildsys-gdb-")
-        address = str(Path(self._folder, "gdb"))
+        self._folder = tempfile.mkdtemp(prefix=gdb.PREFIX, dir=gdb.place_for_socket())
+        address = str(Path(self._folder, gdb.SOCKET))
         script = project.build / SCRIPT
         said = gdb.arguments(steps.image, address, project.entry, project.package, steps.go.root, ())
         replace(script, as_script(said).encode())

@@ -95,6 +95,7 @@ class Screen:
         self._shown = lines
 
     def _render(self, texts: Sequence[Text], width: int) -> list[str]:
+        self._console.width = width  # what it finds out by itself need not be this terminal
         with self._console.capture() as capture:
             for text in texts:
                 self._console.print(text, width=width, no_wrap=True, overflow="crop", crop=True)

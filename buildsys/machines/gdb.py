@@ -27,6 +27,8 @@ from buildsys.machines.interruption import Interruption
 
 # The last may know AArch64 or not, depending on how it was built.
 PROGRAMS = ("gdb-multiarch", "aarch64-linux-gnu-gdb", "aarch64-none-elf-gdb", "gdb")
+PREFIX, SOCKET = "buildsys-gdb-", "gdb"
+LONGEST = 107  # characters of a socket's path: unix(7), sun_path
 INSTALL = "apt-get install --no-install-recommends gdb-multiarch"
 
 ANSWER = 60  # seconds gdb waits for QEMU to start and answer
@@ -51,8 +53,8 @@ def debug(
     debugger = program()
     if entry not in Elf.read(image).symbols.addresses(entry):
         raise UserError(f"{image}: there is no function {entry!r} to stop at", "`entry` names the Go function")
-    with tempfile.TemporaryDirectory(prefix="buildsys-gdb-") as folder, _same_terminal(), Interruption():
-        address = str(Path(folder) / "gdb")
+    with tempfile.TemporaryDirectory(prefix=PREFIX, dir=place_for_socket()) as folder, _same_terminal(), Interruption():
+        address = str(Path(folder, SOCKET))
         with socket.socket(socket.AF_UNIX) as listening:
             listening.bind(address)
             listening.listen()
@@ -85,6 +87,13 @@ def serve(image: Path, board: Board, port: int) -> int:
         finally:
             os.close(gone)
         return machine.wait()
+
+
+def place_for_socket() -> str:
+    """The folder for temporary files in which a folder's socket can have a path that is not too long."""
+    usual = tempfile.gettempdir()
+    longest = Path(usual, PREFIX + "_" * 8, SOCKET)
+    return usual if len(bytes(longest)) <= LONGEST else "/tmp"
 
 
 def _serve(debugger: subprocess.Popen[bytes], listening: socket.socket, image: Path, board: Board) -> None:
