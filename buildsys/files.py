@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -59,6 +58,11 @@ def _large(path: Path) -> bool:
         return False
 
 
+def prepare() -> None:
+    """Load what `put` needs, while there is time for it."""
+    _renameat2()
+
+
 def _exchange(first: Path, second: Path) -> bool:
     """Have two files change names, at once; False if this system or file system cannot (renameat2(2))."""
     renameat2 = _renameat2()
@@ -95,6 +99,8 @@ def share(source: Path, path: Path) -> None:
         try:
             beside.hardlink_to(source)
         except OSError:
+            import shutil  # which takes long to load, and is seldom needed
+
             shutil.copy2(source, beside)
         put(beside, path)
 

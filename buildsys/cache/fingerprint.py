@@ -19,7 +19,6 @@ from pathlib import Path
 from buildsys.files import opened
 
 RACY = 30_000_000  # ns; the kernel's coarse clock ticks every 1 to 10 ms
-_CHUNK = 1 << 20
 
 # What is known of a file: its stat, with whether it rested when looked at, and the sha256 of its contents.
 Print = tuple[tuple[int, ...], str]
@@ -87,8 +86,5 @@ def _rests(status: os.stat_result) -> bool:
 def _digest(path: Path | str) -> str:
     import hashlib
 
-    digest = hashlib.sha256()
     with opened(path) as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -32,7 +32,8 @@ ABANDONED = 3600
 SLACK = 10
 # Bytes of a result; none is nearly as large.
 LARGEST = 1 << 26
-_CHUNK = 1 << 20
+# Between two pieces another thread may take its turn, which can be long: few, for what is usual here.
+_CHUNK = 8 << 20
 
 
 class Usage(NamedTuple):

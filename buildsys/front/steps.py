@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from buildsys import files
 from buildsys.cache.action import Action, Discovered, Records
 from buildsys.cache.caches import Caches
 from buildsys.cache.fingerprint import of_file
@@ -480,3 +481,4 @@ def _import_what_follows() -> None:
 
     for name in ("buildsys.stages.objects", "buildsys.stages.link", "buildsys.stages.patch"):
         import_module(name)
+    files.prepare()

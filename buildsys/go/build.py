@@ -59,7 +59,7 @@ def build(
     return "\n".join(line for line in said.splitlines() if not line.startswith("# "))
 
 
-def extract(archive: Path) -> bytes:
+def extract(archive: Path) -> memoryview:
     """The bytes of go.o, the one object a c-archive holds (ar(5)). Raises UserError for anything else."""
     data = archive.read_bytes()
     at = len(AR_MAGIC)
@@ -69,7 +69,7 @@ def extract(archive: Path) -> bytes:
             break
         length = int(size)
         if name == "go.o":
-            return data[at + 60 : at + 60 + length]
+            return memoryview(data)[at + 60 : at + 60 + length]
         at += 60 + length + length % 2
     raise UserError(f"{archive}: holds no go.o; it is no Go c-archive")
 

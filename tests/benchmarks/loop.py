@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from buildsys.go import build, toolchain
+from buildsys.go.toolchain import GoToolchain
 from tests.benchmarks.measure import Row, command, ratio, side_by_side
 from tests.conftest import copy_project
 
@@ -52,7 +53,7 @@ def after_an_edit(folder: Path, doit: Callable[[], None], edit: Callable[[], Non
     go, archive = toolchain.find("wheel", "bench"), folder / "bare.a"
     edit_bare = editor(bare / "main.go")
     words = [str(go.command), "build", *build.FLAGS, f"-ldflags={build.LDFLAGS}", "-o", str(archive), "."]
-    go_build = command(words, bare, go.environment())
+    go_build = command(words, bare, plain(go))
 
     def ours() -> None:
         edit()
@@ -63,6 +64,11 @@ def after_an_edit(folder: Path, doit: Callable[[], None], edit: Callable[[], Non
         go_build()
 
     return ratio("doit build after a one-line edit of Go", side_by_side(15, ours, theirs), "go build alone", 2)
+
+
+def plain(go: GoToolchain) -> dict[str, str]:
+    """The environment of a `go build` as one types it."""
+    return {name: value for name, value in go.environment().items() if name not in toolchain.EASE}
 
 
 def editor(source: Path) -> Callable[[], None]:

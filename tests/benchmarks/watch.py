@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from buildsys.go import build, toolchain
-from tests.benchmarks.loop import DOIT, editor
+from tests.benchmarks.loop import DOIT, editor, plain
 from tests.benchmarks.measure import Row, command, seconds
 from tests.conftest import copy_project
 
@@ -94,7 +94,7 @@ def bare_build(folder: Path) -> Callable[[], None]:
     package = copy_project(folder / "bare") / "src"
     go, archive = toolchain.find("wheel", "bench"), folder / "bare.a"
     words = [str(go.command), "build", *build.FLAGS, f"-ldflags={build.LDFLAGS}", "-o", str(archive), "."]
-    edit, compile_ = editor(package / "main.go"), command(words, package, go.environment())
+    edit, compile_ = editor(package / "main.go"), command(words, package, plain(go))
 
     def work() -> None:
         edit()

@@ -36,7 +36,7 @@ def kept(path: Path) -> Print:
 
 
 def test_the_digest_is_the_sha256_of_the_whole_file(tmp_path: Path) -> None:
-    data = os.urandom(3 * fingerprint._CHUNK + 1)
+    data = os.urandom((3 << 20) + 1)
     (tmp_path / "large").write_bytes(data)
     assert of_file(tmp_path / "large")[1] == hashlib.sha256(data).hexdigest()
 

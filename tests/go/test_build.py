@@ -186,4 +186,4 @@ def test_the_object_is_found_behind_other_members(tmp_path: Path) -> None:
     path.write_bytes(
         AR_MAGIC + member("other", "3", b"abc\n") + member("go.o/", "2", b"xy") + member("last", "1", b"z")
     )
-    assert extract(path) == b"xy"
+    assert bytes(extract(path)) == b"xy"
