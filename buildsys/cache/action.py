@@ -15,6 +15,7 @@ build folder, so that what was made is what this process made.
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -164,7 +165,9 @@ class Records:
         for _ in range(ATTEMPTS):
             found = action.discover()
             before = self._look(action, found, known)
-            key = self._key(action, before, found)
+            described = self._described(action, before, found)
+            key = _sha256(described) if described else ""
+            began = time.time()
             if restored := self._restored(action, key):
                 facts, origin = restored
                 break
@@ -201,7 +204,7 @@ class Records:
             },
         )
         if origin == BUILT:
-            self._keep(action, key, outputs, facts)
+            self._keep(action, described, outputs, facts, began)
         return facts
 
     def _look(self, action: Action, found: Discovered, known: Mapping[str, Print]) -> dict[str, Print]:
@@ -218,15 +221,15 @@ class Records:
     def _tool(self, name: str) -> Print:
         return self.caches.prints.get(name) if self.caches else MISSING
 
-    def _key(self, action: Action, before: Mapping[str, Print], found: Discovered) -> str:
-        """The action key; empty if there are no caches to look in."""
+    def _described(self, action: Action, before: Mapping[str, Print], found: Discovered) -> bytes:
+        """What the action key is the sha256 of; empty if there are no caches to look in."""
         if not (self.caches and self._places and action.kept):
-            return ""
+            return b""
         folders = {str(folder) for folder in found.folders}
         inputs = {name: each[1] for name, each in before.items() if name not in folders}
-        from buildsys.cache.key import action_key
+        from buildsys.cache.key import description
 
-        return action_key(action.name, action.parameters, inputs, action.outputs, self._places())
+        return description(action.name, action.parameters, inputs, action.outputs, self._places())
 
     def _restored(self, action: Action, key: str) -> tuple[dict[str, Any], str] | None:
         """(facts, origin) of an action whose outputs the caches put in place."""
@@ -235,8 +238,10 @@ class Records:
             return None
         return dict(found.result.facts), found.origin
 
-    def _keep(self, action: Action, key: str, outputs: Mapping[str, Print], facts: Mapping[str, Any]) -> None:
-        if not (self.caches and key) or MISSING in outputs.values():
+    def _keep(
+        self, action: Action, described: bytes, outputs: Mapping[str, Print], facts: Mapping[str, Any], began: float
+    ) -> None:
+        if not (self.caches and described) or MISSING in outputs.values():
             return
         from buildsys.cache.result import Digest, Output, Result
 
@@ -247,7 +252,9 @@ class Records:
             except OSError:
                 return  # somebody removed it already
             made.append(Output(name, Digest(outputs[str(path)][1], status.st_size), bool(status.st_mode & 0o100)))
-        self.caches.keep(key, Result(tuple(made), facts), self._files(action))
+        times = (_timestamp(began), _timestamp(time.time()))
+        result = Result(tuple(made), facts, os.uname().nodename, *times)
+        self.caches.keep(_sha256(described), result, self._files(action), described=described)
 
     def _files(self, action: Action) -> dict[str, Path]:
         """The outputs by their names in a result: paths from the project's folder."""
@@ -271,6 +278,17 @@ class Records:
         for group in ("inputs", "folders", "outputs"):
             record = {**record, group: {at: settled(_print(each)) for at, each in record[group].items()}}
         replace(self.path(name), json.dumps({**record, "format": FORMAT, "boot": boot()}).encode())
+
+
+def _sha256(data: bytes) -> str:
+    from hashlib import sha256
+
+    return sha256(data).hexdigest()
+
+
+def _timestamp(when: float) -> str:
+    """`when`, in Unix time, as RFC 3339 has it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(when))
 
 
 def _plain(parameters: Mapping[str, Any]) -> dict[str, Any]:

@@ -118,11 +118,16 @@ class Caches:
             self._attempt(lambda: self.store.keep_result(key, found.result))
         return True
 
-    def keep(self, key: str, result: Result, files: Mapping[str, Path], offered: bool = True) -> None:
-        """Keep what was made; `files` are its outputs by name. Goes on after the call: `settle` waits for it."""
+    def keep(
+        self, key: str, result: Result, files: Mapping[str, Path], offered: bool = True, described: bytes = b""
+    ) -> None:
+        """Keep what was made; `files` are its outputs by name. Goes on after the call: `settle` waits for it.
+
+        `described` is what the key is the sha256 of: kept under it among the contents, it tells how this was made.
+        """
 
         def work() -> None:
-            self._attempt(lambda: self._keep(key, result, files, offered))
+            self._attempt(lambda: self._keep(key, result, files, offered, described))
 
         thread = threading.Thread(target=work, daemon=True)
         thread.start()
@@ -148,12 +153,18 @@ class Caches:
         self.store.troubles.clear()
         return told
 
-    def _keep(self, key: str, result: Result, files: Mapping[str, Path], offered: bool) -> None:
+    def _keep(self, key: str, result: Result, files: Mapping[str, Path], offered: bool, described: bytes) -> None:
         if not all(self._keep_contents(output.digest, files[output.path]) for output in result.outputs):
             return  # somebody wrote to one since it was made
+        action = Digest(key, len(described))
+        if described:
+            with self.store.part() as part:
+                part.write_bytes(described)
+                self.store.adopt(action, part)
         self.store.keep_result(key, result)
         if offered and self._settings.writes and self.remote:
             blobs = {output.digest: files[output.path] for output in result.outputs}
+            blobs |= {action: self.store.place(action)} if described else {}
             self.remote.offer(key, result.to_json(), blobs)
 
     def _keep_contents(self, digest: Digest, path: Path) -> bool:

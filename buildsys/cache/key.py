@@ -71,12 +71,10 @@ def _without_turns(path: str) -> str:
     return plain if os.path.realpath(plain) == real else real
 
 
-def action_key(
+def description(
     name: str, parameters: Mapping[str, Any], inputs: Mapping[str, str], outputs: Iterable[Path], places: Places
-) -> str:
-    """The key of the action `name`: `inputs` are the sha256 of each file by its path."""
-    from hashlib import sha256
-
+) -> bytes:
+    """The action `name` in JSON, whose sha256 is its key: `inputs` are the sha256 of each file by its path."""
     message = {
         "format": FORMAT,
         "action": name,
@@ -84,4 +82,13 @@ def action_key(
         "inputs": {places.name(path): digest for path, digest in inputs.items()},
         "outputs": [places.name(path) for path in outputs],
     }
-    return sha256(json.dumps(message, sort_keys=True).encode()).hexdigest()
+    return json.dumps(message, sort_keys=True).encode()
+
+
+def action_key(
+    name: str, parameters: Mapping[str, Any], inputs: Mapping[str, str], outputs: Iterable[Path], places: Places
+) -> str:
+    """The key of the action so described."""
+    from hashlib import sha256
+
+    return sha256(description(name, parameters, inputs, outputs, places)).hexdigest()

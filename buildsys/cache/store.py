@@ -111,6 +111,10 @@ class Store:
             self.adopt(digest, part)
         return True
 
+    def place(self, digest: Digest) -> Path:
+        """Where contents of that name are, if they are."""
+        return self._path(CONTENTS, digest.hash)
+
     def adopt(self, digest: Digest, part: Path) -> None:
         """Make the file `part` of this store, whose contents were seen to be those of `digest`, contents of it."""
         self._rename(part, self._path(CONTENTS, digest.hash))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -578,7 +579,7 @@ def test_an_output_that_was_overwritten_is_restored(here: Cached) -> None:
 
 def test_damaged_contents_are_told_and_made_again(here: Cached, there: Cached) -> None:
     here.perform()
-    (blob,) = (here.store / "cas").glob("*/*")
+    [blob] = [path for path in (here.store / "cas").glob("*/*") if path.read_text() == "one"]
     blob.write_text("eno")
     there.perform()
     assert (there.runs, there.told) == (1, [f"{blob}: is not what was stored, and was dropped"])
@@ -617,6 +618,21 @@ def test_what_was_made_while_an_input_changed_is_kept_for_what_was_read(here: Ca
     assert (there.runs, there.origin) == (1, RESTORED)
 
 
+def test_what_a_result_is_of_and_who_made_it_when_is_kept_with_it(here: Cached) -> None:
+    here.perform()
+    [entry] = (here.store / "ac").glob("*/*")
+    described = (here.store / "cas" / entry.name[:2] / entry.name).read_bytes()
+    assert hashlib.sha256(described).hexdigest() == entry.name
+    told = json.loads(described)
+    assert (told["action"], told["parameters"]) == ("step", {"level": 1})
+    assert told["inputs"][":source"] == hashlib.sha256(b"one").hexdigest()
+    result = here.caches.store.result(entry.name)
+    assert result is not None
+    assert result.worker == os.uname().nodename
+    assert result.began <= result.ended
+    assert result.began[:2] == "20"
+
+
 class Overwritten(Caches):
     """Caches before which somebody writes to an output once it is made."""
 
@@ -624,10 +640,12 @@ class Overwritten(Caches):
         super().__init__(settings)
         self._path = path
 
-    def keep(self, key: str, result: Result, files: Mapping[str, Path], offered: bool = True) -> None:
+    def keep(
+        self, key: str, result: Result, files: Mapping[str, Path], offered: bool = True, described: bytes = b""
+    ) -> None:
         text = self._path.read_text()
         self._path.write_text("eno")
-        super().keep(key, result, files, offered)
+        super().keep(key, result, files, offered, described)
         self.settle()
         self._path.write_text(text)
 
