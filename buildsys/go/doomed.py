@@ -13,6 +13,11 @@ from collections.abc import Container, Sequence
 
 from buildsys.formats import a64
 
+# The top bytes of whatever does not simply go on to the next instruction: B, BL, B.cond, CBZ to TBNZ, BR to ERET.
+_BRANCHES = bytes(
+    byte & 0x7C == 0x14 or byte == 0x54 or byte & 0x7C == 0x34 or byte & 0xFE == 0xD6 for byte in range(256)
+)
+
 
 def doomed(words: Sequence[int], base: int, ends: Container[int]) -> set[int]:
     """The indices of the doomed among `words`, a function that begins at address `base`.
@@ -20,26 +25,24 @@ def doomed(words: Sequence[int], base: int, ends: Container[int]) -> set[int]:
     `ends` are the addresses of functions that do not return. The least such set:
     a loop without an exit is not doomed, it runs.
     """
-    calls = [
-        at
-        for at, word in enumerate(words)
-        if word & 0x7C00_0000 == 0x1400_0000 and a64.branch_target(word, base + 4 * at) in ends
-    ]
+    branches = [at for at, word in enumerate(words) if _BRANCHES[word >> 24]]
+    calls = [at for at in branches if a64.branch_target(words[at], base + 4 * at) in ends]
     if not calls:
         return set()
-    successors = [_successors(words, at, base) for at in range(len(words))]
-    before: dict[int, list[int]] = {}
-    for at, following in enumerate(successors):
-        for after in following or ():
-            before.setdefault(after, []).append(at)
-    found = set(calls)
-    pending = list(calls)
+    before: dict[int, list[int]] = {}  # for a place that is branched to: from where
+    for at in branches:
+        for after in _successors(words, at, base) or ():
+            if after != at + 1:
+                before.setdefault(after, []).append(at)
+    found, pending = set(calls), list(calls)
     while pending:
-        for at in before.get(pending.pop(), ()):
-            following = successors[at]
-            if at not in found and following and all(after in found for after in following):
-                found.add(at)
-                pending.append(at)
+        after = pending.pop()
+        for at in (after - 1, *before.get(after, ())):
+            if at >= 0 and at not in found:
+                following = _successors(words, at, base)
+                if following and found.issuperset(following):
+                    found.add(at)
+                    pending.append(at)
     return found
 
 
