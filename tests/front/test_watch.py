@@ -33,7 +33,7 @@ QUICK = {"boot-code", "memory-map"}
 BEHIND = {"symbols", "barriers", "call-sites", "flag-readers", "handlers"}
 NAMES = {claim.name for claim in CLAIMS}
 FOREVER = 'uart.At(given.UART).Puts("here\\r\\n")\nfor {\n\tnumber++\n}\nreturn 0'
-GOOD = 'uart.At(given.UART).Puts("well\\r\\n")\nreturn 0'
+GOOD = 'pointer = &number\nuart.At(given.UART).Puts("well\\r\\n")\nreturn 0'
 UART = 'import "kernel/uart"\n'
 WAIT = 30.0  # seconds
 
