@@ -52,7 +52,8 @@ class Action:
     """One step. `run` makes `outputs` from `inputs` and tells facts worth keeping (JSON).
 
     `discover` names further inputs, as they are now. `parameters` is everything else that decides the
-    outcome (JSON). `kept` actions are looked for in the caches.
+    outcome (JSON). `kept` actions are looked for in the caches. `tells` names the facts a result must have:
+    whoever may write to a shared cache can leave them out.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Action:
     run: Callable[[], Mapping[str, Any]]
     discover: Callable[[], Discovered] = Discovered
     kept: bool = True
+    tells: tuple[str, ...] = ()
 
 
 class Last(NamedTuple):
@@ -234,7 +236,9 @@ class Records:
     def _restored(self, action: Action, key: str) -> tuple[dict[str, Any], str] | None:
         """(facts, origin) of an action whose outputs the caches put in place."""
         found = self.caches.find(key) if self.caches and key else None
-        if found is None or self.caches is None or not self.caches.restore(key, found, self._files(action)):
+        if found is None or not found.result.facts.keys() >= set(action.tells):
+            return None
+        if self.caches is None or not self.caches.restore(key, found, self._files(action)):
             return None
         return dict(found.result.facts), found.origin
 

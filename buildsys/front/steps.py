@@ -120,6 +120,7 @@ class Steps:
                 "environment": {k: v for k, v in self.go.environment().items() if k in go_toolchain.SET},
             },
             run=run,
+            tells=("said",),
             discover=discover,
         )
 
@@ -174,6 +175,7 @@ class Steps:
                 "variant": self.variant._asdict(),
             },
             run=run,
+            tells=("passes",),
             discover=self._templates,
         )
 
@@ -374,6 +376,7 @@ class Steps:
             outputs=(self.image, self.patch_json),
             parameters={"entry": self.project.entry, "redirects": self.project.redirects},
             run=run,
+            tells=("sites", "remark"),
         )
 
     def _question(self) -> str:

@@ -45,6 +45,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr, suppress
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
@@ -192,7 +193,7 @@ class _Loop:
             readers[self._keys] = self._read_keys
         for connection in (self._running, self._checking):
             if connection is not None:
-                readers[connection.fileno()] = lambda connection=connection: self._hear(connection)  # type: ignore[misc]
+                readers[connection.fileno()] = partial(self._hear, connection)
         if (debugger := self._debugger) is not None:
             readers[debugger.fileno()] = lambda: self._hear_debugged(debugger)
         remaining = None if self._draw_at is None else max(0.0, self._draw_at - time.monotonic())

@@ -323,7 +323,7 @@ def _no_blobs(shelf: Shelf) -> None:
 
 
 def _nothing_written(shelf: Shelf) -> None:
-    shelf.blob = lambda digest, into: True  # type: ignore[method-assign]
+    shelf.blob = lambda digest, into: True  # type: ignore[method-assign]  # of this one shelf alone
 
 
 def _disk_full(shelf: Shelf) -> None:
@@ -331,7 +331,7 @@ def _disk_full(shelf: Shelf) -> None:
         into.write_bytes(b"half")
         raise OSError(28, "No space left on device", str(into))
 
-    shelf.blob = refuse  # type: ignore[method-assign]
+    shelf.blob = refuse  # type: ignore[method-assign]  # of this one shelf alone
 
 
 def _folder_written(shelf: Shelf) -> None:
@@ -339,7 +339,7 @@ def _folder_written(shelf: Shelf) -> None:
         into.symlink_to("/dev/zero")
         return True
 
-    shelf.blob = write  # type: ignore[method-assign]
+    shelf.blob = write  # type: ignore[method-assign]  # of this one shelf alone
 
 
 def _answer(data: bytes | Callable[[Result], Result]) -> Callable[[Shelf], None]:

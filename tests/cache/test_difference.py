@@ -164,7 +164,7 @@ def test_a_stat_of_before_the_machine_was_started_is_not_believed(done: Step, sa
 
 def test_a_name_that_went_and_was_no_input_is_not_guessed(done: Step) -> None:
     (done.more / "c").touch()
-    done.discover = lambda: all_but_c(done)  # type: ignore[method-assign]
+    done.discover = lambda: all_but_c(done)  # type: ignore[method-assign]  # of this one step alone
     done.perform()
     settle()
     (done.more / "c").unlink()

@@ -287,6 +287,27 @@ def checkout(reference: Checkout, copies: Copies) -> Checkout:
     return copies(reference)
 
 
+@pytest.fixture(scope="session")
+def built_from_its_own(reference: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    """The project, built from templates and a board file of its own; not to be changed."""
+    folder = tmp_path_factory.mktemp("own")
+    shutil.copytree(reference.folder, folder / "project")
+    checkout = Checkout(folder / "project", folder)
+    checkout.own_templates()
+    checkout.own_board()
+    checkout.doit("build").succeeded()
+    return checkout
+
+
+@pytest.fixture
+def own(built_from_its_own: Checkout, copies: Copies) -> Checkout:
+    """The same, to do anything with."""
+    checkout = copies(built_from_its_own)
+    assert checkout.doit("build").succeeded().steps == ()  # a copy is as good as the original
+    time.sleep(SETTLED)
+    return checkout
+
+
 @pytest.fixture
 def from_nothing(copies: Copies) -> Callable[[Checkout], bytes]:
     """The image a clean build makes of a checkout's present state, in another folder."""

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.front.conftest import SETTLED, Checkout, Copies
+from tests.front.conftest import Checkout
 
 ALL = ("compile", "runtime", "link", "patch")
 LINK = ("link", "patch")
@@ -171,26 +170,6 @@ DAMAGES = (
     Story("the records are deleted", lambda checkout: shutil.rmtree(checkout.path("build/.done")), ALL),
     Story("a record is corrupt", write("build/.done/link.json", "{"), ("link",)),
 )
-
-
-@pytest.fixture(scope="session")
-def built_from_its_own(reference: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """The project, built from templates and a board file of its own; not to be changed."""
-    folder = tmp_path_factory.mktemp("own")
-    shutil.copytree(reference.folder, folder / "project")
-    checkout = Checkout(folder / "project", folder)
-    checkout.own_templates()
-    checkout.own_board()
-    checkout.doit("build").succeeded()
-    return checkout
-
-
-@pytest.fixture
-def own(built_from_its_own: Checkout, copies: Copies) -> Checkout:
-    checkout = copies(built_from_its_own)
-    assert checkout.doit("build").succeeded().steps == ()  # a copy is as good as the original
-    time.sleep(SETTLED)
-    return checkout
 
 
 @pytest.mark.parametrize("story", CHANGES, ids=lambda story: story.name)

@@ -5,6 +5,7 @@ Each machine is a checkout with a store of its own; the servers are real.
 
 from __future__ import annotations
 
+import base64
 import json
 import socket
 import threading
@@ -145,6 +146,20 @@ def test_a_result_that_names_files_elsewhere_writes_none(web: Nginx, again: Agai
         path.write_text(json.dumps(result))
     Shared(web.url, {}).read(second)
     assert not (second.folder.parent / "build").exists()
+    assert second.image == clean(second)
+
+
+def test_a_result_without_its_facts_is_a_miss(web: Nginx, again: Again, clean: Clean) -> None:
+    first, second = again(), again()
+    Shared(web.url, {}).write(first)
+    for path in (web.files / "ac").iterdir():
+        result = json.loads(path.read_bytes())
+        if result.get("outputFiles"):
+            result["stdoutRaw"] = base64.b64encode(b"{}").decode()
+            path.write_text(json.dumps(result))
+    said = Shared(web.url, {}).read(second)
+    assert "sites patched" in said
+    assert second.ran() == EVERY
     assert second.image == clean(second)
 
 

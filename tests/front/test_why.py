@@ -21,7 +21,7 @@ from buildsys.config.project import PACKAGE
 from buildsys.front.why import ago
 from buildsys.go import toolchain
 from buildsys.toolchains import zig
-from tests.front.conftest import DOIT, SETTLED, Checkout, Copies, in_terminal
+from tests.front.conftest import DOIT, Checkout, in_terminal
 from tests.front.test_incremental import append, at_time, corrupt, delete, edit, setting, touch, write
 
 STEPS = ("compile", "runtime", "link", "patch")
@@ -30,26 +30,6 @@ ALL, LINK, CHECK = STEPS, ("link", "patch"), ("compile",)
 NOTHING = ("up to date",) * 4
 FROM_COMPILE = ("to do", "depends", "depends", "depends")
 FROM_LINK = ("up to date", "up to date", "to do", "depends")
-
-
-@pytest.fixture(scope="session")
-def mine(reference: Checkout, tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """The project, built from templates and a board file of its own; not to be changed."""
-    folder = tmp_path_factory.mktemp("mine")
-    shutil.copytree(reference.folder, folder / "project")
-    checkout = Checkout(folder / "project", folder)
-    checkout.own_templates()
-    checkout.own_board()
-    checkout.doit("build").succeeded()
-    return checkout
-
-
-@pytest.fixture
-def own(mine: Checkout, copies: Copies) -> Checkout:
-    checkout = copies(mine)
-    assert checkout.doit("build").succeeded().steps == ()
-    time.sleep(SETTLED)
-    return checkout
 
 
 def told(checkout: Checkout, *words: str, **environment: str) -> dict[str, str]:
