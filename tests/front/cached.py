@@ -55,7 +55,7 @@ def again(original: Recorded, tmp_path: Path) -> Iterator[Again]:
 
 
 @pytest.fixture
-def own(original: Recorded, again: Again) -> Recorded:
+def recorded(original: Recorded, again: Again) -> Recorded:
     """A built checkout with a warm store, to do anything with."""
     checkout = again(warm=True)
     shutil.copytree(original.path("build"), checkout.path("build"))

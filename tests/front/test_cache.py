@@ -108,19 +108,19 @@ STATES = (
 
 @pytest.mark.parametrize("there", STATES, ids=lambda there: there.name)
 def test_another_state_runs_what_it_needs_and_going_back_runs_nothing(
-    there: There, own: Recorded, clean: Clean, tmp_path: Path
+    there: There, recorded: Recorded, clean: Clean, tmp_path: Path
 ) -> None:
-    first = own.made()
-    back = sources(own.folder, tmp_path / "kept")
-    there.change(own)
-    own.doit("build").succeeded()
-    assert own.ran() == there.run
-    assert own.image == clean(own)
-    assert (own.image == first["kernel.elf"]) is there.same
+    first = recorded.made()
+    back = sources(recorded.folder, tmp_path / "kept")
+    there.change(recorded)
+    recorded.doit("build").succeeded()
+    assert recorded.ran() == there.run
+    assert recorded.image == clean(recorded)
+    assert (recorded.image == first["kernel.elf"]) is there.same
     back()
-    own.doit("build").succeeded()
-    assert own.ran() == NOTHING
-    assert own.made() == first
+    recorded.doit("build").succeeded()
+    assert recorded.ran() == NOTHING
+    assert recorded.made() == first
 
 
 # Elsewhere.
@@ -132,93 +132,95 @@ def git(folder: Path, *words: str) -> None:
     subprocess.run(["git", *identity, *words], cwd=folder, env=given, check=True, capture_output=True)
 
 
-def test_branches_are_switched_without_a_tool(own: Recorded, clean: Clean) -> None:
-    write(".gitignore", "build/\n")(own)
-    git(own.folder, "init", "--quiet", "--initial-branch=one")
-    git(own.folder, "add", ".")
-    git(own.folder, "commit", "--quiet", "--message=one")
-    one = own.image
-    git(own.folder, "switch", "--quiet", "--create=two")
-    RUN(own)
-    BOOT(own)
-    delete("src/extra.go")(own)
-    git(own.folder, "commit", "--quiet", "--all", "--message=two")
-    own.doit("build").succeeded()
-    assert own.ran() == EVERY
-    two = own.image
-    assert two == clean(own) != one
+def test_branches_are_switched_without_a_tool(recorded: Recorded, clean: Clean) -> None:
+    write(".gitignore", "build/\n")(recorded)
+    git(recorded.folder, "init", "--quiet", "--initial-branch=one")
+    git(recorded.folder, "add", ".")
+    git(recorded.folder, "commit", "--quiet", "--message=one")
+    one = recorded.image
+    git(recorded.folder, "switch", "--quiet", "--create=two")
+    RUN(recorded)
+    BOOT(recorded)
+    delete("src/extra.go")(recorded)
+    git(recorded.folder, "commit", "--quiet", "--all", "--message=two")
+    recorded.doit("build").succeeded()
+    assert recorded.ran() == EVERY
+    two = recorded.image
+    assert two == clean(recorded) != one
     for branch, image in (("one", one), ("two", two), ("one", one)):
-        git(own.folder, "switch", "--quiet", branch)
-        own.doit("build").succeeded()
-        assert own.ran() == NOTHING
-        assert own.image == image
+        git(recorded.folder, "switch", "--quiet", branch)
+        recorded.doit("build").succeeded()
+        assert recorded.ran() == NOTHING
+        assert recorded.image == image
 
 
-def test_a_clone_elsewhere_with_a_warm_store_runs_no_tool(own: Recorded, tmp_path: Path) -> None:
-    git(own.folder, "init", "--quiet")
-    git(own.folder, "add", "src", "templates", "linker", "pyproject.toml", "dodo.py", "board.toml")
-    git(own.folder, "commit", "--quiet", "--message=one")
-    clone = replace(own, folder=tmp_path / "deeper" / "down" / "a clone, 2")
-    git(tmp_path, "clone", "--quiet", str(own.folder), str(clone.folder))
+def test_a_clone_elsewhere_with_a_warm_store_runs_no_tool(recorded: Recorded, tmp_path: Path) -> None:
+    git(recorded.folder, "init", "--quiet")
+    git(recorded.folder, "add", "src", "templates", "linker", "pyproject.toml", "dodo.py", "board.toml")
+    git(recorded.folder, "commit", "--quiet", "--message=one")
+    clone = replace(recorded, folder=tmp_path / "deeper" / "down" / "a clone, 2")
+    git(tmp_path, "clone", "--quiet", str(recorded.folder), str(clone.folder))
     done = clone.doit("build").succeeded()
     assert clone.ran() == NOTHING
     assert done.out.count("restored from the local cache") == 4
-    assert clone.made() == own.made()
+    assert clone.made() == recorded.made()
     RUN(clone)
     clone.doit("build").succeeded()
     assert clone.ran() == EVERY  # what was restored as a whole has no parts to begin with
-    RUN(own)
-    own.doit("build").succeeded()
-    assert own.ran() == NOTHING
-    assert clone.made() == own.made()
+    RUN(recorded)
+    recorded.doit("build").succeeded()
+    assert recorded.ran() == NOTHING
+    assert clone.made() == recorded.made()
 
 
-def test_a_project_reached_through_a_link_is_the_same_project(own: Recorded, tmp_path: Path) -> None:
-    (tmp_path / "linked").symlink_to(own.folder)
-    linked = replace(own, folder=tmp_path / "linked")
+def test_a_project_reached_through_a_link_is_the_same_project(recorded: Recorded, tmp_path: Path) -> None:
+    (tmp_path / "linked").symlink_to(recorded.folder)
+    linked = replace(recorded, folder=tmp_path / "linked")
     linked.doit("build").succeeded()
-    assert own.ran() == NOTHING
-    shutil.rmtree(own.path("build"))
+    assert recorded.ran() == NOTHING
+    shutil.rmtree(recorded.path("build"))
     done = linked.doit("build").succeeded()
-    assert own.ran() == NOTHING
+    assert recorded.ran() == NOTHING
     assert done.out.count("restored") == 4
-    assert own.doit("build").succeeded().steps == ()
+    assert recorded.doit("build").succeeded().steps == ()
 
 
-def test_two_projects_share_a_store_and_nothing_of_it_is_mixed_up(own: Recorded, again: Again, clean: Clean) -> None:
+def test_two_projects_share_a_store_and_nothing_of_it_is_mixed_up(
+    recorded: Recorded, again: Again, clean: Clean
+) -> None:
     """They have the same names and other contents."""
-    other = replace(again(), temporary=own.temporary)
+    other = replace(again(), temporary=recorded.temporary)
     other.kernel("return 0")
     other.path("templates/boot.s.j2").write_text(other.path("templates/boot.s.j2").read_text() + "    nop\n")
     other.doit("build").succeeded()
-    assert own.ran() == EVERY
-    images = own.image, other.image
-    for checkout in (own, other):
+    assert recorded.ran() == EVERY
+    images = recorded.image, other.image
+    for checkout in (recorded, other):
         shutil.rmtree(checkout.path("build"))
-    for checkout in (own, other):
+    for checkout in (recorded, other):
         checkout.doit("build").succeeded()
-    assert own.ran() == NOTHING
-    assert (own.image, other.image) == images == (clean(own), clean(other))
+    assert recorded.ran() == NOTHING
+    assert (recorded.image, other.image) == images == (clean(recorded), clean(other))
 
 
-def test_a_relative_folder_is_one_from_where_doit_is_run(own: Recorded, clean: Clean) -> None:
-    shutil.rmtree(own.path("build"))
+def test_a_relative_folder_is_one_from_where_doit_is_run(recorded: Recorded, clean: Clean) -> None:
+    shutil.rmtree(recorded.path("build"))
     for expected in (EVERY, NOTHING):
-        own.doit("build", BUILDSYS_CACHE="../kept here").succeeded()
-        assert own.ran() == expected
-        assert own.image == clean(own)
-        shutil.rmtree(own.path("build"))
-    assert own.folder.with_name("kept here").is_dir()
+        recorded.doit("build", BUILDSYS_CACHE="../kept here").succeeded()
+        assert recorded.ran() == expected
+        assert recorded.image == clean(recorded)
+        shutil.rmtree(recorded.path("build"))
+    assert recorded.folder.with_name("kept here").is_dir()
 
 
-def test_the_cache_turned_off_keeps_nothing(own: Recorded) -> None:
-    before = own.image
-    shutil.rmtree(own.cache)
-    shutil.rmtree(own.path("build"))
-    own.doit("build", BUILDSYS_CACHE="off").succeeded()
-    assert own.ran() == EVERY
-    assert own.image == before
-    assert not own.cache.exists()
+def test_the_cache_turned_off_keeps_nothing(recorded: Recorded) -> None:
+    before = recorded.image
+    shutil.rmtree(recorded.cache)
+    shutil.rmtree(recorded.path("build"))
+    recorded.doit("build", BUILDSYS_CACHE="off").succeeded()
+    assert recorded.ran() == EVERY
+    assert recorded.image == before
+    assert not recorded.cache.exists()
 
 
 # What a user's shell may hold that would change what Go, clang or a linker makes, if it reached them.
@@ -233,84 +235,86 @@ SHELL: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("toolchain", ["zig", "gnu"])
-def test_the_users_shell_changes_neither_an_image_nor_a_key(own: Recorded, toolchain: str) -> None:
-    setting(f'toolchain = "{toolchain}"')(own)
-    own.doit("build").succeeded()
-    first = own.made()
-    own.ran()
-    shutil.rmtree(own.path("build"))
-    own.doit("build", **SHELL, BUILDSYS_CACHE="off").succeeded()
-    assert own.ran() == (EVERY if toolchain == "zig" else GO)
-    assert own.made() == first
-    shutil.rmtree(own.path("build"))
-    own.doit("build", **SHELL).succeeded()
-    assert own.ran() == NOTHING
-    assert own.made() == first
+def test_the_users_shell_changes_neither_an_image_nor_a_key(recorded: Recorded, toolchain: str) -> None:
+    setting(f'toolchain = "{toolchain}"')(recorded)
+    recorded.doit("build").succeeded()
+    first = recorded.made()
+    recorded.ran()
+    shutil.rmtree(recorded.path("build"))
+    recorded.doit("build", **SHELL, BUILDSYS_CACHE="off").succeeded()
+    assert recorded.ran() == (EVERY if toolchain == "zig" else GO)
+    assert recorded.made() == first
+    shutil.rmtree(recorded.path("build"))
+    recorded.doit("build", **SHELL).succeeded()
+    assert recorded.ran() == NOTHING
+    assert recorded.made() == first
 
 
 # Tools.
 
 
 def test_another_go_tree_is_another_tool_and_the_same_tree_elsewhere_is_not(
-    own: Recorded, clean: Clean, tmp_path: Path
+    recorded: Recorded, clean: Clean, tmp_path: Path
 ) -> None:
-    first = own.image
+    first = recorded.image
     tree = recording(tmp_path / "other") / "go"
-    setting(f'go = "{tree}"')(own)
-    own.doit("build").succeeded()
-    assert own.ran() == GO  # a tree of one's own: its sources count, too
-    setting(f'go = "{recording(tmp_path / "elsewhere") / "go"}"')(own)
-    own.doit("build").succeeded()
-    assert own.ran() == NOTHING
-    setting(f'go = "{tree}"')(own)
-    own.doit("build").succeeded()
-    own.ran()
+    setting(f'go = "{tree}"')(recorded)
+    recorded.doit("build").succeeded()
+    assert recorded.ran() == GO  # a tree of one's own: its sources count, too
+    setting(f'go = "{recording(tmp_path / "elsewhere") / "go"}"')(recorded)
+    recorded.doit("build").succeeded()
+    assert recorded.ran() == NOTHING
+    setting(f'go = "{tree}"')(recorded)
+    recorded.doit("build").succeeded()
+    recorded.ran()
     with opened(tree, "VERSION").open("a") as version:
         version.write("built by somebody\n")
-    own.doit("build").succeeded()
-    assert own.ran() == GO
-    assert own.image == first == clean(own)
-    setting('go = "wheel"')(own)
-    own.doit("build").succeeded()
-    assert own.ran() == NOTHING
+    recorded.doit("build").succeeded()
+    assert recorded.ran() == GO
+    assert recorded.image == first == clean(recorded)
+    setting('go = "wheel"')(recorded)
+    recorded.doit("build").succeeded()
+    assert recorded.ran() == NOTHING
 
 
 @pytest.mark.parametrize("program", ["compile", "link", "asm"])
-def test_a_program_of_the_go_tree_that_changes_is_another_tool(own: Recorded, tmp_path: Path, program: str) -> None:
+def test_a_program_of_the_go_tree_that_changes_is_another_tool(
+    recorded: Recorded, tmp_path: Path, program: str
+) -> None:
     tree = recording(tmp_path / "other") / "go"
-    setting(f'go = "{tree}"')(own)
-    own.doit("build").succeeded()
-    assert own.ran() == GO
+    setting(f'go = "{tree}"')(recorded)
+    recorded.doit("build").succeeded()
+    assert recorded.ran() == GO
     [real] = (tree / "pkg" / "tool").glob(f"*/{program}")
     with opened(tree, str(real.relative_to(tree))).open("ab") as file:
         file.write(b"\0")
-    own.doit("build").succeeded()
-    assert own.ran() >= GO
+    recorded.doit("build").succeeded()
+    assert recorded.ran() >= GO
 
 
-def test_an_edit_of_ones_own_go_tree_is_built(own: Recorded, clean: Clean, tmp_path: Path) -> None:
+def test_an_edit_of_ones_own_go_tree_is_built(recorded: Recorded, clean: Clean, tmp_path: Path) -> None:
     tree = recording(tmp_path / "other") / "go"
-    setting(f'go = "{tree}"')(own)
-    own.doit("build").succeeded()
-    first = own.image
+    setting(f'go = "{tree}"')(recorded)
+    recorded.doit("build").succeeded()
+    first = recorded.image
     source = opened(tree, "src/runtime/panic.go")
     text = source.read_text()
     assert '"index out of range"' in text
     source.write_text(text.replace('"index out of range"', '"index far out of range"'))
-    own.doit("build").succeeded()
-    assert own.ran() >= GO
-    assert own.image == clean(own) != first
+    recorded.doit("build").succeeded()
+    assert recorded.ran() >= GO
+    assert recorded.image == clean(recorded) != first
 
 
-def test_another_zig_is_another_tool(own: Recorded, tmp_path: Path, clean: Clean) -> None:
-    first = own.image
-    other = replace(own, tools=recording(tmp_path / "other"))
+def test_another_zig_is_another_tool(recorded: Recorded, tmp_path: Path, clean: Clean) -> None:
+    first = recorded.image
+    other = replace(recorded, tools=recording(tmp_path / "other"))
     append_to(other.tools / "ziglang" / "zig", "# another version\n")
     other.doit("build").succeeded()
-    assert own.ran() == EVERY
-    assert own.image == first == clean(own)
-    own.doit("build").succeeded()
-    assert own.ran() == NOTHING
+    assert recorded.ran() == EVERY
+    assert recorded.image == first == clean(recorded)
+    recorded.doit("build").succeeded()
+    assert recorded.ran() == NOTHING
 
 
 def append_to(path: Path, text: str) -> None:

@@ -30,14 +30,14 @@ WAITING = "another build is at work in build: waiting for it\n"
 
 
 @pytest.mark.parametrize("name", ["go.o", "runtime.json", "boot.o", "kernel.unpatched.elf", "kernel.elf", "patch.json"])
-def test_an_overwritten_target_is_told_and_restored_without_a_tool(own: Recorded, name: str) -> None:
-    first = own.made()
-    own.doit("build").succeeded()
-    corrupt(f"build/{name}")(own)
-    done = own.doit("build").succeeded()
+def test_an_overwritten_target_is_told_and_restored_without_a_tool(recorded: Recorded, name: str) -> None:
+    first = recorded.made()
+    recorded.doit("build").succeeded()
+    corrupt(f"build/{name}")(recorded)
+    done = recorded.doit("build").succeeded()
     assert f"build/{name} is not what was made" in done.out
-    assert own.ran() == NOTHING
-    assert own.made() == first
+    assert recorded.ran() == NOTHING
+    assert recorded.made() == first
 
 
 def stored(checkout: Recorded, kind: str) -> list[Path]:
@@ -60,89 +60,89 @@ DAMAGE: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_stored_contents_that_are_damaged_are_told_and_made_again(own: Recorded, damage: str) -> None:
-    first = own.made()
-    for path in stored(own, "cas"):
+def test_stored_contents_that_are_damaged_are_told_and_made_again(recorded: Recorded, damage: str) -> None:
+    first = recorded.made()
+    for path in stored(recorded, "cas"):
         DAMAGE[damage](path)
-    shutil.rmtree(own.path("build"))
-    done = own.doit("build")
+    shutil.rmtree(recorded.path("build"))
+    done = recorded.doit("build")
     assert done.status == 0
-    assert own.ran() == EVERY
-    assert own.made() == first
+    assert recorded.ran() == EVERY
+    assert recorded.made() == first
     told = done.err.splitlines()
     assert len(told) >= 4
     assert all(line.startswith("warning: ") and "is not what was stored, and was dropped" in line for line in told)
-    shutil.rmtree(own.path("build"))
-    own.doit("build").succeeded()
-    assert own.ran() == NOTHING
-    assert own.made() == first
+    shutil.rmtree(recorded.path("build"))
+    recorded.doit("build").succeeded()
+    assert recorded.ran() == NOTHING
+    assert recorded.made() == first
 
 
 @pytest.mark.parametrize("damage", ["truncated", "emptied", "zeroes"])
-def test_stored_results_that_are_damaged_are_told_and_made_again(own: Recorded, damage: str) -> None:
-    first = own.made()
-    for path in stored(own, "ac"):
+def test_stored_results_that_are_damaged_are_told_and_made_again(recorded: Recorded, damage: str) -> None:
+    first = recorded.made()
+    for path in stored(recorded, "ac"):
         DAMAGE[damage](path)
-    shutil.rmtree(own.path("build"))
-    done = own.doit("build")
+    shutil.rmtree(recorded.path("build"))
+    done = recorded.doit("build")
     assert done.status == 0
-    assert own.ran() == EVERY
+    assert recorded.ran() == EVERY
     assert "is not what was stored, and was dropped" in done.err
     assert "Traceback" not in done.err
-    assert own.made() == first
-    shutil.rmtree(own.path("build"))
-    own.doit("build").succeeded()
-    assert own.ran() == NOTHING
+    assert recorded.made() == first
+    shutil.rmtree(recorded.path("build"))
+    recorded.doit("build").succeeded()
+    assert recorded.ran() == NOTHING
 
 
-def test_a_store_that_is_deleted_is_filled_again(own: Recorded) -> None:
-    first = own.made()
-    shutil.rmtree(own.cache)
-    own.doit("build").succeeded()
-    assert own.ran() == NOTHING  # it is up to date
-    shutil.rmtree(own.path("build"))
-    own.doit("build").succeeded()
-    assert own.ran() == EVERY
-    shutil.rmtree(own.path("build"))
-    own.doit("build").succeeded()
-    assert own.ran() == NOTHING
-    assert own.made() == first
+def test_a_store_that_is_deleted_is_filled_again(recorded: Recorded) -> None:
+    first = recorded.made()
+    shutil.rmtree(recorded.cache)
+    recorded.doit("build").succeeded()
+    assert recorded.ran() == NOTHING  # it is up to date
+    shutil.rmtree(recorded.path("build"))
+    recorded.doit("build").succeeded()
+    assert recorded.ran() == EVERY
+    shutil.rmtree(recorded.path("build"))
+    recorded.doit("build").succeeded()
+    assert recorded.ran() == NOTHING
+    assert recorded.made() == first
 
 
-def test_a_store_may_be_deleted_while_it_is_in_use(own: Recorded, clean: Clean) -> None:
-    RUN(own)
-    process = own.start("build")
+def test_a_store_may_be_deleted_while_it_is_in_use(recorded: Recorded, clean: Clean) -> None:
+    RUN(recorded)
+    process = recorded.start("build")
     while process.poll() is None:
-        shutil.rmtree(own.cache, ignore_errors=True)
+        shutil.rmtree(recorded.cache, ignore_errors=True)
     _, err = process.communicate()
     assert process.returncode == 0, err
     assert all(line.startswith("warning: ") for line in err.splitlines())
-    assert own.image == clean(own)
-    own.ran()
-    shutil.rmtree(own.path("build"))
-    own.doit("build").succeeded()
-    assert own.image == clean(own)
+    assert recorded.image == clean(recorded)
+    recorded.ran()
+    shutil.rmtree(recorded.path("build"))
+    recorded.doit("build").succeeded()
+    assert recorded.image == clean(recorded)
 
 
 @pytest.mark.parametrize("place", ["a file", "in a file", "of the system", "a folder of files"])
-def test_a_store_that_cannot_be_is_told_once_and_builds_go_on(own: Recorded, place: str, tmp_path: Path) -> None:
-    first = own.made()
+def test_a_store_that_cannot_be_is_told_once_and_builds_go_on(recorded: Recorded, place: str, tmp_path: Path) -> None:
+    first = recorded.made()
     file = tmp_path / "file"
     file.write_text("mine\n")
     for name in ("ac", "cas", "tmp"):
-        write(f"../odd/{name}", "mine\n")(replace(own, folder=made_folder(tmp_path / "odd")))
+        write(f"../odd/{name}", "mine\n")(replace(recorded, folder=made_folder(tmp_path / "odd")))
     where = {
         "a file": file,
         "in a file": file / "cache",
         "of the system": "/proc/self",
         "a folder of files": tmp_path / "odd",
     }
-    shutil.rmtree(own.path("build"))
+    shutil.rmtree(recorded.path("build"))
     for expected in (EVERY, NOTHING):
-        done = own.doit("build", BUILDSYS_CACHE=str(where[place]))
+        done = recorded.doit("build", BUILDSYS_CACHE=str(where[place]))
         assert done.status == 0, done.err
-        assert own.ran() == expected
-        assert own.made() == first
+        assert recorded.ran() == expected
+        assert recorded.made() == first
         if expected:
             assert len(done.err.splitlines()) == 1
             assert done.err.startswith("warning: nothing is kept in the local cache: ")
@@ -156,55 +156,55 @@ def made_folder(path: Path) -> Path:
     return path
 
 
-def test_a_store_on_a_full_disk_is_told_once_and_harms_nothing(own: Recorded, clean: Clean) -> None:
-    shutil.rmtree(own.cache)
-    own.cache.mkdir()
-    if not mount("-t", "tmpfs", "-o", "size=6m", "none", own.cache):
+def test_a_store_on_a_full_disk_is_told_once_and_harms_nothing(recorded: Recorded, clean: Clean) -> None:
+    shutil.rmtree(recorded.cache)
+    recorded.cache.mkdir()
+    if not mount("-t", "tmpfs", "-o", "size=6m", "none", recorded.cache):
         return  # where one may not mount, the test above is as near as one comes
     try:
-        RUN(own)
-        done = own.doit("build")
+        RUN(recorded)
+        done = recorded.doit("build")
         assert done.status == 0, done.err
         assert len(done.err.splitlines()) == 1
         assert "nothing is kept in the local cache" in done.err
         assert "No space left on device" in done.err
-        assert own.image == clean(own)
-        assert not list((own.cache / "tmp").iterdir())
-        own.ran()
-        fill(own.cache / "filling")
-        shutil.rmtree(own.path("build"))
-        assert own.doit("build").status == 0
-        assert own.image == clean(own)
+        assert recorded.image == clean(recorded)
+        assert not list((recorded.cache / "tmp").iterdir())
+        recorded.ran()
+        fill(recorded.cache / "filling")
+        shutil.rmtree(recorded.path("build"))
+        assert recorded.doit("build").status == 0
+        assert recorded.image == clean(recorded)
     finally:
-        subprocess.run(["umount", own.cache], check=True)
+        subprocess.run(["umount", recorded.cache], check=True)
 
 
-def test_a_store_that_can_only_be_read_is_read(own: Recorded) -> None:
-    first = own.made()
-    shutil.rmtree(own.path("build"))
-    if not mount("--bind", own.cache, own.cache):
+def test_a_store_that_can_only_be_read_is_read(recorded: Recorded) -> None:
+    first = recorded.made()
+    shutil.rmtree(recorded.path("build"))
+    if not mount("--bind", recorded.cache, recorded.cache):
         return  # root writes to what has no permission
     try:
-        subprocess.run(["mount", "-o", "remount,ro,bind", own.cache], check=True)
-        own.doit("build").succeeded()
-        assert own.ran() == NOTHING
-        assert own.made() == first
-        append("src/main.go", "// indeed\n")(own)
-        done = own.doit("build")
+        subprocess.run(["mount", "-o", "remount,ro,bind", recorded.cache], check=True)
+        recorded.doit("build").succeeded()
+        assert recorded.ran() == NOTHING
+        assert recorded.made() == first
+        append("src/main.go", "// indeed\n")(recorded)
+        done = recorded.doit("build")
         assert done.status == 0
-        assert own.ran() == GO
+        assert recorded.ran() == GO
         assert done.err.startswith("warning: nothing is kept in the local cache")
     finally:
-        subprocess.run(["umount", own.cache], check=True)
+        subprocess.run(["umount", recorded.cache], check=True)
 
 
-def test_a_store_keeps_to_its_limit(own: Recorded, clean: Clean) -> None:
-    append("pyproject.toml", '\n[tool.buildsys.cache]\nlimit = "40 MB"\n')(own)
+def test_a_store_keeps_to_its_limit(recorded: Recorded, clean: Clean) -> None:
+    append("pyproject.toml", '\n[tool.buildsys.cache]\nlimit = "40 MB"\n')(recorded)
     for number in range(4):
-        edit("src/main.go", "Testing write barrier", f"{number} Testing write barrier")(own)
-        own.doit("build").succeeded()
-        assert sum(path.stat().st_size for path in own.cache.rglob("*") if path.is_file()) < 48e6
-    assert own.image == clean(own)
+        edit("src/main.go", "Testing write barrier", f"{number} Testing write barrier")(recorded)
+        recorded.doit("build").succeeded()
+        assert sum(path.stat().st_size for path in recorded.cache.rglob("*") if path.is_file()) < 48e6
+    assert recorded.image == clean(recorded)
 
 
 # At once.
@@ -217,60 +217,64 @@ def ended(process: subprocess.Popen[str]) -> None:
 
 
 @pytest.mark.parametrize("count", [2, 4])
-def test_builds_at_once_in_one_folder_do_the_work_once(count: int, own: Recorded, clean: Clean) -> None:
-    RUN(own)
-    BOOT(own)
-    for process in [own.start("build") for _ in range(count)]:
+def test_builds_at_once_in_one_folder_do_the_work_once(count: int, recorded: Recorded, clean: Clean) -> None:
+    RUN(recorded)
+    BOOT(recorded)
+    for process in [recorded.start("build") for _ in range(count)]:
         ended(process)
-    log = own.calls()
+    log = recorded.calls()
     assert log.count("go build") == 1
     assert log.count("zig clang") == 1
-    assert own.image == clean(own)
-    assert own.doit("build").succeeded().steps == ()
+    assert recorded.image == clean(recorded)
+    assert recorded.doit("build").succeeded().steps == ()
 
 
 @pytest.mark.parametrize("count", [2, 4])
-def test_builds_at_once_in_several_folders_share_a_store(count: int, own: Recorded, again: Again, clean: Clean) -> None:
+def test_builds_at_once_in_several_folders_share_a_store(
+    count: int, recorded: Recorded, again: Again, clean: Clean
+) -> None:
     """Half of them build the one state, half the other, from nothing."""
-    shutil.rmtree(own.cache)
-    checkouts = [replace(again(), temporary=own.temporary) for _ in range(count)]
+    shutil.rmtree(recorded.cache)
+    checkouts = [replace(again(), temporary=recorded.temporary) for _ in range(count)]
     for checkout in checkouts[::2]:
         RUN(checkout)
     for process in [checkout.start("build") for checkout in checkouts]:
         ended(process)
     images = [clean(checkouts[0]), clean(checkouts[1])]
     assert images[0] != images[1]
-    own.ran()
+    recorded.ran()
     for checkout, image in zip(checkouts, images * count, strict=False):
         assert checkout.image == image
         shutil.rmtree(checkout.path("build"))
         checkout.doit("build").succeeded()
         assert checkout.image == image
     # What Go says of the sources of one state may be lost where that of another is kept at the same moment.
-    assert set(own.calls()) <= {"go list"}
+    assert set(recorded.calls()) <= {"go list"}
 
 
 # Edits while a build is on its way.
 
 
 @pytest.mark.parametrize("moment", ["go build", "zig ld.lld"])
-def test_an_edit_in_another_terminal_is_in_this_build_or_in_the_next(moment: str, own: Recorded, clean: Clean) -> None:
-    append("src/main.go", "func init() { heapLength = 3 }\n")(own)
-    process = own.start("build")
-    wait_for(lambda: own.runs(moment), moment)
-    RUN(own)
-    BOOT(own)
+def test_an_edit_in_another_terminal_is_in_this_build_or_in_the_next(
+    moment: str, recorded: Recorded, clean: Clean
+) -> None:
+    append("src/main.go", "func init() { heapLength = 3 }\n")(recorded)
+    process = recorded.start("build")
+    wait_for(lambda: recorded.runs(moment), moment)
+    RUN(recorded)
+    BOOT(recorded)
     ended(process)
-    own.doit("build").succeeded()
-    assert own.image == clean(own)
-    assert own.doit("build").succeeded().steps == ()
+    recorded.doit("build").succeeded()
+    assert recorded.image == clean(recorded)
+    assert recorded.doit("build").succeeded().steps == ()
 
 
 @pytest.fixture
-def slow(own: Recorded, tmp_path: Path) -> Callable[..., None]:
+def slow(recorded: Recorded, tmp_path: Path) -> Callable[..., None]:
     """Lets Go do something before it compiles (or does what `word` says), and something after, the next time."""
     tree = recording(tmp_path / "slow") / "go"
-    setting(f'go = "{tree}"')(own)
+    setting(f'go = "{tree}"')(recorded)
 
     def let(before: str, after: str, word: str = "build") -> None:
         command, flag = tree / "bin" / "go", tmp_path / "once"
@@ -284,72 +288,72 @@ def slow(own: Recorded, tmp_path: Path) -> Callable[..., None]:
 
 
 def test_an_input_edited_while_go_runs_is_not_recorded_as_built(
-    own: Recorded, slow: Callable[..., None], clean: Clean
+    recorded: Recorded, slow: Callable[..., None], clean: Clean
 ) -> None:
-    source = own.path("src/main.go")
+    source = recorded.path("src/main.go")
     slow(":", f"sed -i 's/Testing write barrier/Indeed testing write barrier/' '{source}'")
-    own.doit("build").succeeded()
-    assert own.calls().count("go build") == 2
+    recorded.doit("build").succeeded()
+    assert recorded.calls().count("go build") == 2
     assert "Indeed testing" in source.read_text()
-    assert own.image == clean(own)
+    assert recorded.image == clean(recorded)
 
 
 def test_an_input_edited_and_edited_back_while_go_runs_is_not_recorded_as_built(
-    own: Recorded, slow: Callable[..., None], clean: Clean, tmp_path: Path
+    recorded: Recorded, slow: Callable[..., None], clean: Clean, tmp_path: Path
 ) -> None:
     """Go reads what was there for a moment only."""
-    source, kept = own.path("src/main.go"), tmp_path / "kept.go"
+    source, kept = recorded.path("src/main.go"), tmp_path / "kept.go"
     shutil.copy(source, kept)
     slow(f"sed -i 's/Testing write barrier/Indeed testing write barrier/' '{source}'", f"cp '{kept}' '{source}'")
-    own.doit("build").succeeded()
+    recorded.doit("build").succeeded()
     assert source.read_text() == kept.read_text()
-    assert b"Indeed testing" not in own.image
-    assert own.image == clean(own)
-    shutil.rmtree(own.path("build"))
-    own.doit("build").succeeded()
-    assert own.image == clean(own)
+    assert b"Indeed testing" not in recorded.image
+    assert recorded.image == clean(recorded)
+    shutil.rmtree(recorded.path("build"))
+    recorded.doit("build").succeeded()
+    assert recorded.image == clean(recorded)
 
 
 def test_an_input_added_while_go_runs_is_watched_from_then_on(
-    own: Recorded, slow: Callable[..., None], clean: Clean
+    recorded: Recorded, slow: Callable[..., None], clean: Clean
 ) -> None:
-    extra = own.path("src/extra")
+    extra = recorded.path("src/extra")
     extra.mkdir()
     (extra / "extra.go").write_text("package extra\n\nvar Number = 1\n\nfunc init() { Number = 2 }\n")
-    slow(f"sed -i 's,^import (,import (\\n\\t_ \"kernel/extra\",' '{own.path('src/main.go')}'", ":")
-    own.doit("build").succeeded()
-    assert '_ "kernel/extra"' in own.path("src/main.go").read_text()
-    first = own.image
-    edit("src/extra/extra.go", "Number = 2", "Number = 3")(own)
-    own.doit("build").succeeded()
-    assert own.image == clean(own) != first
+    slow(f"sed -i 's,^import (,import (\\n\\t_ \"kernel/extra\",' '{recorded.path('src/main.go')}'", ":")
+    recorded.doit("build").succeeded()
+    assert '_ "kernel/extra"' in recorded.path("src/main.go").read_text()
+    first = recorded.image
+    edit("src/extra/extra.go", "Number = 2", "Number = 3")(recorded)
+    recorded.doit("build").succeeded()
+    assert recorded.image == clean(recorded) != first
 
 
 def test_an_import_added_while_go_lists_what_it_reads_is_watched_from_then_on(
-    own: Recorded, slow: Callable[..., None], clean: Clean
+    recorded: Recorded, slow: Callable[..., None], clean: Clean
 ) -> None:
     """What Go says was asked of the sources before, and must not be remembered of those after."""
-    extra = own.path("src/extra")
+    extra = recorded.path("src/extra")
     extra.mkdir()
     (extra / "extra.go").write_text("package extra\n\nvar Number = 1\n\nfunc init() { Number = 2 }\n")
-    slow(":", f"sed -i 's,^import (,import (\\n\\t_ \"kernel/extra\",' '{own.path('src/main.go')}'", "list")
-    own.doit("build").succeeded()
-    assert '_ "kernel/extra"' in own.path("src/main.go").read_text()
-    first = own.image
-    edit("src/extra/extra.go", "Number = 2", "Number = 3")(own)
-    own.doit("build").succeeded()
-    assert own.image == clean(own) != first
+    slow(":", f"sed -i 's,^import (,import (\\n\\t_ \"kernel/extra\",' '{recorded.path('src/main.go')}'", "list")
+    recorded.doit("build").succeeded()
+    assert '_ "kernel/extra"' in recorded.path("src/main.go").read_text()
+    first = recorded.image
+    edit("src/extra/extra.go", "Number = 2", "Number = 3")(recorded)
+    recorded.doit("build").succeeded()
+    assert recorded.image == clean(recorded) != first
 
 
-def test_a_damaged_compiled_template_makes_no_wrong_image(own: Recorded, clean: Clean) -> None:
+def test_a_damaged_compiled_template_makes_no_wrong_image(recorded: Recorded, clean: Clean) -> None:
     """Blanks in place of an instruction: whatever else is checked, nobody would tell."""
     harmed = 0
-    for path in own.path("build/.templates").iterdir():
+    for path in recorded.path("build/.templates").iterdir():
         contents = path.read_bytes()
         path.write_bytes(contents.replace(b"msr     ", b"//      "))
         harmed += path.read_bytes() != contents
     assert harmed
-    setting('entry = "main.main"')(own)
-    own.doit("build").succeeded()
-    assert own.ran() == ASSEMBLER | LINKER
-    assert own.image == clean(own)
+    setting('entry = "main.main"')(recorded)
+    recorded.doit("build").succeeded()
+    assert recorded.ran() == ASSEMBLER | LINKER
+    assert recorded.image == clean(recorded)
