@@ -108,7 +108,7 @@ def outcome(seeds: Sequence[Seed], key: int, number: int, folder: Path) -> Outco
 
 
 def _needed() -> int:
-    """The most memory this program ever had, in bytes. getrusage(2) counts that of the process it was started by, too."""
+    """The most memory this program ever had, in bytes; getrusage(2) counts that of who started it, too."""
     status = Path("/proc/self/status").read_text("ascii")
     return 1024 * int(status.partition("VmHWM:")[2].split()[0])
 
