@@ -96,7 +96,8 @@ class Reporting:
         for site, count in counts.sites.items():
             by_line[known[site].line or hex(site), known[site].function] += count
         found = {"executions": counts.total, "uncounted": counts.uncounted, "sites": rows}
-        head = f"barriers: {counts.total} calls from {len(counts.sites)} places, on {len(by_line)} lines"
+        total, sites, lines = counts.total, len(counts.sites), len(by_line)
+        head = f"barriers: {_many(total, 'call')} from {_many(sites, 'place')}, on {_many(lines, 'line')}"
         return found, [head, *_table(by_line, counts.total)]
 
     def recorded(self, memory: Mapping[int, bytes]) -> tuple[dict[str, Any], list[str]] | None:
@@ -119,7 +120,8 @@ class Reporting:
         if found is None:
             return None
         function = self._policy.function
-        said = [f"barriers: {found.given} calls given to {function}, in {found.batches} batches"]
+        batches = f"{found.batches} batch{'' if found.batches == 1 else 'es'}"
+        said = [f"barriers: {_many(found.given, 'call')} given to {function}, in {batches}"]
         if found.left:
             said.append(f"{found.left} were left when the run ended: call buildsys.drain before ending it yourself")
         if found.dropped:
@@ -128,6 +130,10 @@ class Reporting:
 
 
 TELLING = {COUNT: Reporting.counted, RECORD: Reporting.recorded, USER: Reporting.given}
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _table(by_line: Counter[tuple[str, str]], total: int) -> list[str]:

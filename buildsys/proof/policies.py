@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from buildsys.barriers.kept import BATCH, COUNTS, RING, UNCOUNTED
@@ -17,7 +17,7 @@ from buildsys.config.barrier import COUNT, RECORD, USER
 from buildsys.formats.symbols import Symbol
 from buildsys.proof.case import Case
 from buildsys.proof.stranger import Stranger
-from buildsys.proof.trials import CASES, FLAGS, State, Trial, Trials
+from buildsys.proof.trials import CASES, FLAGS, SEED, State, Trial, Trials
 
 # src/cmd/compile/internal/ssa/_gen/ARM64Ops.go, LoweredWB: R16 and R17 are a veneer's, R30 the
 # return address, and the flags are no one's; R27 is the assembler's own (src/runtime/asm_arm64.s).
@@ -25,12 +25,14 @@ MAY_CHANGE = frozenset({16, 17, 27, 30, FLAGS})
 SLOTS, DESTINATION, VALUE = 25, 2, 3
 ENTRY = 10  # words: the return address, how many slots, eight slots
 RING_HEAD, BATCH_HEAD = 2, 8  # words before the first entry
+DRAIN = "buildsys.drain"
 TAKEN, BUSY, BATCHES, GIVEN, DROPPED = range(5)  # words of buildsys.batch
 OWN = {
     COUNT: (COUNTS, UNCOUNTED),
     RECORD: (RING,),
     USER: (BATCH, "buildsys.batch_g", "buildsys.batch_stack"),
 }
+Unfit = Callable[[int, int], str]
 LAPS = 700  # cases after which a ring begins anew, or a batch is full
 
 
@@ -60,7 +62,7 @@ def keeping(case: Case) -> Keeping | str:
         if len(symbols) != 1 or not symbols[0].size:
             return f"{name} is {'no variable' if not symbols else 'several variables'} of this image"
         variables[name] = symbols[0]
-    preset = 0 if policy.name == COUNT else max(0, policy.ring - LAPS)
+    preset = 0 if policy.name == COUNT else max(1, policy.ring - LAPS)
     words = () if policy.name == COUNT else ((next(iter(variables.values())).value, preset),)
     pairs = variables[COUNTS].size // 16 if policy.name == COUNT else 0
     ranges = tuple(range(each.value, each.end) for each in variables.values())
@@ -88,14 +90,59 @@ def try_policy(case: Case, kept: Keeping, function: Symbol, slots: int | None) -
     return kept.trials.run(function, MAY_CHANGE, DESTINATION if slots == 0 else None)
 
 
-def left(case: Case, kept: Keeping, function: Symbol, trial: Trial, slots: int | None) -> Iterator[str]:
-    """What `function` left in memory that it must not, or did not leave that it must."""
+def left(case: Case, kept: Keeping, function: Symbol, trial: Trial, slots: int | None, unfit: Unfit) -> Iterator[str]:
+    """What `function` left in memory that it must not, or did not leave that it must.
+
+    `unfit` tells why a number of bytes at an address are no slots.
+    """
     where = f"{function.name} at {function.value:#x}"
     if case.barrier.name == COUNT:
         yield from _counted(kept, where, trial)
+        if slots:
+            yield from _not_kept(kept, where, trial.output(SLOTS), 8 * slots)
     elif slots is not None:
         calls = [(back, *_entry(kept, trial, slots, at)) for at, back in enumerate(trial.input(30))]
         yield from (_recorded if case.barrier.name == RECORD else _given)(case, kept, where, calls, trial)
+        if kept.stranger is not None and case.plan.abi == "slots":
+            given = {x25 for *_, x25 in kept.stranger.visits()}
+            size = 8 * case.plan.barriers[0].slots
+            yield from _not_kept(kept, where, given, size)
+            for address in sorted(given):
+                if reason := unfit(address, size):
+                    yield f"{where}: a barrier while a batch is given away gets slots at {address:#x}: {reason}"
+
+
+def drained(case: Case, kept: Keeping) -> Iterator[str]:
+    """What is wrong with buildsys.drain, which a kernel that ends itself calls; nothing under other policies."""
+    if kept.stranger is None:
+        return
+    functions = case.elf.symbols.named(DRAIN)[DRAIN]
+    if len(functions) != 1:
+        yield f"{DRAIN} is {'no function' if not functions else 'several functions'} of this image"
+        return
+    kept.stranger.arrive()
+    trial = kept.trials.run(functions[0], MAY_CHANGE, None)
+    first, where = kept.variables[BATCH].value + 8 * BATCH_HEAD, f"{DRAIN} at {functions[0].value:#x}"
+    visits, words = [visit[:3] for visit in kept.stranger.visits()], kept.words(BATCH)
+    if trial.fault or trial.ran_off:
+        yield f"{where}: {trial.fault or 'does not return'} (case {trial.case}, seed {SEED})"
+    elif trial.changed:
+        yield f"{where} changes {trial.changed[0]}: {trial.changed[1]:#x} became {trial.changed[2]:#x}"
+    elif any(not kept.trials.state.holds(store) for store in trial.stores):
+        yield f"{where} writes memory that is not its own"
+    elif visits != [(first, kept.preset, kept.preset)]:
+        yield f"{where} gave {[visit[1] for visit in visits]} entries; there were {kept.preset}"
+    elif (found := words[: DROPPED + 1]) != (0, 0, 1, kept.preset, 1):
+        yield f"{where} leaves {found} in {BATCH}"
+
+
+def _not_kept(kept: Keeping, where: str, slots: Iterable[int], size: int) -> Iterator[str]:
+    """Slots that are where something is kept: callers would overwrite it."""
+    for address in sorted(set(slots)):
+        for name, symbol in kept.variables.items():
+            if address < symbol.end and symbol.value < address + size:
+                yield f"{where} hands out slots at {address:#x}, in {name}: what is kept there would be overwritten"
+                return
 
 
 def _counted(kept: Keeping, where: str, trial: Trial) -> Iterator[str]:
@@ -151,14 +198,11 @@ def _given(case: Case, kept: Keeping, where: str, calls: Sequence[tuple[int, ...
         if words[at] != value:
             yield f"{where}: {names[at]}: {words[at]} in {BATCH}, and {value} is right"
             return
-    for address, count, room, x25 in (visits := stranger.visits()):
+    for address, count, room, _ in (visits := stranger.visits()):
         if (address, count, room) != (first, ring, ring):
             yield (
                 f"{where} gave {count} entries, with room for {room}, at {address:#x}; right is {ring} at {first:#x}"
             )
-            return
-        if case.plan.abi == "slots" and base <= x25 < kept.variables[BATCH].end:
-            yield f"{where}: a barrier while a batch is given away gets the slots of an entry, {x25:#x}"
             return
     if len(visits) != batches:
         yield f"{where} called {case.barrier.function} {len(visits)} times for {batches} batches"

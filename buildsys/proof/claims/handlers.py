@@ -8,13 +8,14 @@ barrier ABI of the Go object; a function for the collector may do nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 from buildsys.config.barrier import COUNT, DISCARD, RECORD
 from buildsys.formats.elf import PF_W, PT_LOAD
 from buildsys.formats.symbols import Symbol
 from buildsys.proof.case import Case
 from buildsys.proof.claim import Claim, Verdict, verdict
-from buildsys.proof.policies import Keeping, keeping, left, remark, try_policy
+from buildsys.proof.policies import Keeping, drained, keeping, left, remark, try_policy
 from buildsys.proof.trials import CASES, SEED, Store, Trial, Trials
 
 POINTER = 8  # bytes
@@ -45,6 +46,7 @@ def check(case: Case) -> Verdict:
         details.append(
             f"{name} at {function.value:#x}: " + (_done(case, trial, count, kept) if not found else found[0])
         )
+    problems += drained(case, kept) if kept else ()
     return verdict(
         problems,
         f"{len(evidence)} functions, {trials.count} cases" + (f", policy {case.barrier.name}" if kept else ""),
@@ -80,7 +82,7 @@ def _problems(case: Case, function: Symbol, trial: Trial, slots: int | None, kep
     if slots and not failures:
         yield from _slots(case, function, trial, slots, kept)
     if kept and not failures:
-        yield from left(case, kept, function, trial, slots)
+        yield from left(case, kept, function, trial, slots, partial(_unfit, case))
 
 
 def _done(case: Case, trial: Trial, slots: int | None, kept: Keeping | None) -> str:
