@@ -75,7 +75,7 @@ def keeping(case: Case) -> Keeping | str:
         barrier = case.barriers[case.plan.barriers[0].name].new
         if len({each.value for each in functions}) != 1 or barrier is None:
             return f"{policy.function} is no function of this image, or several"
-        stranger = Stranger(trials, functions[0].value, barrier.value, case.board.ram.origin)
+        stranger = Stranger(trials, functions[0].value, barrier.value)
     return Keeping(variables, trials, preset, stranger)
 
 
@@ -101,7 +101,7 @@ def left(case: Case, kept: Keeping, function: Symbol, trial: Trial, slots: int |
         if slots:
             yield from _not_kept(kept, where, trial.output(SLOTS), 8 * slots)
     elif slots is not None:
-        calls = [(back, *_entry(kept, trial, slots, at)) for at, back in enumerate(trial.input(30))]
+        calls = _calls(kept, trial, slots)
         yield from (_recorded if case.barrier.name == RECORD else _given)(case, kept, where, calls, trial)
         if kept.stranger is not None and case.plan.abi == "slots":
             given = {x25 for *_, x25 in kept.stranger.visits()}
@@ -128,7 +128,7 @@ def drained(case: Case, kept: Keeping) -> Iterator[str]:
         yield f"{where}: {trial.fault or 'does not return'} (case {trial.case}, seed {SEED})"
     elif trial.changed:
         yield f"{where} changes {trial.changed[0]}: {trial.changed[1]:#x} became {trial.changed[2]:#x}"
-    elif any(not kept.trials.state.holds(store) for store in trial.stores):
+    elif trial.stores:
         yield f"{where} writes memory that is not its own"
     elif visits != [(first, kept.preset, kept.preset)]:
         yield f"{where} gave {[visit[1] for visit in visits]} entries; there were {kept.preset}"
@@ -159,12 +159,15 @@ def _counted(kept: Keeping, where: str, trial: Trial) -> Iterator[str]:
         yield f"{where} counted {found[back]} calls that return to {back:#x}; there were {wanted[back]}"
 
 
-def _entry(kept: Keeping, trial: Trial, slots: int, at: int) -> tuple[int, ...]:
-    """What the entry of case `at` must hold besides its return address: how many slots, and those written."""
+def _calls(kept: Keeping, trial: Trial, slots: int) -> list[tuple[int, ...]]:
+    """What the entry of each case must begin with: return address, how many slots, and those written."""
+    backs = trial.input(30)
     if slots:
-        return slots, *[trial.input(30)[at]] * slots
-    place, value = trial.input(DESTINATION)[at], trial.input(VALUE)[at]
-    return 3, value, int.from_bytes(kept.trials.read(place, 8), "little"), place
+        return [(back, slots, *[back] * slots) for back in backs]
+    stores = zip(backs, trial.input(DESTINATION), trial.input(VALUE), strict=True)
+    return [
+        (back, 3, value, int.from_bytes(kept.trials.read(place, 8), "little"), place) for back, place, value in stores
+    ]
 
 
 def _recorded(case: Case, kept: Keeping, where: str, calls: Sequence[tuple[int, ...]], trial: Trial) -> Iterator[str]:

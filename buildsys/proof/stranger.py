@@ -13,18 +13,19 @@ from buildsys.proof.trials import SEED, Trials
 
 _ROOM = 1 << 20  # bytes for what is noted
 _NOTE = 32  # bytes of one visit: x0, x1, x2, and x25 of the barrier it called
-_NOISE, _NOTES, _CODE = 0x40, 0x1000, 0x800  # places in its memory; the first word points behind the last note
+# Places in its memory; the first word points behind the last note, the second is stored to.
+_NOISE, _NOTES, _CODE = 0x40, 0x1000, 0x800
 _RET, _MSR_FPSR = 0xD65F_03C0, 0xD51B_4420
 
 
 class Stranger:
-    """Code for the functions on `trials`, entered at `function`; it calls `barrier`, and stores at `ram`."""
+    """Code for the functions on `trials`, entered at `function`; it calls `barrier`."""
 
-    def __init__(self, trials: Trials, function: int, barrier: int, ram: int) -> None:
+    def __init__(self, trials: Trials, function: int, barrier: int) -> None:
         self._trials = trials
         self._at = trials.add_memory(_NOTES + _ROOM)
         self._noise = random.Random(SEED).randbytes(0x400)
-        trials.put(self._at + _CODE, self._code(barrier, ram))
+        trials.put(self._at + _CODE, self._code(barrier))
         trials.put(function, [*_load(9, self._at + _CODE), 0xD61F_0000 | 9 << 5])  # br x9
 
     def arrive(self) -> None:
@@ -43,7 +44,7 @@ class Stranger:
         words = [int.from_bytes(notes[at : at + 8], "little") for at in range(0, len(notes), 8)]
         return [(words[at], words[at + 1], words[at + 2], words[at + 3]) for at in range(0, len(words), 4)]
 
-    def _code(self, barrier: int, ram: int) -> list[int]:
+    def _code(self, barrier: int) -> list[int]:
         noise = self._at + _NOISE
         return [
             *_load(9, self._at),
@@ -53,7 +54,7 @@ class Stranger:
             *_load(0, noise),
             0xF900_0000 | 30 << 10 | 0 << 5 | 30,  # str x30, [x0, #240]
             *_load(11, barrier),
-            *_load(2, ram),  # where a barrier that stores does
+            *_load(2, self._at + 8),  # where a barrier that stores does
             0xD63F_0000 | 11 << 5,  # blr x11
             0xF900_0000 | 3 << 10 | 10 << 5 | 25,  # str x25, [x10, #24]
             0x9100_0000 | _NOTE << 10 | 10 << 5 | 10,  # add x10, x10, #_NOTE

@@ -103,6 +103,7 @@ class State:
 
 
 NO_STATE = State()
+WIDEST = 16  # bytes of a store, at most
 PADS = 4  # pages of places to return to
 
 
@@ -123,6 +124,7 @@ class Trials:
         self._system(CPACR_EL1, 3 << 20)  # no trap of floating point
         self._stores: list[Store] = []
         self._uc.hook_add(self._unicorn.UC_HOOK_MEM_WRITE_PROT, self._note_store)
+        self._written = _pages(state.ranges)
         self._map_image()
         self._map_driver()
         self._map_state()
@@ -212,7 +214,15 @@ class Trials:
             if region.kind == "device":
                 continue
             runs = any(segment.flags & PF_X and segment.vma in region for segment in loaded)
-            self._uc.mem_map(region.origin, region.length, rights.UC_PROT_READ | (rights.UC_PROT_EXEC if runs else 0))
+            access = rights.UC_PROT_READ | (rights.UC_PROT_EXEC if runs else 0)
+            # Protecting a part of what is mapped would copy all of it.
+            begin = region.origin
+            for pages in [*(pages for pages in self._written if pages.start in region), range(region.end, region.end)]:
+                if begin < pages.start:
+                    self._uc.mem_map(begin, pages.start - begin, access)
+                if pages:
+                    self._uc.mem_map(pages.start, len(pages), access | rights.UC_PROT_WRITE)
+                begin = pages.stop
         for segment in loaded:
             # What is in the file beyond the segment's end in memory is not loaded; another claim is about that.
             size = min(segment.file_size, segment.memory_size)
@@ -243,12 +253,19 @@ class Trials:
         self._limit = CASES * (len(code) + LIMIT)
 
     def _map_state(self) -> None:
-        """The pages of the state, which may be written, and places to return to, as many as are asked for."""
+        """What notices stores beside the state, on its pages; and places to return to, as many as are asked for."""
+        beside = [(pages.start, pages.stop) for pages in self._written]
+        for each in self.state.ranges:
+            # A store that begins in the state's last bytes may end behind it.
+            beside = [
+                part
+                for low, high in beside
+                for part in ((low, min(high, each.start)), (max(low, each.stop - WIDEST + 1), high))
+                if part[0] < part[1]
+            ]
+        for low, high in beside:
+            self._uc.hook_add(self._unicorn.UC_HOOK_MEM_WRITE, self._note_store, begin=low, end=high - 1)
         rights = self._unicorn
-        self._written = [range(each.start & -_PAGE, each.stop + _PAGE - 1 & -_PAGE) for each in self.state.ranges]
-        for pages in self._written:
-            self._uc.mem_protect(pages.start, len(pages), rights.UC_PROT_READ | rights.UC_PROT_WRITE)
-            self._uc.hook_add(rights.UC_HOOK_MEM_WRITE, self._note_store, begin=pages.start, end=pages.stop - 1)
         if self.state.returns < 2:
             return
         spread = self.state.spread
@@ -291,8 +308,22 @@ class Trials:
 
     def _note_store(self, uc: Any, access: int, address: int, size: int, value: int, data: object) -> bool:
         pc = uc.reg_read(self._arm.UC_ARM64_REG_PC)
-        self._stores.append(Store(pc, address, size, value & (1 << 8 * size) - 1))
+        store = Store(pc, address, size, value & (1 << 8 * size) - 1)
+        if not self.state.holds(store):
+            self._stores.append(store)
         return True  # go on; the store is dropped
+
+
+def _pages(ranges: Collection[range]) -> list[range]:
+    """The pages that `ranges` have a byte on, in order, those that touch as one."""
+    found: list[range] = []
+    for each in sorted(ranges, key=lambda each: each.start):
+        low, high = each.start & -_PAGE, each.stop + _PAGE - 1 & -_PAGE
+        if found and low <= found[-1].stop:
+            found[-1] = range(found[-1].start, max(high, found[-1].stop))
+        else:
+            found.append(range(low, high))
+    return found
 
 
 def _enter() -> list[int]:

@@ -7,7 +7,7 @@ barrier ABI of the Go object; a function for the collector may do nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
 
 from buildsys.config.barrier import COUNT, DISCARD, RECORD
@@ -16,7 +16,7 @@ from buildsys.formats.symbols import Symbol
 from buildsys.proof.case import Case
 from buildsys.proof.claim import Claim, Verdict, verdict
 from buildsys.proof.policies import Keeping, drained, keeping, left, remark, try_policy
-from buildsys.proof.trials import CASES, SEED, Store, Trial, Trials
+from buildsys.proof.trials import CASES, SEED, Trial, Trials
 
 POINTER = 8  # bytes
 SLOTS, DESTINATION, VALUE = 25, 2, 3  # registers of the barrier ABI: src/runtime/asm_arm64.s
@@ -74,11 +74,10 @@ def _problems(case: Case, function: Symbol, trial: Trial, slots: int | None, kep
     """
     failures = list(_failure(case, function, trial))
     yield from failures
-    stores = [store for store in trial.stores if kept is None or not kept.trials.state.holds(store)]
     if slots == 0 and not failures:
-        yield from _stored(function, trial, stores)
+        yield from _stored(function, trial)
     if slots != 0:
-        yield from _writes(case, function, stores)
+        yield from _writes(case, function, trial)
     if slots and not failures:
         yield from _slots(case, function, trial, slots, kept)
     if kept and not failures:
@@ -116,9 +115,9 @@ def _failure(case: Case, function: Symbol, trial: Trial) -> Iterator[str]:
         yield f"{where} changes {name}: {old:#x} became {new:#x} (case {trial.case}, seed {SEED})"
 
 
-def _writes(case: Case, function: Symbol, stores: Sequence[Store]) -> Iterator[str]:
-    if stores:
-        store = stores[0]
+def _writes(case: Case, function: Symbol, trial: Trial) -> Iterator[str]:
+    if trial.stores:
+        store = trial.stores[0]
         holder = _holder(case, store.address)
         name = f" ({holder.name})" if holder else ""
         yield (
@@ -127,17 +126,17 @@ def _writes(case: Case, function: Symbol, stores: Sequence[Store]) -> Iterator[s
         )
 
 
-def _stored(function: Symbol, trial: Trial, stores: Sequence[Store]) -> Iterator[str]:
+def _stored(function: Symbol, trial: Trial) -> Iterator[str]:
     """Whether each case made one store, of x3 to where x2 points."""
     wanted = list(zip(trial.input(DESTINATION), trial.input(VALUE), strict=True))
-    made = [(store.address, store.value) for store in stores if store.size == POINTER]
-    if made == wanted and len(stores) == len(wanted):
+    made = [(store.address, store.value) for store in trial.stores if store.size == POINTER]
+    if made == wanted and len(trial.stores) == len(wanted):
         return
     where = f"{function.name} at {function.value:#x}"
-    if len(stores) != len(wanted):
-        yield f"{where} made {len(stores)} stores in {len(wanted)} cases; one each is right"
+    if len(trial.stores) != len(wanted):
+        yield f"{where} made {len(trial.stores)} stores in {len(wanted)} cases; one each is right"
         return
-    for case, (store, (address, value)) in enumerate(zip(stores, wanted, strict=True)):
+    for case, (store, (address, value)) in enumerate(zip(trial.stores, wanted, strict=True)):
         if (store.address, store.size, store.value) != (address, POINTER, value):
             yield (
                 f"{where} stored {store.size} bytes, {store.value:#x}, at {store.address:#x}; x2 was {address:#x} "
