@@ -44,4 +44,5 @@ def barrier_policy(table: Table) -> BarrierPolicy:
         )
     if name == USER and not function:
         raise table.error("barrier-function", "is missing", 'barrier = "user" gives each batch to it: "main.onBarrier"')
-    return BarrierPolicy(name, ring if name in COMPANIONS["barrier-ring"] else BarrierPolicy.ring, function)
+    ringed = name in COMPANIONS["barrier-ring"]
+    return BarrierPolicy(name, ring if ringed else BarrierPolicy.ring, function if name == USER else "")

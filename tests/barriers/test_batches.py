@@ -61,7 +61,15 @@ def test_a_batch_may_be_of_two_or_of_more_than_there_are(ring: int, relink: Reli
 
 KERNEL = """package main
 
-import "kernel/board"
+import (
+	_ "unsafe"
+
+	"kernel/board"
+)
+
+//go:linkname drain buildsys.drain
+//go:nosplit
+func drain()
 
 type node struct{ next *node }
 
@@ -72,7 +80,7 @@ type entry struct {
 
 var nodes [10]node
 var last *entry
-var calls int32
+var calls, done int32
 
 func main() {
 	KernelMain(nil)
@@ -90,17 +98,18 @@ func KernelMain(table *board.Table) int32 {
 	for i := range nodes {
 		nodes[i].next = &nodes[9-i]
 	}
+	%s
 	return 0
 }
 """
 
 
-def built_with(body: str, folder: Path, root: Path, settings: str = "") -> Steps:
-    """A kernel of ten stores, whose function for batches of 4 has `body`."""
+def built_with(body: str, folder: Path, root: Path, settings: str = "", ending: str = "") -> Steps:
+    """A kernel of ten stores and then `ending`, whose function for batches of 4 has `body`."""
     shutil.copytree(root, folder, ignore=shutil.ignore_patterns("build"))
     for file in [*folder.glob("src/*.go"), *folder.glob("src/*.s")]:
         file.unlink()
-    (folder / "src" / "main.go").write_text(KERNEL % body)
+    (folder / "src" / "main.go").write_text(KERNEL % (body, ending))
     text = (folder / "pyproject.toml").read_text()
     lines = f'barrier = "user"\nbarrier-ring = 4\n{settings or f"barrier-function = {FUNCTION!r}"}\n'
     (folder / "pyproject.toml").write_text(text.replace("[tool.buildsys]\n", f"[tool.buildsys]\n{lines}", 1))
@@ -115,6 +124,15 @@ def test_an_entry_that_returns_leaves_nothing(built: Steps, tmp_path: Path) -> N
     case = case_of(built_with("", tmp_path / "returns", built.project.root))
     outcome, kept = ran(case)
     assert read_batches(kept, outcome.memory) == Batches(3, 10, 0, 0)
+
+
+def test_a_kernel_that_drains_leaves_nothing_either(built: Steps, tmp_path: Path) -> None:
+    """As docs/barriers.md has it; boot code then finds nothing more to give."""
+    steps = built_with("", tmp_path / "drains", built.project.root, ending="drain()\n\tdone = calls")
+    done = case_of(steps).elf.symbols.addresses("main.done")
+    outcome, kept = ran(case_of(steps), more=done)
+    assert read_batches(kept, outcome.memory) == Batches(3, 10, 0, 0)
+    assert int.from_bytes(outcome.memory[done["main.done"]][:4], "little") == 10
 
 
 def test_barriers_of_the_function_are_told_of_and_given_to_nobody(built: Steps, tmp_path: Path) -> None:
