@@ -42,6 +42,8 @@ class Steps:
         self.project, self.variant = project, variant
         # Called when Go has been started.
         self.compiling: Callable[[], object] = lambda: None
+        # Called, in another thread, with the name of the moment of an image that is not known to be sound yet.
+        self.written: Callable[[Path], object] = lambda image: None
         self._told = False
         build = project.build
         self.records = Records(build / ".done", caches, lambda: self.places, self._waiting)
@@ -154,8 +156,9 @@ class Steps:
         def run() -> dict[str, Any]:
             from buildsys.stages.link import link
 
-            made = self._made(self.unpatched)
-            return {"passes": link(self._linked, project.entry, made, self.binding, project.barrier)}
+            passes = link(self._linked, project.entry, self._made(self.unpatched), self.binding, project.barrier)
+            self.records.alike(self.linked, self.unpatched)
+            return {"passes": passes}
 
         return Action(
             name="link",
@@ -391,9 +394,11 @@ class Steps:
             from buildsys.stages.patch import patch_image
 
             _, plan = read_runtime(self.runtime_json)
-            project, image = self.project, self._made(self.image)
+            project, image, report = self.project, self._made(self.image), self.patch_json
             redirects, barrier = dict(project.redirects), project.barrier
-            return patch_image(self.unpatched, plan, project.entry, image, self.patch_json, redirects, barrier)
+            return patch_image(
+                self.unpatched, plan, project.entry, image, report, redirects, self.written, barrier=barrier
+            )
 
         return Action(
             name="patch",
