@@ -11,8 +11,9 @@ POLICIES = (DISCARD, COUNT, RECORD, USER)
 # The keys that mean something under some policies only.
 COMPANIONS = {"barrier-ring": (RECORD, USER), "barrier-function": (USER,)}
 
-# Calls a ring holds: powers of two, for its handler masks or compares with one immediate.
-SMALLEST, LARGEST = 2, 1 << 20
+# Calls a ring holds: powers of two, for its handler masks or compares with one immediate; the largest
+# is 5 MiB, which QEMU's stub gives in a second.
+SMALLEST, LARGEST = 2, 1 << 16
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,8 @@ def write(root: Path, lines: str) -> None:
         ('barrier = "record"', BarrierPolicy("record", 4096)),
         ('barrier = "record"\nbarrier-ring = 2', BarrierPolicy("record", 2)),
         (
-            'barrier = "user"\nbarrier-function = "main.f"\nbarrier-ring = 1048576',
-            BarrierPolicy("user", 1 << 20, "main.f"),
+            'barrier = "user"\nbarrier-function = "main.f"\nbarrier-ring = 65536',
+            BarrierPolicy("user", 1 << 16, "main.f"),
         ),
     ],
 )
@@ -48,7 +48,7 @@ def test_the_barrier_policy_is_read(root: Path, lines: str, policy: BarrierPolic
         ('barrier = "user"', "`tool.buildsys.barrier-function` is missing", "main.onBarrier"),
         ('barrier = "record"\nbarrier-ring = 1000', "is 1000, no power of two", "did you mean 1024?"),
         ('barrier = "record"\nbarrier-ring = 1', "is 1, no power of two", "did you mean 2?"),
-        ('barrier = "record"\nbarrier-ring = 2097152', "is 2097152, no power of two", "did you mean 1048576?"),
+        ('barrier = "record"\nbarrier-ring = 131072', "is 131072, no power of two", "did you mean 65536?"),
         ('barrier = "record"\nbarrier-ring = -8', "is -8, no power of two", "did you mean 2?"),
         ('barrier = "record"\nbarrier-ring = "8"', "`tool.buildsys.barrier-ring` must be an integer", ""),
         ("barrier-ring = 8", 'means nothing with barrier = "discard"', 'barrier = "record" or "user"'),
