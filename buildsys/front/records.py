@@ -61,7 +61,7 @@ def _row(place: Place, record: Record, pairs: Pairing | None) -> Row:
 def lines(records: Records, rows: Sequence[Row], shown: int) -> list[str]:
     """The newest `shown` records, a line for each store."""
     last = rows[-shown:]
-    head = f"barriers: {records.calls} calls, the last {len(rows)} kept"
+    head = f"barriers: {records.calls} call{'' if records.calls == 1 else 's'}, the last {len(rows)} kept"
     if not last:
         return [head]
     wide = max(len(row["line"] or row["site"]) for row in last)
