@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from buildsys.config.barrier import DISCARDING, BarrierPolicy
 from buildsys.config.board import Board
 from buildsys.errors import UserError
 from buildsys.formats.callsites import CallSite, call_sites
@@ -40,8 +41,8 @@ class Pair:
 class Case:
     """One image on trial. `rebuild` makes the same image in another folder and returns its path.
 
-    `arguments` are what the entry is to be called with, and `redirects`
-    whose calls are to go to what, as `config.project.Project` has them; `own_boot` that boot code is the user's.
+    `arguments` are what the entry is to be called with, `redirects` whose calls are to go to what, and `barrier`
+    what barriers do, as `config.project.Project` has them; `own_boot` that boot code is the user's.
     `alone` asks about the embedded emulator by itself: QEMU is left out, and no claim misses it.
     """
 
@@ -55,6 +56,7 @@ class Case:
     rebuild: Callable[[Path], Path]
     arguments: tuple[int | str, ...] = ("board",)
     redirects: tuple[tuple[str, str], ...] = ()
+    barrier: BarrierPolicy = DISCARDING
     own_boot: bool = False
     alone: bool = False
 
@@ -162,8 +164,9 @@ class Case:
 
     @cached_property
     def reach(self) -> Reach:
-        """What boot code and the kernel can run: boot code calls the entry by an address it computes."""
-        entries = (*self.elf.symbols.addresses(self.entry).values(), self.elf.entry)
+        """What boot code and the kernel can run: assembly calls some functions by addresses it computes."""
+        called = [self.entry, self.barrier.function] if self.barrier.function else [self.entry]
+        entries = (*self.elf.symbols.addresses(*called).values(), self.elf.entry)
         return reach(self.elf, self.code, entries, self.flag, self.ends)
 
     @cached_property

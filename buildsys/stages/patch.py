@@ -15,6 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from buildsys.config.barrier import DISCARDING, BarrierPolicy
 from buildsys.errors import UserError
 from buildsys.files import replace, replacing
 from buildsys.formats.elf import Elf
@@ -35,12 +36,13 @@ def patch_image(
     report: Path,
     wanted: Mapping[str, str] = NONE,
     written: Callable[[Path], object] = lambda image: None,
+    barrier: BarrierPolicy = DISCARDING,
 ) -> dict[str, Any]:
     """Write `image` and `report`; returns facts: sites patched, and a remark if there is one to make.
 
-    `wanted` are redirects of the user's: the calls of what go to what. `written` is told, in another
-    thread, where the image is before it is known to be sound. Raises UserError, leaving earlier files
-    alone, if not all of the job can be done.
+    `wanted` are redirects of the user's: the calls of what go to what; `barrier` is what our barriers
+    do. `written` is told, in another thread, where the image is before it is known to be sound. Raises
+    UserError, leaving earlier files alone, if not all of the job can be done.
     """
     elf = Elf.mapped(unpatched)
     redirects = resolve(elf, plan.functions)
@@ -61,22 +63,36 @@ def patch_image(
         pointers = address_takers(patched, [redirect.old for redirect in (*calls, *users)])
         code = code_of(patched)
         ends = {address for redirect in entries for address in (redirect.old, redirect.new)}
-        reached = _reach(patched, code, entry, ends)
+        called = [entry, barrier.function] if barrier.function else [entry]
+        reached = _reach(patched, code, called, ends)
         _refuse_reachable(patched, code, reached, calls, users, pointers)
         described = _report(elf, done, [*redirects, *users], plan, pointers)
     replace(report, described)
     changed = done.rewrites or done.entries
-    remark = "" if changed else f"{unpatched} is patched already: nothing was changed"
+    remark = _own_barriers(elf, done, plan, barrier.function) if barrier.function else ""
+    if not changed:
+        remark = f"{unpatched} is patched already: nothing was changed"
     return {"sites": len(done.rewrites), "remark": remark}
 
 
-def _reach(elf: Elf, code: Code, entry: str, ends: Container[int]) -> Reach:
-    """What boot code and the kernel can run: boot code calls `entry` by an address it computes."""
-    found = elf.symbols.addresses(entry, FLAG)
-    for name in (entry, FLAG):
+def _own_barriers(elf: Elf, done: Patch, plan: Plan, function: str) -> str:
+    """A remark if the function that is given batches calls barriers itself: those are in no batch."""
+    barriers = {barrier.name for barrier in plan.barriers}
+    sites = [rewrite.address for rewrite in done.rewrites if rewrite.redirect.name in barriers]
+    inside = [site for site, name in zip(sites, elf.symbols.function_names(sites), strict=True) if name == function]
+    if not inside:
+        return ""
+    stores = f"{function} stores pointers through {len(inside)} barriers, the first at {inside[0]:#x}"
+    return f"{stores}: while it is at work these are given to nobody, only counted"
+
+
+def _reach(elf: Elf, code: Code, called: Sequence[str], ends: Container[int]) -> Reach:
+    """What boot code and the kernel can run: the functions `called` are called by addresses that assembly computes."""
+    found = elf.symbols.addresses(*called, FLAG)
+    for name in (*called, FLAG):
         if name not in found:
             raise UserError(f"{elf.name}: there is no symbol {name}")
-    return reach(elf, code, (found[entry], elf.entry), found[FLAG], ends)
+    return reach(elf, code, (*(found[name] for name in called), elf.entry), found[FLAG], ends)
 
 
 def _refuse_recursion(elf: Elf, done: Patch, users: Sequence[Redirect]) -> None:
