@@ -269,7 +269,8 @@ def _report(
         about: dict[str, Any] = {
             "name": redirect.name,
             "kind": kind,
-            "redirected": _WHERE["entry" if kind == "fatal" else redirect.mode],
+            "redirected": _WHERE["entry" if kind == "fatal" else redirect.mode]
+            + (", and where its address is held" if redirect.pointers else ""),
             "old": hex(redirect.old),
             "new": hex(redirect.new),
             "count": len(rows),

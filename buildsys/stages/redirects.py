@@ -1,8 +1,8 @@
 """What the user wants redirected, held against an image: names become addresses, families their members.
 
 A name may have one `*`, which stands for any characters but a dot and a hyphen: no closure of a function, no
-method of a type, no wrapper for a method's value (`-fm`) and no `.abi0` is meant by accident. In the new name it stands for the same characters. That of a
-receiver, as in `main.(*T).*`, is a part of the name.
+method of a type, no wrapper for a method's value (`-fm`) and no `.abi0` is meant by accident. In the new name it
+stands for the same characters. That of a receiver, as in `main.(*T).*`, is a part of the name.
 """
 
 from __future__ import annotations
