@@ -17,6 +17,7 @@ from buildsys.cache.fingerprint import of_file
 from buildsys.cache.key import Places
 from buildsys.config.barrier import COUNT
 from buildsys.config.project import PACKAGE, Project, shipped
+from buildsys.config.redirects import Redirection
 from buildsys.errors import UserError
 from buildsys.go import toolchain as go_toolchain
 from buildsys.go.toolchain import GoToolchain
@@ -25,11 +26,13 @@ from buildsys.toolchains import choice, zig
 from buildsys.toolchains.binary import BinaryToolchain
 
 if TYPE_CHECKING:
+    from buildsys.go.inputs import Inputs
     from buildsys.go.runtime import Plan
     from buildsys.go.sites import SiteTable
 
 SCRIPT = "kernel.ld"
 BINDINGS = "bindings.s"
+ORIGINALS = "originals.s"
 OWN = "own"  # the folder in the build folder where what comes of the user's own assembly is
 RENDERED = ".s.j2"
 TEMPLATES = ("boot.s", "writebarrier.s", "fatal.s")
@@ -52,6 +55,7 @@ class Steps:
         self.linked = build / ".linked.elf"
         self.unpatched, self.image = build / "kernel.unpatched.elf", build / "kernel.elf"
         self.patch_json = build / "patch.json"
+        self.directives = build / "directives.json"
 
     @cached_property
     def go(self) -> GoToolchain:
@@ -83,24 +87,23 @@ class Steps:
         )
 
     def compile(self) -> Action:
-        """The kernel package ─go build─▶ kernel.a ─▶ go.o."""
+        """The kernel package ─go build─▶ kernel.a ─▶ go.o; its redirects ─▶ directives.json."""
         project = self.project
 
         def discover() -> Discovered:
-            from buildsys.cache.memory import Memory
-            from buildsys.go.inputs import known_inputs
-
-            places = self.places
-            memory = Memory(self.records.path("go list"), self._question, self.records.caches)
-            found = known_inputs(self.go, project.package, project.options, memory, places.name, places.path)
+            found = self._sources()
             return Discovered(tuple(map(self._here, found.files)), tuple(map(self._here, found.folders)))
+
+        directed: list[Redirection] = []
 
         def meanwhile() -> None:
             self.compiling()
             _import_what_follows()
+            directed[:] = self.directed()
 
         def run() -> dict[str, Any]:
             from buildsys.cache.lock import sweep
+            from buildsys.stages.directives import write
             from buildsys.stages.objects import make_object
 
             sweep(project.build / ".tools")
@@ -113,12 +116,17 @@ class Steps:
                 zig.archiver(project.build / ".tools" / "ar"),
                 meanwhile,
             )
+            write(directed, self.directives)
             return {"said": said}
 
         return Action(
             name="compile",
-            inputs=(*self.go.files, zig.program(), *_code("go", "stages/objects.py", "toolchains/zig.py")),
-            outputs=(self.archive, self.go_object),
+            inputs=(
+                *self.go.files,
+                zig.program(),
+                *_code("go", "config/redirects.py", "stages/directives.py", "stages/objects.py", "toolchains/zig.py"),
+            ),
+            outputs=(self.archive, self.go_object, self.directives),
             parameters={
                 "package": self.places.name(project.package),
                 "tags": project.options.tags,
@@ -143,7 +151,7 @@ class Steps:
 
         return Action(
             name="runtime",
-            inputs=(self.go_object, *_code("go", "formats", "stages/objects.py")),
+            inputs=(self.go_object, *_code("go", "formats", "stages/objects.py", "stages/originals.py")),
             outputs=(self.runtime_json,),
             parameters={},
             run=run,
@@ -206,14 +214,21 @@ class Steps:
             with ThreadPoolExecutor() as pool:
                 list(pool.map(self.records.perform, stale))  # raises what the assembler raised
         objects = [action.outputs[0] for action in actions]
-        if not (own := objects[len(TEMPLATES) :]):
+        own = objects[len(TEMPLATES) :]
+        named: list[str] = facts["originals"]
+        if (named or own) and self._up_to_date(self.stand_ins(own, named))["originals"]:
+            standing = self.assemble(self.project.build / ORIGINALS)
+            self._up_to_date(standing)
+            objects[len(TEMPLATES) : len(TEMPLATES)] = standing.outputs
+        if not own:
             self._up_to_date(self.join(objects))
             return self.linked, facts["asked"]
-        bound = self._up_to_date(self.bind(own, objects[: len(TEMPLATES)], known))["bound"]
+        others = objects[: -len(own)]
+        bound = self._up_to_date(self.bind(own, others, known))["bound"]
         bindings = self.assemble(self.project.build / BINDINGS)
         self._up_to_date(bindings)
         try:
-            self._up_to_date(self.join([*own, *objects[: len(TEMPLATES)], *bindings.outputs]))
+            self._up_to_date(self.join([*own, *others, *bindings.outputs]))
         except UserError as error:
             from buildsys.stages.assembly import explained
 
@@ -233,7 +248,7 @@ class Steps:
         def run() -> dict[str, Any]:
             from buildsys.cache.lock import sweep
             from buildsys.stages.link import COMPILED, Sources, render
-            from buildsys.stages.objects import read_runtime
+            from buildsys.stages.objects import read_originals, read_runtime
 
             sweep(build / COMPILED)
             offsets, plan = read_runtime(self.runtime_json)
@@ -252,7 +267,7 @@ class Steps:
                 barrier=project.barrier,
                 sites=self._site_table(plan),
             )
-            return {"asked": render(sources, build, known)}
+            return {"asked": render(sources, build, known), "originals": read_originals(self.runtime_json)}
 
         return Action(
             name="render",
@@ -349,6 +364,24 @@ class Steps:
             kept=False,
         )
 
+    def stand_ins(self, own: Sequence[Path], by_go: Sequence[str]) -> Action:
+        """The user's objects and go.o ─▶ originals.s: room for each original that is called by name."""
+        made = self.project.build / ORIGINALS
+
+        def run() -> dict[str, Any]:
+            from buildsys.stages.originals import stand_ins
+
+            return {"originals": stand_ins(own, by_go, self.go_object, made)}
+
+        return Action(
+            name="originals",
+            inputs=(*own, self.go_object, *_code("formats", "stages/originals.py")),
+            outputs=(made,),
+            parameters={"by Go": list(by_go)},
+            run=run,
+            kept=False,
+        )
+
     def bind(self, own: Sequence[Path], others: Sequence[Path], known: Mapping[str, int]) -> Action:
         """The user's objects and go.o ─▶ bindings.s: the addresses of the Go symbols that the objects name."""
         made = self.project.build / BINDINGS
@@ -390,32 +423,55 @@ class Steps:
         """kernel.unpatched.elf ─▶ kernel.elf and patch.json: every call site redirected."""
 
         def run() -> dict[str, Any]:
+            from buildsys.stages.directives import merged, read
             from buildsys.stages.objects import read_runtime
             from buildsys.stages.patch import patch_image
 
             _, plan = read_runtime(self.runtime_json)
             project, image, report = self.project, self._made(self.image), self.patch_json
-            redirects, barrier = dict(project.redirects), project.barrier
-            return patch_image(
-                self.unpatched, plan, project.entry, image, report, redirects, self.written, barrier=barrier
-            )
+            wanted, barrier = merged(project.redirects, read(self.directives)), project.barrier
+            return patch_image(self.unpatched, plan, project.entry, image, report, wanted, self.written, barrier)
 
         return Action(
             name="patch",
             inputs=(
                 self.unpatched,
                 self.runtime_json,
-                *_code("formats", "go", "stages/patch.py", "config/barrier.py"),
+                self.directives,
+                *_code("formats", "go", "config/redirects.py", "config/barrier.py", "stages/directives.py"),
+                *_code("stages/originals.py", "stages/patch.py", "stages/redirects.py"),
             ),
             outputs=(self.image, self.patch_json),
             parameters={
                 "entry": self.project.entry,
-                "redirects": self.project.redirects,
+                "redirects": [each.decides() for each in self.project.redirects],
                 "barrier": asdict(self.project.barrier),
             },
             run=run,
             tells=("sites", "remark"),
         )
+
+    @property
+    def redirects(self) -> tuple[Redirection, ...]:
+        """What is to take the place of what: by the configuration, and by the sources as they are now."""
+        from buildsys.stages.directives import merged
+
+        return merged(self.project.redirects, self.directed())
+
+    def directed(self) -> list[Redirection]:
+        """What directives in the sources ask for."""
+        from buildsys.stages.directives import directed
+
+        return directed(self._sources().own, lambda path: str(self._under_root(self._here(path))))
+
+    def _sources(self) -> Inputs:
+        """What a build of the package reads, as it is now."""
+        from buildsys.cache.memory import Memory
+        from buildsys.go.inputs import known_inputs
+
+        project, places = self.project, self.places
+        memory = Memory(self.records.path("go list"), self._question, self.records.caches)
+        return known_inputs(self.go, project.package, project.options, memory, places.name, places.path)
 
     def _question(self) -> str:
         """The key of what the go command says of the package's inputs: many states of the sources have one."""
