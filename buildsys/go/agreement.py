@@ -1,0 +1,89 @@
+"""Whether one function can stand in for another: called in the same way, with the same arguments and results.
+
+What must agree is what is passed, and where: the number and order of values, the
+size of each, and the pieces it is made of (go/types.py). A pointer is no integer,
+for the collector follows only the one; a boolean is no byte, for it has two
+values; an interface is no other, for it goes with a table of other methods. What
+is only called by another name is passed alike, and a remark.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import zip_longest
+
+from buildsys.go.signatures import Signature, Told
+from buildsys.go.types import ARRAY, FUNCTION, METHODS, POINTER, Piece, Type
+
+_CONTEXT = "which are given by whoever makes a closure, not by a call"
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How two functions compare: `mismatches` that make one no stand-in for the other, `remarks` on what differs.
+
+    `unknown` are the functions of which nothing is known.
+    """
+
+    old: Signature
+    new: Signature
+    mismatches: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+    @property
+    def unknown(self) -> tuple[Signature, ...]:
+        """Those of the two that are not described."""
+        return tuple(each for each in (self.old, self.new) if each.told is not Told.GO)
+
+
+def compare(old: Signature, new: Signature) -> Agreement:
+    """Whether `new` can stand in for `old`."""
+    mismatches: list[str] = []
+    remarks: list[str] = []
+    if _abi(old) and _abi(new) and _abi(old) != _abi(new):
+        mismatches.append(f"{old.name} is called by {_abi(old)}, {new.name} by {_abi(new)}")
+    if new.captures:
+        mismatches.append(f"{new.name} uses {', '.join(new.captures)} of the function around it, {_CONTEXT}")
+    if old.told is new.told is Told.GO:
+        if old.generic != new.generic:
+            one, other = (old, new) if old.generic else (new, old)
+            mismatches.append(f"{one.name} is passed a dictionary of types besides, {other.name} is not")
+        for what, there, here in (("parameter", old.parameters, new.parameters), ("result", old.results, new.results)):
+            if len(there) != len(here):
+                mismatches.append(f"{_count(len(there), what)} there, {len(here)} here")
+                continue
+            for number, (one, other) in enumerate(zip(there, here, strict=True), 1):
+                called = one.name if one.name.strip("_")[:1] not in ("", "~") else f"{what} {number}"
+                _compare(called, one.type, other.type, mismatches, remarks)
+    return Agreement(old, new, tuple(mismatches), tuple(remarks))
+
+
+def _abi(function: Signature) -> str:
+    """How it is called; "" if that is not known."""
+    if function.abi0:
+        return "ABI0 (arguments on the stack)"
+    return "ABIInternal (arguments in registers)" if function.told is Told.GO else ""
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _compare(called: str, old: Type, new: Type, mismatches: list[str], remarks: list[str]) -> None:
+    """Note whether a value of one type can be taken for one of the other."""
+    if old.size != new.size:
+        mismatches.append(f"{called} is {old.name} ({old.size} bytes) there, {new.name} ({new.size} bytes) here")
+        return
+    if any(not _alike(one, other) for one, other in zip_longest(old.pieces, new.pieces)):
+        mismatches.append(f"{called} is {old.name} there, {new.name} here")
+    elif old.name != new.name and not old.is_any_pointer and not new.is_any_pointer:
+        remarks.append(f"{called} is {old.name} there, {new.name} here: passed alike")
+
+
+def _alike(old: Piece | None, new: Piece | None) -> bool:
+    """Whether two pieces are passed in the same place and may be taken for each other."""
+    if old is None or new is None or old[:2] != new[:2]:
+        return False
+    if {old.kind, new.kind} == {POINTER, FUNCTION}:
+        return True  # a function value is a pointer, as runtime.funcval is used
+    return old.kind == new.kind and (old.kind not in (METHODS, FUNCTION, ARRAY) or old.of == new.of)
