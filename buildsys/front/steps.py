@@ -15,6 +15,7 @@ from buildsys.cache.caches import Caches
 from buildsys.cache.fingerprint import of_file
 from buildsys.cache.key import Places
 from buildsys.config.project import PACKAGE, Project, shipped
+from buildsys.config.redirects import Redirection
 from buildsys.errors import UserError
 from buildsys.go import toolchain as go_toolchain
 from buildsys.go.toolchain import GoToolchain
@@ -365,19 +366,30 @@ class Steps:
             from buildsys.stages.patch import patch_image
 
             _, plan = read_runtime(self.runtime_json)
-            redirects = dict(self.project.redirects)
             return patch_image(
-                self.unpatched, plan, self.project.entry, self._made(self.image), self.patch_json, redirects
+                self.unpatched, plan, self.project.entry, self._made(self.image), self.patch_json, self.redirects
             )
 
         return Action(
             name="patch",
-            inputs=(self.unpatched, self.runtime_json, *_code("formats", "go", "stages/patch.py")),
+            inputs=(
+                self.unpatched,
+                self.runtime_json,
+                *_code("formats", "go", "config/redirects.py", "stages/patch.py", "stages/redirects.py"),
+            ),
             outputs=(self.image, self.patch_json),
-            parameters={"entry": self.project.entry, "redirects": self.project.redirects},
+            parameters={
+                "entry": self.project.entry,
+                "redirects": [each.decides() for each in self.project.redirects],
+            },
             run=run,
             tells=("sites", "remark"),
         )
+
+    @property
+    def redirects(self) -> tuple[Redirection, ...]:
+        """What is to take the place of what."""
+        return self.project.redirects
 
     def _question(self) -> str:
         """The key of what the go command says of the package's inputs: many states of the sources have one."""
