@@ -12,7 +12,9 @@ from typing import Any
 from buildsys.config.toml import Table, nearest
 from buildsys.formats.modes import Mode
 
-OPTIONS = ("to", "mode", "pointers", "original")
+OPTIONS = ("to", "mode", "pointers", "original", "allow")
+# What may be wrong with a redirect and is built all the same, if the user says so: stages/agreement.py.
+ALLOWED = ("signature", "recursion", "inlined")
 
 
 @dataclass(frozen=True)
@@ -20,8 +22,8 @@ class Redirection:
     """What is to take the place of what, as the user asked for it.
 
     `old` and `to` are names of functions. `pointers` says that pointers to the old one are to be rewritten too,
-    `original` names a function by which the old one can still be called. `place` says where it was asked for, to
-    begin a message with: a file, a line and a key.
+    `original` names a function by which the old one can still be called, `allow` what is
+    put up with. `place` says where it was asked for, to begin a message with: a file, a line and a key.
     """
 
     old: str
@@ -29,6 +31,7 @@ class Redirection:
     mode: Mode = Mode.CALLS
     pointers: bool = False
     original: str = ""
+    allow: tuple[str, ...] = ()
     place: str = field(default="", compare=False)
 
     def decides(self) -> dict[str, Any]:
@@ -39,6 +42,7 @@ class Redirection:
             "mode": self.mode.value,
             "pointers": self.pointers,
             "original": self.original,
+            "allow": sorted(self.allow),
         }
 
 
@@ -74,4 +78,14 @@ def _long(table: Table, old: str, value: dict[str, Any]) -> Redirection:
     pointers = value.get("pointers", False)
     if not isinstance(pointers, bool):
         raise table.error(old, f"has `pointers` that must be true or false, not {pointers!r}")
-    return Redirection(old, value["to"], Mode(mode), pointers, value.get("original", ""), table.where(old))
+    allow = _allowed(table, old, value.get("allow", []))
+    return Redirection(old, value["to"], Mode(mode), pointers, value.get("original", ""), allow, table.where(old))
+
+
+def _allowed(table: Table, old: str, value: object) -> tuple[str, ...]:
+    """What is allowed: one of `ALLOWED`, or a list of them."""
+    listed = value if isinstance(value, list) else [value]
+    for each in listed:
+        if each not in ALLOWED:
+            raise table.error(old, f"has an `allow` of {each!r}", nearest(str(each), ALLOWED))
+    return tuple(dict.fromkeys(map(str, listed)))

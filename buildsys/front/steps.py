@@ -367,7 +367,13 @@ class Steps:
 
             _, plan = read_runtime(self.runtime_json)
             return patch_image(
-                self.unpatched, plan, self.project.entry, self._made(self.image), self.patch_json, self.redirects
+                self.unpatched,
+                plan,
+                self.project.entry,
+                self._made(self.image),
+                self.patch_json,
+                self.redirects,
+                str(self._under_root(self.project.package)),
             )
 
         return Action(
@@ -375,11 +381,13 @@ class Steps:
             inputs=(
                 self.unpatched,
                 self.runtime_json,
-                *_code("formats", "go", "config/redirects.py", "stages/patch.py", "stages/redirects.py"),
+                *_code("formats", "go", "config/redirects.py"),
+                *(PACKAGE / "stages" / name for name in ("patch.py", "redirects.py", "findings.py", "agreement.py")),
             ),
             outputs=(self.image, self.patch_json),
             parameters={
                 "entry": self.project.entry,
+                "package": str(self._under_root(self.project.package)),
                 "redirects": [each.decides() for each in self.project.redirects],
             },
             run=run,

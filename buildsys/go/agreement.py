@@ -46,15 +46,19 @@ def compare(old: Signature, new: Signature) -> Agreement:
         mismatches.append(f"{new.name} uses {', '.join(new.captures)} of the function around it, {_CONTEXT}")
     if old.told is new.told is Told.GO:
         if old.generic != new.generic:
-            one, other = (old, new) if old.generic else (new, old)
-            mismatches.append(f"{one.name} is passed a dictionary of types besides, {other.name} is not")
-        for what, there, here in (("parameter", old.parameters, new.parameters), ("result", old.results, new.results)):
-            if len(there) != len(here):
-                mismatches.append(f"{_count(len(there), what)} there, {len(here)} here")
+            with_, without = (old, new) if old.generic else (new, old)
+            mismatches.append(f"{with_.name} is passed a dictionary of types besides, {without.name} is not")
+        for what, olds, news in (("parameter", old.parameters, new.parameters), ("result", old.results, new.results)):
+            if len(olds) != len(news):
+                mismatches.append(f"{old.name} has {_count(len(olds), what)}, {new.name} {len(news)}")
                 continue
-            for number, (one, other) in enumerate(zip(there, here, strict=True), 1):
+            for number, (one, other) in enumerate(zip(olds, news, strict=True), 1):
                 called = one.name if one.name.strip("_")[:1] not in ("", "~") else f"{what} {number}"
-                _compare(called, one.type, other.type, mismatches, remarks)
+                mismatch, remark = _differing(one.type, other.type)
+                mismatches += (
+                    [f"{called} is {one.type.name}, not {other.type.name}{mismatch}"] if mismatch is not None else []
+                )
+                remarks += [f"{called} is {one.type.name}, not {other.type.name}: passed alike"] if remark else []
     return Agreement(old, new, tuple(mismatches), tuple(remarks))
 
 
@@ -69,15 +73,13 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def _compare(called: str, old: Type, new: Type, mismatches: list[str], remarks: list[str]) -> None:
-    """Note whether a value of one type can be taken for one of the other."""
+def _differing(old: Type, new: Type) -> tuple[str | None, bool]:
+    """Whether a value of one type is no value of the other, and more on that; or whether only the names differ."""
     if old.size != new.size:
-        mismatches.append(f"{called} is {old.name} ({old.size} bytes) there, {new.name} ({new.size} bytes) here")
-        return
-    if any(not _alike(one, other) for one, other in zip_longest(old.pieces, new.pieces)):
-        mismatches.append(f"{called} is {old.name} there, {new.name} here")
-    elif old.name != new.name and not old.is_any_pointer and not new.is_any_pointer:
-        remarks.append(f"{called} is {old.name} there, {new.name} here: passed alike")
+        return f" ({old.size} and {new.size} bytes)", False
+    if not all(_alike(one, other) for one, other in zip_longest(old.pieces, new.pieces)):
+        return "", False
+    return None, old.name != new.name and not old.is_any_pointer and not new.is_any_pointer
 
 
 def _alike(old: Piece | None, new: Piece | None) -> bool:

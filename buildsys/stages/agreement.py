@@ -7,71 +7,50 @@ of the user's: those of the plan are made for each other.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from buildsys.errors import UserError
 from buildsys.formats.elf import Elf
 from buildsys.formats.patch import Patch, Redirect
-from buildsys.formats.references import Code
 from buildsys.go.agreement import Agreement, compare
 from buildsys.go.described import Copy, Described, described
 from buildsys.go.doomed import doomed
+from buildsys.go.flag import code_of
 from buildsys.go.packages import package_of, sources
-from buildsys.go.reach import Reach
 from buildsys.go.recursion import Recursion, recursions
+from buildsys.go.runtime import FLAG
 from buildsys.go.signatures import Signature, Told
+from buildsys.stages.findings import Around, Findings
+from buildsys.stages.redirects import ORIGINAL
 
 SIGNATURE, RECURSION, INLINED = "signature", "recursion", "inlined"
 _SHOWN = 10  # places that a message lists
 
+Names = Callable[[str], str]  # how the user calls a source file
 
-@dataclass(frozen=True)
-class Findings:
-    """What was found of redirects none of which had to be refused.
 
-    `remarks` are for the screen, `reports` what patch.json says of each, by the address of its old function.
+def check(elf: Elf, patched: Elf, done: Patch, redirects: Sequence[Redirect], around: Around) -> Findings:
+    """Hold every redirect of `elf`, `patched` by `done`, against what it must keep to.
+
+    Raises UserError for what no redirect allows by name.
     """
-
-    remarks: tuple[str, ...] = ()
-    reports: dict[int, dict[str, Any]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """The patched image a redirect is judged in: what the kernel reaches, what does not return, where the flag is.
-
-    `package` is the folder of the kernel package, to name source files by.
-    """
-
-    patched: Elf
-    reached: Reach
-    code: Code
-    flag: int
-    ends: Container[int]
-    package: str = ""
-
-
-def check(elf: Elf, done: Patch, redirects: Sequence[Redirect], around: Surroundings) -> Findings:
-    """Hold every redirect against what it must keep to. Raises UserError for what is not allowed by name."""
-    if not redirects:
-        return Findings()
     found = described(elf, {at for each in redirects for at in (each.old, each.new, each.original) if at})
     remarks: list[str] = []
     if found.unreadable:
         remarks.append(f"nothing is known of what functions take and give, nor of inlined copies: {found.unreadable}")
     at_file = sources(elf, around.package)
     agreements = {each.old: _agree(each, found, at_file, remarks) for each in redirects}
-    ways = {
-        way.redirect.old: way for way in recursions(around.patched, redirects, done.rewrites, around.flag, around.ends)
-    }
+    flag = patched.symbols.addresses(FLAG).get(FLAG, 0)
+    ways = {way.redirect.old: way for way in recursions(patched, redirects, done.rewrites, flag, around.ends)}
     for redirect in redirects:
         if way := ways.get(redirect.old):
             _recursion(redirect, way, remarks)
-    copies = {each.old: _copies(elf, found, each, at_file) for each in redirects}
+    runs = _Running(patched, around)
+    copies = {each.old: _copies(found, each, at_file) for each in redirects}
     for redirect in redirects:
-        _inlined(redirect, copies[redirect.old], around, remarks)
+        _inlined(redirect, copies[redirect.old], runs, remarks)
     return Findings(
         tuple(remarks),
         {
@@ -79,23 +58,26 @@ def check(elf: Elf, done: Patch, redirects: Sequence[Redirect], around: Surround
                 **_agreement_report(agreements[each.old]),
                 "recursion": list(ways[each.old].path) if each.old in ways else [],
                 "inlined": [{"place": copy.place, "inside": copy.inside, "address": hex(copy.address),
-                             "reached": _runs(around, copy)} for copy in copies[each.old]],
+                             "reached": runs(copy)} for copy in copies[each.old]],
             }
             for each in redirects
         },
     )  # fmt: skip
 
 
-def missing(elf: Elf, name: str, package: str = "") -> str:
-    """Of a function that has no symbol: that it was inlined wherever it is called, and where; "" if it was not."""
+def missing(elf: Elf, name: str, package: str = "") -> tuple[str, str] | None:
+    """Of a function that has no symbol: that it was inlined wherever it is called, and where, and what prevents that.
+
+    None if no copy of it is known.
+    """
     at_file = sources(elf, package)
     copies = [_placed(copy, at_file) for copy in described(elf, (), (name,)).copies.get(name, ())]
     if not copies:
-        return ""
-    return f"{name} is no function of its own: it was inlined {_where(copies)}\n{_prevention(name)}"
+        return None
+    return f"{name} is no function any more: it was inlined {_where(copies)}", _prevention(name)
 
 
-def _agree(redirect: Redirect, found: Described, at_file: Any, remarks: list[str]) -> Agreement:
+def _agree(redirect: Redirect, found: Described, at_file: Names, remarks: list[str]) -> Agreement:
     """How old and new compare, and old and what stands for it. Raises UserError if they do not agree."""
     old = found.signatures[redirect.old]
     agreement = compare(old, found.signatures[redirect.new])
@@ -107,7 +89,7 @@ def _agree(redirect: Redirect, found: Described, at_file: Any, remarks: list[str
             each.mismatches
         )
         if SIGNATURE not in redirect.allow:
-            raise UserError(text, _made_to_agree(redirect, each))
+            raise UserError(_at(redirect) + text, _made_to_agree(redirect, each))
         remarks.append(f"{text}; allowed")
     for unknown in agreement.unknown:
         remarks.append(
@@ -116,6 +98,10 @@ def _agree(redirect: Redirect, found: Described, at_file: Any, remarks: list[str
         )
     remarks += [f"{redirect.name} → {redirect.to}: {remark}" for remark in agreement.remarks]
     return agreement
+
+
+def _at(redirect: Redirect) -> str:
+    return f"{redirect.place}: " if redirect.place else ""
 
 
 def _told(function: Signature, place: str) -> str:
@@ -149,35 +135,38 @@ def _agreement_report(agreement: Agreement) -> dict[str, Any]:
 
 
 def _recursion(redirect: Redirect, way: Recursion, remarks: list[str]) -> None:
-    path = "\n  → ".join(way.path)
+    """Raise UserError for a way back, unless it is allowed."""
+    if RECURSION in redirect.allow:
+        remarks.append(f"{redirect.to} may come back to itself: {' → '.join(way.path)}; allowed")
+        return
     at = f" at {way.address:#x}" if way.address else ""
-    text = f"{redirect.to} comes back to {redirect.name}{at}, whose place it takes:\n  {path}, which is {redirect.to}"
-    if RECURSION not in redirect.allow:
-        raise UserError(
-            text,
-            "it may call itself for ever: let it do without, call the original by the name that stands for it, "
-            f"or allow it: {_allowing(redirect, RECURSION)}",
-        )
-    remarks.append(f"{redirect.to} may come back to itself: {' → '.join(way.path)}; allowed")
+    if len(way.path) == 2:
+        text = f"{redirect.to} calls {redirect.name}{at}, and is put in its place: it would call itself for ever"
+    else:
+        text = f"{redirect.to} leads to {redirect.name}{at}, and is put in its place: it may call itself for ever:\n  "
+        text += "\n  → ".join((*way.path[:-1], f"{redirect.name}, which is {redirect.to}"))
+    raise UserError(
+        _at(redirect) + text,
+        f"let it do without; call the original as {ORIGINAL}{redirect.name}; or allow it: "
+        f"{_allowing(redirect, RECURSION)}",
+    )
 
 
-def _copies(elf: Elf, found: Described, redirect: Redirect, at_file: Any) -> list[Copy]:
-    """The copies of the old function that stay what they were; not those in the function itself, which nothing enters."""
+def _copies(found: Described, redirect: Redirect, at_file: Names) -> list[Copy]:
+    """The inlined copies of the old function, lowest address first."""
     return [_placed(copy, at_file) for copy in found.copies.get(found.signatures[redirect.old].plain_name, ())]
 
 
-def _placed(copy: Copy, at_file: Any) -> Copy:
-    from dataclasses import replace
-
+def _placed(copy: Copy, at_file: Names) -> Copy:
     return replace(copy, file=at_file(copy.file))
 
 
-def _inlined(redirect: Redirect, copies: Sequence[Copy], around: Surroundings, remarks: list[str]) -> None:
+def _inlined(redirect: Redirect, copies: Sequence[Copy], runs: _Running, remarks: list[str]) -> None:
     """Raise UserError if the kernel can run a copy of the old function."""
-    running = [copy for copy in copies if _runs(around, copy)]
+    running = [copy for copy in copies if runs(copy)]
     if running and INLINED not in redirect.allow:
         raise UserError(
-            f"{redirect.name} was inlined where no redirect reaches it, and the kernel can run it there: "
+            f"{_at(redirect)}{redirect.name} was inlined, where no redirect reaches it, and the kernel can run it "
             f"{_where(running)}",
             f"{_prevention(redirect.name)}, or allow it: {_allowing(redirect, INLINED)}",
         )
@@ -208,10 +197,16 @@ def _prevention(name: str) -> str:
     return f'`//go:noinline` above it prevents that, or gcflags = "{flags}"'
 
 
-def _runs(around: Surroundings, copy: Copy) -> bool:
-    """Whether the kernel can run what is at the copy's first instruction."""
-    function = around.patched.symbols.function_at(copy.address)
-    if function is None or function.value not in around.reached.functions or function.value in around.reached.entered:
-        return False
-    body = around.code.body(copy.address)
-    return copy.address - body.base >> 2 not in doomed(body.words, body.base, around.ends)
+class _Running:
+    """Whether the kernel can run what is at a copy's first instruction."""
+
+    def __init__(self, patched: Elf, around: Around) -> None:
+        self._symbols, self._around = patched.symbols, around
+        self._code = code_of(patched)
+
+    def __call__(self, copy: Copy) -> bool:
+        reached, function = self._around.reached, self._symbols.function_at(copy.address)
+        if function is None or function.value not in reached.functions or function.value in reached.entered:
+            return False
+        body = self._code.body(copy.address)
+        return copy.address - body.base >> 2 not in doomed(body.words, body.base, self._around.ends)
