@@ -12,9 +12,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import zip_longest
 
+from buildsys.go.frames import on_stack
 from buildsys.go.signatures import Signature, Told
 from buildsys.go.types import ARRAY, FUNCTION, METHODS, POINTER, Piece, Type
 
+_UNNAMED = ", some of it in parameters without a name, which this Go does not tell"
 _CONTEXT = "which are given by whoever makes a closure, not by a call"
 
 
@@ -59,7 +61,28 @@ def compare(old: Signature, new: Signature) -> Agreement:
                     [f"{called} is {one.type.name}, not {other.type.name}{mismatch}"] if mismatch is not None else []
                 )
                 remarks += [f"{called} is {one.type.name}, not {other.type.name}: passed alike"] if remark else []
+    mismatches += _by_size(old, new) if not mismatches else []
     return Agreement(old, new, tuple(mismatches), tuple(remarks))
+
+
+def _by_size(old: Signature, new: Signature) -> list[str]:
+    """Whether as many bytes are passed: told of parameters without a name, too, and of Go's assembly."""
+    one, other = _bytes(old, new), _bytes(new, old)
+    if one is None or other is None or one == other:
+        return []
+    is_passed = "takes and gives" if Told.ASSEMBLY in (old.told, new.told) else "is passed"
+    return [f"{old.name} {is_passed} {one} bytes, {new.name} {other}{'' if _is_all(old, new) else _UNNAMED}"]
+
+
+def _bytes(function: Signature, beside: Signature) -> int | None:
+    """The bytes that are passed to `function`, counted as they can be of `beside`; None if they cannot be."""
+    if function.told is beside.told or function.told is Told.ASSEMBLY:
+        return function.argument_bytes
+    return on_stack(function) if beside.told is Told.ASSEMBLY and function.complete else None
+
+
+def _is_all(*functions: Signature) -> bool:
+    return all(each.complete or each.told is not Told.GO for each in functions)
 
 
 def _abi(function: Signature) -> str:

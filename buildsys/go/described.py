@@ -7,11 +7,12 @@ instructions of their own; one that was computed away leaves no trace.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from buildsys.formats.debuginfo import DW_AT_NAME, DW_TAG_SUBPROGRAM, DebugInfo, Die, Unit
 from buildsys.formats.dwarf import Unreadable
 from buildsys.formats.elf import Elf
+from buildsys.go.frames import argument_bytes, in_registers
 from buildsys.go.signatures import ABI0, DW_AT_INLINE, Signature, Told, signature
 from buildsys.go.types import Types
 
@@ -20,12 +21,20 @@ DW_AT_CALL_FILE, DW_AT_CALL_LINE = 0x58, 0x59
 
 @dataclass(frozen=True)
 class Copy:
-    """One inlined copy: its code begins at `address`, in the function `inside`; `file` and `line` are the call's."""
+    """One inlined copy: its code is `pieces`, from an address to before another, in the function `inside`.
 
-    address: int
+    `file` and `line` are those of the call it was put in the place of.
+    """
+
+    pieces: tuple[tuple[int, int], ...]
     inside: str
     file: str
     line: int
+
+    @property
+    def address(self) -> int:
+        """Where it begins."""
+        return self.pieces[0][0]
 
     @property
     def place(self) -> str:
@@ -48,7 +57,10 @@ class Described:
 def described(elf: Elf, addresses: Iterable[int], names: Iterable[str] = ()) -> Described:
     """What is told of the functions at `addresses`; of those called `names`, copies only. Nothing is guessed."""
     symbols = {address: symbol.name for address in addresses if (symbol := elf.symbols.function_at(address))}
-    nothing = {address: Signature(name, Told.NOTHING) for address, name in symbols.items()}
+    sizes = argument_bytes(elf, symbols)
+    nothing = {
+        address: Signature(name, Told.NOTHING, argument_bytes=sizes.get(address)) for address, name in symbols.items()
+    }
     try:
         dwarf = DebugInfo(elf)
         return _described(elf, dwarf, nothing, {name.removesuffix(ABI0) for name in (*symbols.values(), *names)})
@@ -74,18 +86,20 @@ def _described(elf: Elf, dwarf: DebugInfo, found: dict[int, Signature], names: s
     for unit, die in entries:
         address = dwarf.low_pc(unit, die)
         if address in found and found[address].told is Told.NOTHING:
-            found[address] = signature(dwarf, types, unit, die, found[address].name)
+            read = signature(dwarf, types, unit, die, found[address].name)
+            size = found[address].argument_bytes
+            found[address] = replace(read, argument_bytes=size, complete=size == in_registers(read))
     return Described(found, {name: tuple(sorted(each, key=_by_address)) for name, each in copies.items()})
 
 
 def _copy(elf: Elf, dwarf: DebugInfo, unit: Unit, die: Die) -> Copy | None:
     """None for one that has no code."""
-    address = dwarf.low_pc(unit, die)
-    if address is None:
+    pieces = tuple(sorted(dwarf.ranges(unit, die)))
+    if not pieces:
         return None
-    inside = elf.symbols.function_at(address)
+    inside = elf.symbols.function_at(pieces[0][0])
     file = dwarf.file(unit, die.number(DW_AT_CALL_FILE) or 0)
-    return Copy(address, inside.name if inside else "no function", file, die.number(DW_AT_CALL_LINE) or 0)
+    return Copy(pieces, inside.name if inside else "no function", file, die.number(DW_AT_CALL_LINE) or 0)
 
 
 def _by_address(copy: Copy) -> int:

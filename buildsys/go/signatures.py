@@ -21,7 +21,6 @@ from enum import Enum
 from buildsys.formats.debuginfo import (
     DW_AT_ABSTRACT_ORIGIN,
     DW_AT_NAME,
-    DW_AT_PRODUCER,
     DW_TAG_FORMAL_PARAMETER,
     DW_TAG_VARIABLE,
     DebugInfo,
@@ -35,8 +34,8 @@ DW_AT_GO_CLOSURE_OFFSET = 0x2907  # cmd/internal/dwarf: where a captured variabl
 ABI0 = ".abi0"
 DICTIONARY = ".dict"
 _SHAPED = "[go.shape."
-_NAMES_ALL = (1, 22)  # the first Go that tells parameters without a name: cmd/compile/internal/dwarfgen
-_CLOSURE = re.compile(r"\.func\d+(?:\.\d+)*$")
+# What comes behind the type arguments of an instance of a generic function or method; a closure in one has more.
+_INSTANCE = re.compile(r"(?:\)?\.(?!(?:func|deferwrap|gowrap)\d)[^.-]+)?")
 
 
 class Told(Enum):
@@ -64,8 +63,9 @@ class Signature:
     """A function as it is described: `place` is the `file:line` it is declared at, as far as that is told.
 
     `abi0` if its symbol says that it takes arguments on the stack. `generic` if it is passed a dictionary
-    besides, `captures` what it takes from the function around it. `complete` unless there may be
-    parameters without a name that are not told.
+    besides, `captures` what it takes from the function around it. `argument_bytes` is what its arguments
+    take by the runtime's table (go/frames.py), None if that is not known; `complete` that this is what
+    those told of take, so that none is left out.
     """
 
     name: str
@@ -75,7 +75,8 @@ class Signature:
     place: str = ""
     generic: bool = False
     captures: tuple[str, ...] = ()
-    complete: bool = True
+    argument_bytes: int | None = None
+    complete: bool = False
 
     @property
     def plain_name(self) -> str:
@@ -117,9 +118,8 @@ def signature(dwarf: DebugInfo, types: Types, unit: Unit, die: Die, name: str) -
         parameters=tuple(each for each in parameters if each not in dictionary),
         results=tuple(results),
         place=(f"{file}:{line}" if line else file) if file and not file.startswith(("<", "?")) else "",
-        generic=bool(dictionary) or (_SHAPED in name and not _CLOSURE.search(name)),
+        generic=bool(dictionary) or (_SHAPED in name and _INSTANCE.fullmatch(name.rpartition("]")[2]) is not None),
         captures=tuple(captured),
-        complete=_release(dwarf.top(unit).text(DW_AT_PRODUCER)) >= _NAMES_ALL,
     )
 
 
@@ -127,9 +127,3 @@ def _described(dwarf: DebugInfo, die: Die) -> Die:
     """The entry that says what `die` is: that of the abstract function, if it is an instance of one."""
     origin = die.number(DW_AT_ABSTRACT_ORIGIN)
     return die if origin is None else dwarf.die(dwarf.unit_of(origin), origin)
-
-
-def _release(producer: str) -> tuple[int, ...]:
-    """The Go that made a unit: `Go cmd/compile go1.27.3; -shared regabi`."""
-    found = re.search(r"\bgo(\d+)\.(\d+)", producer)
-    return (int(found[1]), int(found[2])) if found else (1 << 16,)  # of no release: newer than all

@@ -9,7 +9,7 @@ Attributes of Go's own: cmd/internal/dwarf, DW_AT_go_kind.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from buildsys.formats.debuginfo import DW_AT_NAME, DebugInfo, Die
@@ -42,11 +42,16 @@ class Piece(NamedTuple):
 
 @dataclass(frozen=True)
 class Type:
-    """A type by its name, its size in bytes, and the pieces a value is made of."""
+    """A type by its name, its size and alignment in bytes, and the pieces a value is made of.
+
+    `is_in_memory` if it is always passed on the stack: an array of more than one element is, and what has one in it.
+    """
 
     name: str
     size: int
     pieces: tuple[Piece, ...]
+    alignment: int = WORD
+    is_in_memory: bool = False
 
     @property
     def is_any_pointer(self) -> bool:
@@ -78,16 +83,19 @@ class Types:
         if die.tag == DW_TAG_SUBROUTINE_TYPE:
             return Type(name, WORD, (Piece(0, WORD, FUNCTION, name),))
         if die.tag == DW_TAG_BASE:
-            return Type(name, size, _base(size, die.number(DW_AT_ENCODING)))
+            pieces = _base(size, die.number(DW_AT_ENCODING))
+            return Type(name, size, pieces, pieces[0].size or 1)
         if die.tag == DW_TAG_TYPEDEF:
             return self._named(die, name, depth)
         if die.tag == DW_TAG_STRUCTURE:
             found: list[Piece] = []
+            members: list[Type] = []
             for child in self._dwarf.children(unit, die):
                 if child.tag == DW_TAG_MEMBER:
-                    member = self.at(self._type(child), depth + 1)
-                    found += _moved(member.pieces, child.number(DW_AT_DATA_MEMBER_LOCATION) or 0)
-            return Type(name, size, tuple(found))
+                    members.append(self.at(self._type(child), depth + 1))
+                    found += _moved(members[-1].pieces, child.number(DW_AT_DATA_MEMBER_LOCATION) or 0)
+            alignment = max((each.alignment for each in members), default=1)
+            return Type(name, size, tuple(found), alignment, any(each.is_in_memory for each in members))
         if die.tag == DW_TAG_ARRAY:
             counts = [c.number(DW_AT_COUNT) for c in self._dwarf.children(unit, die) if c.tag == DW_TAG_SUBRANGE]
             return _array(name, size, self.at(self._type(die), depth + 1), (counts or [None])[0])
@@ -99,7 +107,7 @@ class Types:
         if meant.name in _INTERFACES:
             kind = _INTERFACES[meant.name]
             return Type(name, 2 * WORD, (Piece(0, WORD, kind, name * (kind == METHODS)), Piece(WORD, WORD, POINTER)))
-        return Type(name, meant.size, meant.pieces)
+        return replace(meant, name=name)
 
     @staticmethod
     def _type(die: Die) -> int:
@@ -119,8 +127,10 @@ def _array(name: str, size: int, element: Type, count: int | None) -> Type:
     if count is None:
         count = size // element.size if element.size else 0
     if count > _LARGEST:
-        return Type(name, size, (Piece(0, size, ARRAY, f"{count} of {element.pieces}"),))
-    return Type(name, size, tuple(p for at in range(count) for p in _moved(element.pieces, at * element.size)))
+        pieces: tuple[Piece, ...] = (Piece(0, size, ARRAY, f"{count} of {element.pieces}"),)
+    else:
+        pieces = tuple(each for at in range(count) for each in _moved(element.pieces, at * element.size))
+    return Type(name, size, pieces, element.alignment, count > 1 or (count == 1 and element.is_in_memory))
 
 
 def _moved(pieces: tuple[Piece, ...], by: int) -> list[Piece]:

@@ -7,7 +7,7 @@ of the user's: those of the plan are made for each other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from buildsys.go.agreement import Agreement, compare
 from buildsys.go.described import Copy, Described, described
 from buildsys.go.doomed import doomed
 from buildsys.go.flag import code_of
-from buildsys.go.packages import package_of, sources
+from buildsys.go.packages import is_own, own_modules, package_of, sources
 from buildsys.go.recursion import Recursion, recursions
 from buildsys.go.runtime import FLAG
 from buildsys.go.signatures import Signature, Told
@@ -42,6 +42,7 @@ def check(elf: Elf, patched: Elf, done: Patch, redirects: Sequence[Redirect], ar
         remarks.append(f"nothing is known of what functions take and give, nor of inlined copies: {found.unreadable}")
     at_file = sources(elf, around.package)
     agreements = {each.old: _agree(each, found, at_file, remarks) for each in redirects}
+    remarks += _unknown(agreements.values())
     flag = patched.symbols.addresses(FLAG).get(FLAG, 0)
     ways = {way.redirect.old: way for way in recursions(patched, redirects, done.rewrites, flag, around.ends)}
     for redirect in redirects:
@@ -74,7 +75,7 @@ def missing(elf: Elf, name: str, package: str = "") -> tuple[str, str] | None:
     copies = [_placed(copy, at_file) for copy in described(elf, (), (name,)).copies.get(name, ())]
     if not copies:
         return None
-    return f"{name} is no function any more: it was inlined {_where(copies)}", _prevention(name)
+    return f"{name} is no function any more: it was inlined {_where(copies)}", _prevention(elf, name)
 
 
 def _agree(redirect: Redirect, found: Described, at_file: Names, remarks: list[str]) -> Agreement:
@@ -85,19 +86,26 @@ def _agree(redirect: Redirect, found: Described, at_file: Names, remarks: list[s
     for each in (agreement, *others):
         if not each.mismatches:
             continue
-        text = f"{_told(old, '')} and {_told(each.new, at_file(each.new.place))} do not agree: " + "; ".join(
-            each.mismatches
-        )
+        text = f"{_told(old, '')}, {_told(each.new, at_file(each.new.place))}: {'; '.join(each.mismatches)}"
         if SIGNATURE not in redirect.allow:
-            raise UserError(_at(redirect) + text, _made_to_agree(redirect, each))
+            raise UserError(_at(redirect) + text, f"make them alike, or allow it: {_allowing(redirect, SIGNATURE)}")
         remarks.append(f"{text}; allowed")
-    for unknown in agreement.unknown:
-        remarks.append(
-            f"{redirect.name} → {redirect.to}: what {unknown.name} takes and gives is not known, "
-            f"it is {unknown.told.value}: that they agree is for you to see to"
-        )
     remarks += [f"{redirect.name} → {redirect.to}: {remark}" for remark in agreement.remarks]
     return agreement
+
+
+def _unknown(agreements: Iterable[Agreement]) -> list[str]:
+    """One remark on all functions of which nothing is known."""
+    rows = {f"{each.name} ({each.told.value})": None for one in agreements for each in one.unknown}
+    if not rows:
+        return []
+    return [f"what these take and give is not known, that it agrees is for you to see to: {_listed(list(rows), ', ')}"]
+
+
+def _listed(rows: Sequence[str], between: str) -> str:
+    """The first of `rows`, and how many more there are."""
+    more = [f"and {len(rows) - _SHOWN} more"] if len(rows) > _SHOWN else []
+    return between.join([*rows[:_SHOWN], *more])
 
 
 def _at(redirect: Redirect) -> str:
@@ -107,15 +115,6 @@ def _at(redirect: Redirect) -> str:
 def _told(function: Signature, place: str) -> str:
     where = f" ({place})" if place else ""
     return f"{function.name}{where} takes {function}" if function.told is Told.GO else f"{function.name}{where}"
-
-
-def _made_to_agree(redirect: Redirect, agreement: Agreement) -> str:
-    unnamed = (
-        "this Go does not tell of parameters without a name: give each one; "
-        if not (agreement.old.complete and agreement.new.complete)
-        else ""
-    )
-    return f"{unnamed}make them alike, or allow it: {_allowing(redirect, SIGNATURE)}"
 
 
 def _allowing(redirect: Redirect, what: str) -> str:
@@ -168,11 +167,11 @@ def _inlined(redirect: Redirect, copies: Sequence[Copy], runs: _Running, remarks
         raise UserError(
             f"{_at(redirect)}{redirect.name} was inlined, where no redirect reaches it, and the kernel can run it "
             f"{_where(running)}",
-            f"{_prevention(redirect.name)}, or allow it: {_allowing(redirect, INLINED)}",
+            f"{_prevention(runs.elf, redirect.name)}, or allow it: {_allowing(redirect, INLINED)}",
         )
     if running:
         remarks.append(
-            f"{redirect.name} was inlined {_where(running)}; this is allowed, and {_prevention(redirect.name)}"
+            f"{redirect.name} was inlined {_where(running)}\nthis is allowed; {_prevention(runs.elf, redirect.name)}"
         )
     elif copies:
         remarks.append(f"{redirect.name} was inlined in {_count(len(copies))} that the kernel cannot reach")
@@ -183,30 +182,37 @@ def _where(copies: Sequence[Copy]) -> str:
     rows = [f"{copy.place} in {copy.inside}" for copy in copies]
     if len(rows) == 1:
         return f"at {rows[0]}"
-    more = [f"and {len(rows) - _SHOWN} more, listed in patch.json"] if len(rows) > _SHOWN else []
-    return f"in {_count(len(rows))}:\n  " + "\n  ".join([*rows[:_SHOWN], *more])
+    return f"in {_count(len(rows))}:\n  " + _listed(rows, "\n  ")
 
 
 def _count(places: int) -> str:
     return "one place" if places == 1 else f"{places} places"
 
 
-def _prevention(name: str) -> str:
+def _prevention(elf: Elf, name: str) -> str:
+    """What keeps a function whole: in sources that are not the user's, a flag of the compiler's only."""
     package = package_of(name)
-    flags = "-l" if package == "main" else f"{package}=-l" if package else "all=-l"
-    return f'`//go:noinline` above it prevents that, or gcflags = "{flags}"'
+    flag = 'gcflags = "-l"' if package == "main" else f'gcflags = "{package or "all"}=-l"'
+    return (
+        f"`//go:noinline` above it prevents that, or {flag}"
+        if is_own(package, own_modules(elf))
+        else f"{flag} prevents that"
+    )
 
 
 class _Running:
     """Whether the kernel can run what is at a copy's first instruction."""
 
     def __init__(self, patched: Elf, around: Around) -> None:
-        self._symbols, self._around = patched.symbols, around
+        self.elf, self._around = patched, around
         self._code = code_of(patched)
 
     def __call__(self, copy: Copy) -> bool:
-        reached, function = self._around.reached, self._symbols.function_at(copy.address)
+        reached, function = self._around.reached, self.elf.symbols.function_at(copy.address)
         if function is None or function.value not in reached.functions or function.value in reached.entered:
             return False
         body = self._code.body(copy.address)
-        return copy.address - body.base >> 2 not in doomed(body.words, body.base, self._around.ends)
+        dead = doomed(body.words, body.base, self._around.ends)
+        return any(
+            at - body.base >> 2 not in dead for low, high in copy.pieces for at in range(low, min(high, body.end), 4)
+        )
