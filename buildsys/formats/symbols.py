@@ -94,6 +94,15 @@ class Symbols:
         strings = self._strings
         return {strings[at : strings.find(b"\0", at)].decode("utf-8", "replace") for at in set(self._names)}
 
+    def beginning(self, prefix: str) -> list[Symbol]:
+        """Every symbol whose name begins with `prefix`, defined or not; quick if there is none."""
+        needle, at, places = prefix.encode(), -1, set[int]()
+        while (at := self._strings.find(needle, at + 1)) >= 0:
+            places.add(at)
+        if not places:
+            return []
+        return [self._symbol(index) for index in compress(range(len(self)), map(places.__contains__, self._names))]
+
     def absolutes(self) -> dict[int, Symbol]:
         """The global symbols that are numbers, in no section, by their number in the table."""
         wanted = [at for at, info in enumerate(self._infos) if info >> 16 == SHN_ABS and info >> 4 & 0xF == STB_GLOBAL]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache, cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from buildsys import files
 from buildsys.cache.action import Action, Discovered, Records
@@ -23,8 +23,12 @@ from buildsys.stages.variant import SHIPPED, Variant
 from buildsys.toolchains import choice, zig
 from buildsys.toolchains.binary import BinaryToolchain
 
+if TYPE_CHECKING:
+    from buildsys.go.inputs import Inputs
+
 SCRIPT = "kernel.ld"
 BINDINGS = "bindings.s"
+ORIGINALS = "originals.s"
 OWN = "own"  # the folder in the build folder where what comes of the user's own assembly is
 RENDERED = ".s.j2"
 TEMPLATES = ("boot.s", "writebarrier.s", "fatal.s")
@@ -45,6 +49,7 @@ class Steps:
         self.linked = build / ".linked.elf"
         self.unpatched, self.image = build / "kernel.unpatched.elf", build / "kernel.elf"
         self.patch_json = build / "patch.json"
+        self.directives = build / "directives.json"
 
     @cached_property
     def go(self) -> GoToolchain:
@@ -76,24 +81,23 @@ class Steps:
         )
 
     def compile(self) -> Action:
-        """The kernel package ─go build─▶ kernel.a ─▶ go.o."""
+        """The kernel package ─go build─▶ kernel.a ─▶ go.o; its redirects ─▶ directives.json."""
         project = self.project
 
         def discover() -> Discovered:
-            from buildsys.cache.memory import Memory
-            from buildsys.go.inputs import known_inputs
-
-            places = self.places
-            memory = Memory(self.records.path("go list"), self._question, self.records.caches)
-            found = known_inputs(self.go, project.package, project.options, memory, places.name, places.path)
+            found = self._sources()
             return Discovered(tuple(map(self._here, found.files)), tuple(map(self._here, found.folders)))
+
+        directed: list[Redirection] = []
 
         def meanwhile() -> None:
             self.compiling()
             _import_what_follows()
+            directed[:] = self.directed()
 
         def run() -> dict[str, Any]:
             from buildsys.cache.lock import sweep
+            from buildsys.stages.directives import write
             from buildsys.stages.objects import make_object
 
             sweep(project.build / ".tools")
@@ -106,12 +110,17 @@ class Steps:
                 zig.archiver(project.build / ".tools" / "ar"),
                 meanwhile,
             )
+            write(directed, self.directives)
             return {"said": said}
 
         return Action(
             name="compile",
-            inputs=(*self.go.files, zig.program(), *_code("go", "stages/objects.py", "toolchains/zig.py")),
-            outputs=(self.archive, self.go_object),
+            inputs=(
+                *self.go.files,
+                zig.program(),
+                *_code("go", "config/redirects.py", "stages/directives.py", "stages/objects.py", "toolchains/zig.py"),
+            ),
+            outputs=(self.archive, self.go_object, self.directives),
             parameters={
                 "package": self.places.name(project.package),
                 "tags": project.options.tags,
@@ -136,7 +145,7 @@ class Steps:
 
         return Action(
             name="runtime",
-            inputs=(self.go_object, *_code("go", "formats", "stages/objects.py")),
+            inputs=(self.go_object, *_code("go", "formats", "stages/objects.py", "stages/originals.py")),
             outputs=(self.runtime_json,),
             parameters={},
             run=run,
@@ -196,14 +205,21 @@ class Steps:
             with ThreadPoolExecutor() as pool:
                 list(pool.map(self.records.perform, stale))  # raises what the assembler raised
         objects = [action.outputs[0] for action in actions]
-        if not (own := objects[len(TEMPLATES) :]):
+        own = objects[len(TEMPLATES) :]
+        named: list[str] = facts["originals"]
+        if (named or own) and self._up_to_date(self.stand_ins(own, named))["originals"]:
+            standing = self.assemble(self.project.build / ORIGINALS)
+            self._up_to_date(standing)
+            objects[len(TEMPLATES) : len(TEMPLATES)] = standing.outputs
+        if not own:
             self._up_to_date(self.join(objects))
             return self.linked, facts["asked"]
-        bound = self._up_to_date(self.bind(own, objects[: len(TEMPLATES)], known))["bound"]
+        others = objects[: -len(own)]
+        bound = self._up_to_date(self.bind(own, others, known))["bound"]
         bindings = self.assemble(self.project.build / BINDINGS)
         self._up_to_date(bindings)
         try:
-            self._up_to_date(self.join([*own, *objects[: len(TEMPLATES)], *bindings.outputs]))
+            self._up_to_date(self.join([*own, *others, *bindings.outputs]))
         except UserError as error:
             from buildsys.stages.assembly import explained
 
@@ -223,7 +239,7 @@ class Steps:
         def run() -> dict[str, Any]:
             from buildsys.cache.lock import sweep
             from buildsys.stages.link import COMPILED, Sources, render
-            from buildsys.stages.objects import read_runtime
+            from buildsys.stages.objects import read_originals, read_runtime
 
             sweep(build / COMPILED)
             offsets, plan = read_runtime(self.runtime_json)
@@ -240,7 +256,7 @@ class Steps:
                 own=tuple((str(path.relative_to(project.root)), made) for path, made in self._rendered),
                 own_boot=project.boot is not None,
             )
-            return {"asked": render(sources, build, known)}
+            return {"asked": render(sources, build, known), "originals": read_originals(self.runtime_json)}
 
         return Action(
             name="render",
@@ -321,6 +337,24 @@ class Steps:
             kept=False,
         )
 
+    def stand_ins(self, own: Sequence[Path], by_go: Sequence[str]) -> Action:
+        """The user's objects and go.o ─▶ originals.s: room for each original that is called by name."""
+        made = self.project.build / ORIGINALS
+
+        def run() -> dict[str, Any]:
+            from buildsys.stages.originals import stand_ins
+
+            return {"originals": stand_ins(own, by_go, self.go_object, made)}
+
+        return Action(
+            name="originals",
+            inputs=(*own, self.go_object, *_code("formats", "stages/originals.py")),
+            outputs=(made,),
+            parameters={"by Go": list(by_go)},
+            run=run,
+            kept=False,
+        )
+
     def bind(self, own: Sequence[Path], others: Sequence[Path], known: Mapping[str, int]) -> Action:
         """The user's objects and go.o ─▶ bindings.s: the addresses of the Go symbols that the objects name."""
         made = self.project.build / BINDINGS
@@ -362,17 +396,19 @@ class Steps:
         """kernel.unpatched.elf ─▶ kernel.elf and patch.json: every call site redirected."""
 
         def run() -> dict[str, Any]:
+            from buildsys.stages.directives import merged, read
             from buildsys.stages.objects import read_runtime
             from buildsys.stages.patch import patch_image
 
             _, plan = read_runtime(self.runtime_json)
+            wanted = merged(self.project.redirects, read(self.directives))
             return patch_image(
                 self.unpatched,
                 plan,
                 self.project.entry,
                 self._made(self.image),
                 self.patch_json,
-                self.redirects,
+                wanted,
                 str(self._under_root(self.project.package)),
             )
 
@@ -381,8 +417,10 @@ class Steps:
             inputs=(
                 self.unpatched,
                 self.runtime_json,
-                *_code("formats", "go", "config/redirects.py"),
-                *(PACKAGE / "stages" / name for name in ("patch.py", "redirects.py", "findings.py", "agreement.py")),
+                self.directives,
+                *_code("formats", "go", "config/redirects.py", "stages/directives.py", "stages/originals.py"),
+                *_code("stages/patch.py", "stages/redirects.py"),
+                *_code("stages/agreement.py", "stages/findings.py"),
             ),
             outputs=(self.image, self.patch_json),
             parameters={
@@ -396,8 +434,25 @@ class Steps:
 
     @property
     def redirects(self) -> tuple[Redirection, ...]:
-        """What is to take the place of what."""
-        return self.project.redirects
+        """What is to take the place of what: by the configuration, and by the sources as they are now."""
+        from buildsys.stages.directives import merged
+
+        return merged(self.project.redirects, self.directed())
+
+    def directed(self) -> list[Redirection]:
+        """What directives in the sources ask for."""
+        from buildsys.stages.directives import directed
+
+        return directed(self._sources().own, lambda path: str(self._under_root(self._here(path))))
+
+    def _sources(self) -> Inputs:
+        """What a build of the package reads, as it is now."""
+        from buildsys.cache.memory import Memory
+        from buildsys.go.inputs import known_inputs
+
+        project, places = self.project, self.places
+        memory = Memory(self.records.path("go list"), self._question, self.records.caches)
+        return known_inputs(self.go, project.package, project.options, memory, places.name, places.path)
 
     def _question(self) -> str:
         """The key of what the go command says of the package's inputs: many states of the sources have one."""

@@ -46,11 +46,15 @@ class Copy:
 class Described:
     """The functions asked for: signatures by address, copies by the name of the function copied, lowest first.
 
-    `unreadable` says why nothing is told, if that is so.
+    `entries` are the places in .debug_info of what describes a function, by address; `instances` for each
+    place of an abstract function those of all that goes back to it. `unreadable` says why nothing is told,
+    if that is so.
     """
 
     signatures: dict[int, Signature]
     copies: dict[str, tuple[Copy, ...]] = field(default_factory=dict)
+    entries: dict[int, int] = field(default_factory=dict)
+    instances: dict[int, set[int]] = field(default_factory=dict)
     unreadable: str = ""
 
 
@@ -65,19 +69,23 @@ def described(elf: Elf, addresses: Iterable[int], names: Iterable[str] = ()) -> 
         dwarf = DebugInfo(elf)
         return _described(elf, dwarf, nothing, {name.removesuffix(ABI0) for name in (*symbols.values(), *names)})
     except Unreadable as error:
-        return Described(nothing, {}, f"{elf.name}: {error}")
+        return Described(nothing, unreadable=f"{elf.name}: {error}")
 
 
 def _described(elf: Elf, dwarf: DebugInfo, found: dict[int, Signature], names: set[str]) -> Described:
     abstract: dict[int, str] = {}
     entries: list[tuple[Unit, Die]] = []
     copies: dict[str, list[Copy]] = {}
+    places: dict[int, int] = {}
+    instances: dict[int, set[int]] = {}
     for unit, die in dwarf.subprograms(names):
         if DW_AT_INLINE in die.values:
             abstract[die.offset] = die.text(DW_AT_NAME)
+            instances[die.offset] = set()
         else:
             entries.append((unit, die))
     for unit, die in dwarf.instances(abstract):
+        instances[dwarf.origin(die)].add(die.offset)
         if die.tag == DW_TAG_SUBPROGRAM:
             entries.append((unit, die))
         elif (copy := _copy(elf, dwarf, unit, die)) is not None:
@@ -88,8 +96,10 @@ def _described(elf: Elf, dwarf: DebugInfo, found: dict[int, Signature], names: s
         if address in found and found[address].told is Told.NOTHING:
             read = signature(dwarf, types, unit, die, found[address].name)
             size = found[address].argument_bytes
+            places[address] = die.offset
             found[address] = replace(read, argument_bytes=size, complete=size == in_registers(read))
-    return Described(found, {name: tuple(sorted(each, key=_by_address)) for name, each in copies.items()})
+    ordered = {name: tuple(sorted(each, key=_by_address)) for name, each in copies.items()}
+    return Described(found, ordered, places, instances)
 
 
 def _copy(elf: Elf, dwarf: DebugInfo, unit: Unit, die: Die) -> Copy | None:

@@ -28,7 +28,8 @@ from buildsys.proof.bootcode import Boot, boot
 from buildsys.proof.following import Followed
 from buildsys.proof.observation import Observation, Places, follow_stores, observe_embedded, places
 from buildsys.proof.redirects import Redirected
-from buildsys.stages.redirects import ORIGINAL, expanded
+from buildsys.stages.originals import ORIGINAL
+from buildsys.stages.redirects import expanded
 
 
 @dataclass(frozen=True)
@@ -105,11 +106,16 @@ class Case:
                 asked,
                 self._old(asked.old),
                 self._named(asked.to),
-                self._named(asked.original or ORIGINAL + asked.old),
+                self._named(asked.original) if asked.original else self._standing(asked.old),
                 asked.mode.at_entry or asked.old in self.plan.fatal,
             )
             for asked in expanded(self.redirects, names)
         }
+
+    def _standing(self, name: str) -> Symbol | None:
+        """What stands for the original of `name` if the sources call it so."""
+        found = self._named(ORIGINAL + name)
+        return found if found and found.is_global else None
 
     def _old(self, name: str) -> Symbol | None:
         """The function called `name` that is replaced: of one that is taken over anyway, the runtime's."""

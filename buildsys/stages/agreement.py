@@ -23,7 +23,7 @@ from buildsys.go.recursion import Recursion, recursions
 from buildsys.go.runtime import FLAG
 from buildsys.go.signatures import Signature, Told
 from buildsys.stages.findings import Around, Findings
-from buildsys.stages.redirects import ORIGINAL
+from buildsys.stages.originals import ORIGINAL
 
 SIGNATURE, RECURSION, INLINED = "signature", "recursion", "inlined"
 _SHOWN = 10  # places that a message lists
@@ -52,6 +52,13 @@ def check(elf: Elf, patched: Elf, done: Patch, redirects: Sequence[Redirect], ar
     copies = {each.old: _copies(found, each, at_file) for each in redirects}
     for redirect in redirects:
         _inlined(redirect, copies[redirect.old], runs, remarks)
+    for redirect in redirects:
+        needed = {
+            SIGNATURE: any(agreements[redirect.old].mismatches),
+            RECURSION: redirect.old in ways,
+            INLINED: any(runs(copy) for copy in copies[redirect.old]),
+        }
+        remarks += [f"{redirect.name}: allow {each} is not needed" for each in redirect.allow if not needed[each]]
     return Findings(
         tuple(remarks),
         {
@@ -118,8 +125,10 @@ def _told(function: Signature, place: str) -> str:
 
 
 def _allowing(redirect: Redirect, what: str) -> str:
-    """The line of the configuration that allows `what`, with what is allowed already."""
+    """What to write where the redirect is asked for, to allow `what` besides what is allowed already."""
     allowed = [*redirect.allow, what]
+    if ".go:" in redirect.place:  # a directive
+        return f"allow={','.join(allowed)} in the directive"
     value = f'"{what}"' if len(allowed) == 1 else "[" + ", ".join(f'"{each}"' for each in allowed) + "]"
     return f'"{redirect.name}" = {{ to = "{redirect.to}", allow = {value} }}'
 

@@ -258,7 +258,7 @@ def _passing(done: Patch, redirect: Redirect) -> dict[str, Any]:
     if not redirect.original:
         return {"original": None}
     words = [rewrite for rewrite in done.passing if rewrite.redirect == redirect]
-    return {"original": hex(redirect.original), "passing": [json.loads(_site(each, '""')) for each in words]}
+    return {"original": hex(redirect.original), "passing": [_word(each) for each in words]}
 
 
 def _sites(elf: Elf, done: Patch) -> dict[int, list[str]]:
@@ -273,6 +273,10 @@ def _sites(elf: Elf, done: Patch) -> dict[int, list[str]]:
     for rewrite in done.entries:
         lines[id(rewrite.redirect)].append(_site(rewrite, json.dumps(rewrite.redirect.name)))
     return lines
+
+
+def _word(rewrite: Rewrite) -> dict[str, str]:
+    return {"address": hex(rewrite.address), "before": f"{rewrite.before:08x}", "after": f"{rewrite.after:08x}"}
 
 
 def _site(rewrite: Rewrite, function: str) -> str:

@@ -16,10 +16,9 @@ from buildsys.formats.elf import Elf
 from buildsys.formats.patch import ROOM, Redirect
 from buildsys.formats.symbols import STT_FUNC, Symbol
 from buildsys.go.runtime import Plan
+from buildsys.stages.originals import ORIGINAL
 
 ANY = "*"
-# Whoever calls this of a function's calls the function itself, wherever other calls go.
-ORIGINAL = "original."
 
 
 def resolved(elf: Elf, wanted: Sequence[Redirection], plan: Plan, package: str = "") -> list[Redirect]:
@@ -28,8 +27,6 @@ def resolved(elf: Elf, wanted: Sequence[Redirection], plan: Plan, package: str =
     A function that `plan` takes over may be redirected by the user instead, but for the barriers. `package` is
     the folder of the kernel package, by which messages name source files.
     """
-    if not wanted:
-        return []
     each = expanded(wanted, _names(elf) if any(ANY in one.old for one in wanted) else ())
     found = [_redirect(one, symbols) for one, symbols in zip(each, _functions(elf, each, plan, package), strict=True)]
     by_old = {redirect.old: one for redirect, one in zip(found, each, strict=True)}
@@ -40,7 +37,20 @@ def resolved(elf: Elf, wanted: Sequence[Redirection], plan: Plan, package: str =
             raise UserError(f"{_at(one)}{one.old} is redirected to {one.to}, which is redirected itself")
         if redirect.original in by_old:
             raise UserError(f"{_at(one)}{one.original} is to call the original of {one.old}, and is redirected itself")
+    _refuse_unused(elf, found)
     return found
+
+
+def _refuse_unused(elf: Elf, found: Sequence[Redirect]) -> None:
+    """Raise UserError if an original is called by name of a function that nothing redirects."""
+    used = {redirect.original for redirect in found}
+    for symbol in elf.symbols.beginning(ORIGINAL):
+        if symbol.is_global and symbol.kind == STT_FUNC and symbol.value not in used:
+            name = symbol.name.removeprefix(ORIGINAL)
+            raise UserError(
+                f"{symbol.name} is called, and {name} is not redirected",
+                _near(name, [redirect.name for redirect in found]) + f"call {name} itself, or redirect it",
+            )
 
 
 def expanded(wanted: Iterable[Redirection], names: Iterable[str]) -> list[Redirection]:
@@ -131,7 +141,8 @@ def _functions(elf: Elf, each: Sequence[Redirection], plan: Plan, package: str) 
                 f"{_at(one)}{one.old} cannot be redirected to {one.to}: they are the same function, at {old.value:#x}"
             )
         name = one.original or ORIGINAL + one.old
-        stands = _one(elf, one, name, functions[name]) if one.original or functions[name] else None
+        standing = functions[name] if one.original else [each for each in functions[name] if each.is_global]
+        stands = _one(elf, one, name, standing) if one.original or standing else None
         if stands and (stands.value in (old.value, new.value) or stands.size < ROOM):
             raise UserError(
                 f"{_at(one)}{name} cannot stand for the original of {one.old}: "

@@ -21,7 +21,7 @@ from buildsys.formats.patch import address_takers
 from buildsys.formats.references import Code, Reference, follow
 from buildsys.proof.case import Case
 from buildsys.proof.claim import Claim, Verdict, verdict
-from buildsys.proof.redirects import changed, changes
+from buildsys.proof.redirects import Change, changed, changes
 from buildsys.proof.redirects import problems as redirect_problems
 
 _CALLS = (R_AARCH64_CALL26, R_AARCH64_JUMP26)
@@ -63,7 +63,7 @@ def check(case: Case) -> Verdict:
     return verdict(
         problems,
         f"{barriers} barrier calls, {decoded.total() - barriers} of flag readers, {len(entries)} entries"
-        + (f", {len(made_of)} of the kernel's redirects" if case.redirects else "")
+        + (f", {_made(case, made_of)} of the kernel's redirects" if case.redirects else "")
         + "; none left",
         {
             "loops": [hex(address) for address in sorted(loops)],
@@ -143,6 +143,12 @@ def _redirected_sites(case: Case) -> tuple[dict[int, str], dict[int, str]]:
     calls, loops = still_called(case.before, sites.values(), olds, relocated(case.before, olds.values()))
     by_place = {address: olds[site.target] for address, site in sites.items()}
     return {site.address: by_place[site.address] for site in calls}, {address: by_place[address] for address in loops}
+
+
+def _made(case: Case, made_of: Mapping[int, Change]) -> int:
+    """How many call sites and entries the user's redirects changed."""
+    starts = {each.old.value for each in case.redirected.values() if each.old}
+    return sum(bool(change.site) or address in starts for address, change in made_of.items())
 
 
 def _undecoded(case: Case, sites: Mapping[int, str]) -> Iterator[str]:
