@@ -7,8 +7,8 @@ of the user's: those of the plan are made for each other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from buildsys.errors import UserError
@@ -28,7 +28,43 @@ from buildsys.stages.originals import ORIGINAL
 SIGNATURE, RECURSION, INLINED = "signature", "recursion", "inlined"
 _SHOWN = 10  # places that a message lists
 
+_UNREADABLE = "nothing is known of what functions take and give, nor of inlined copies: "
+
 Names = Callable[[str], str]  # how the user calls a source file
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """One redirect with what was found of it: how old and new compare, a way back, copies, and those that can run."""
+
+    redirect: Redirect
+    agreements: tuple[Agreement, ...]
+    way: Recursion | None
+    copies: tuple[Copy, ...]
+    running: tuple[Copy, ...]
+
+    def refuse(self, what: str, problem: str, hint: str) -> None:
+        """Raise UserError for `problem`, unless the redirect allows `what`."""
+        if what not in self.redirect.allow:
+            at = f"{self.redirect.place}: " if self.redirect.place else ""
+            raise UserError(at + problem, f"{hint}, or allow it: {_allowing(self.redirect, what)}")
+
+    def report(self) -> dict[str, Any]:
+        """What patch.json says of it."""
+        agreement = self.agreements[0]
+        return {
+            "takes": str(agreement.old) if agreement.old.told is Told.GO else None,
+            "new_takes": str(agreement.new) if agreement.new.told is Told.GO else None,
+            "mismatches": [text for each in self.agreements for text in each.mismatches],
+            "differences": [text for each in self.agreements for text in each.remarks],
+            "recursion": list(self.way.path) if self.way else [],
+            "inlined": [
+                {"place": copy.place, "inside": copy.inside, "address": hex(copy.address),
+                 "reached": copy in self.running}
+                for copy in self.copies
+            ],
+            "allow": list(self.redirect.allow),
+        }  # fmt: skip
 
 
 def check(elf: Elf, patched: Elf, done: Patch, redirects: Sequence[Redirect], around: Around) -> Findings:
@@ -37,40 +73,33 @@ def check(elf: Elf, patched: Elf, done: Patch, redirects: Sequence[Redirect], ar
     Raises UserError for what no redirect allows by name.
     """
     found = described(elf, {at for each in redirects for at in (each.old, each.new, each.original) if at})
-    remarks: list[str] = []
-    if found.unreadable:
-        remarks.append(f"nothing is known of what functions take and give, nor of inlined copies: {found.unreadable}")
-    at_file = sources(elf, around.package)
-    agreements = {each.old: _agree(each, found, at_file, remarks) for each in redirects}
-    remarks += _unknown(agreements.values())
+    names = sources(elf, around.package)
+    judged = list(_judged(found, patched, done, redirects, around, names))
+    remarks = [_UNREADABLE + found.unreadable] if found.unreadable else _unknown(judged)
+    for step in (_agree, _come_back, _inlined):
+        for each in judged:
+            remarks += step(each, elf, names)
+    remarks += [remark for each in judged for remark in _needless(each)]
+    return Findings(tuple(remarks), {each.redirect.old: each.report() for each in judged})
+
+
+def _judged(
+    found: Described, patched: Elf, done: Patch, redirects: Sequence[Redirect], around: Around, names: Names
+) -> Iterator[_Judged]:
     flag = patched.symbols.addresses(FLAG).get(FLAG, 0)
     ways = {way.redirect.old: way for way in recursions(patched, redirects, done.rewrites, flag, around.ends)}
-    for redirect in redirects:
-        if way := ways.get(redirect.old):
-            _recursion(redirect, way, remarks)
     runs = _Running(patched, around)
-    copies = {each.old: _copies(found, each, at_file) for each in redirects}
     for redirect in redirects:
-        _inlined(redirect, copies[redirect.old], runs, remarks)
-    for redirect in redirects:
-        needed = {
-            SIGNATURE: any(agreements[redirect.old].mismatches),
-            RECURSION: redirect.old in ways,
-            INLINED: any(runs(copy) for copy in copies[redirect.old]),
-        }
-        remarks += [f"{redirect.name}: allow {each} is not needed" for each in redirect.allow if not needed[each]]
-    return Findings(
-        tuple(remarks),
-        {
-            each.old: {
-                **_agreement_report(agreements[each.old]),
-                "recursion": list(ways[each.old].path) if each.old in ways else [],
-                "inlined": [{"place": copy.place, "inside": copy.inside, "address": hex(copy.address),
-                             "reached": runs(copy)} for copy in copies[each.old]],
-            }
-            for each in redirects
-        },
-    )  # fmt: skip
+        old = found.signatures[redirect.old]
+        others = [found.signatures[at] for at in (redirect.new, redirect.original) if at]
+        copies = [replace(copy, file=names(copy.file)) for copy in found.copies.get(old.plain_name, ())]
+        yield _Judged(
+            redirect,
+            tuple(compare(old, other) for other in others),
+            ways.get(redirect.old),
+            tuple(copies),
+            tuple(copy for copy in copies if runs(copy)),
+        )
 
 
 def missing(elf: Elf, name: str, package: str = "") -> tuple[str, str] | None:
@@ -78,32 +107,28 @@ def missing(elf: Elf, name: str, package: str = "") -> tuple[str, str] | None:
 
     None if no copy of it is known.
     """
-    at_file = sources(elf, package)
-    copies = [_placed(copy, at_file) for copy in described(elf, (), (name,)).copies.get(name, ())]
+    names = sources(elf, package)
+    found = described(elf, (), (name,)).copies.get(name, ())
+    copies = [replace(copy, file=names(copy.file)) for copy in found]
     if not copies:
         return None
     return f"{name} is no function any more: it was inlined {_where(copies)}", _prevention(elf, name)
 
 
-def _agree(redirect: Redirect, found: Described, at_file: Names, remarks: list[str]) -> Agreement:
-    """How old and new compare, and old and what stands for it. Raises UserError if they do not agree."""
-    old = found.signatures[redirect.old]
-    agreement = compare(old, found.signatures[redirect.new])
-    others = [compare(old, found.signatures[redirect.original])] if redirect.original else []
-    for each in (agreement, *others):
-        if not each.mismatches:
-            continue
-        text = f"{_told(old, '')}, {_told(each.new, at_file(each.new.place))}: {'; '.join(each.mismatches)}"
-        if SIGNATURE not in redirect.allow:
-            raise UserError(_at(redirect) + text, f"make them alike, or allow it: {_allowing(redirect, SIGNATURE)}")
-        remarks.append(f"{text}; allowed")
-    remarks += [f"{redirect.name} → {redirect.to}: {remark}" for remark in agreement.remarks]
-    return agreement
+def _agree(judged: _Judged, elf: Elf, names: Names) -> Iterator[str]:
+    """Remarks on how old and new compare. Raises UserError if they do not agree."""
+    redirect = judged.redirect
+    for each in judged.agreements:
+        if each.mismatches:
+            text = f"{_told(each.old, '')}, {_told(each.new, names(each.new.place))}: {'; '.join(each.mismatches)}"
+            judged.refuse(SIGNATURE, text, "make them alike")
+            yield f"{text}; allowed"
+        yield from (f"{redirect.name} → {each.new.name}: {remark}" for remark in each.remarks)
 
 
-def _unknown(agreements: Iterable[Agreement]) -> list[str]:
+def _unknown(judged: Iterable[_Judged]) -> list[str]:
     """One remark on all functions of which nothing is known."""
-    rows = {f"{each.name} ({each.told.value})": None for one in agreements for each in one.unknown}
+    rows = {f"{each.name} ({each.told.value})": None for one in judged for each in one.agreements[0].unknown}
     if not rows:
         return []
     return [f"what these take and give is not known, that it agrees is for you to see to: {_listed(list(rows), ', ')}"]
@@ -113,10 +138,6 @@ def _listed(rows: Sequence[str], between: str) -> str:
     """The first of `rows`, and how many more there are."""
     more = [f"and {len(rows) - _SHOWN} more"] if len(rows) > _SHOWN else []
     return between.join([*rows[:_SHOWN], *more])
-
-
-def _at(redirect: Redirect) -> str:
-    return f"{redirect.place}: " if redirect.place else ""
 
 
 def _told(function: Signature, place: str) -> str:
@@ -133,19 +154,10 @@ def _allowing(redirect: Redirect, what: str) -> str:
     return f'"{redirect.name}" = {{ to = "{redirect.to}", allow = {value} }}'
 
 
-def _agreement_report(agreement: Agreement) -> dict[str, Any]:
-    return {
-        "takes": str(agreement.old) if agreement.old.told is Told.GO else None,
-        "new_takes": str(agreement.new) if agreement.new.told is Told.GO else None,
-        "mismatches": list(agreement.mismatches),
-        "differences": list(agreement.remarks),
-    }
-
-
-def _recursion(redirect: Redirect, way: Recursion, remarks: list[str]) -> None:
-    """Raise UserError for a way back, unless it is allowed."""
-    if RECURSION in redirect.allow:
-        remarks.append(f"{redirect.to} may come back to itself: {' → '.join(way.path)}; allowed")
+def _come_back(judged: _Judged, elf: Elf, names: Names) -> Iterator[str]:
+    """A remark on a way back that is allowed. Raises UserError if it is not."""
+    redirect, way = judged.redirect, judged.way
+    if way is None:
         return
     at = f" at {way.address:#x}" if way.address else ""
     if len(way.path) == 2:
@@ -153,37 +165,31 @@ def _recursion(redirect: Redirect, way: Recursion, remarks: list[str]) -> None:
     else:
         text = f"{redirect.to} leads to {redirect.name}{at}, and is put in its place: it may call itself for ever:\n  "
         text += "\n  → ".join((*way.path[:-1], f"{redirect.name}, which is {redirect.to}"))
-    raise UserError(
-        _at(redirect) + text,
-        f"let it do without; call the original as {ORIGINAL}{redirect.name}; or allow it: "
-        f"{_allowing(redirect, RECURSION)}",
-    )
+    judged.refuse(RECURSION, text, f"let it do without, call the original as {ORIGINAL}{redirect.name}")
+    yield f"{redirect.to} may come back to itself: {' → '.join(way.path)}; allowed"
 
 
-def _copies(found: Described, redirect: Redirect, at_file: Names) -> list[Copy]:
-    """The inlined copies of the old function, lowest address first."""
-    return [_placed(copy, at_file) for copy in found.copies.get(found.signatures[redirect.old].plain_name, ())]
+def _inlined(judged: _Judged, elf: Elf, names: Names) -> Iterator[str]:
+    """A remark on inlined copies. Raises UserError if the kernel can run one, and that is not allowed."""
+    name = judged.redirect.name
+    if judged.running:
+        text, hint = f"{name} was inlined {_where(judged.running)}", _prevention(elf, name)
+        judged.refuse(INLINED, f"{text}\nno redirect reaches that, and the kernel can run it", hint)
+        yield f"{text}\nallowed; {hint}"
+    elif judged.copies:
+        yield f"{name} was inlined in {_count(len(judged.copies))} that the kernel cannot reach"
 
 
-def _placed(copy: Copy, at_file: Names) -> Copy:
-    return replace(copy, file=at_file(copy.file))
-
-
-def _inlined(redirect: Redirect, copies: Sequence[Copy], runs: _Running, remarks: list[str]) -> None:
-    """Raise UserError if the kernel can run a copy of the old function."""
-    running = [copy for copy in copies if runs(copy)]
-    if running and INLINED not in redirect.allow:
-        raise UserError(
-            f"{_at(redirect)}{redirect.name} was inlined, where no redirect reaches it, and the kernel can run it "
-            f"{_where(running)}",
-            f"{_prevention(runs.elf, redirect.name)}, or allow it: {_allowing(redirect, INLINED)}",
-        )
-    if running:
-        remarks.append(
-            f"{redirect.name} was inlined {_where(running)}\nthis is allowed; {_prevention(runs.elf, redirect.name)}"
-        )
-    elif copies:
-        remarks.append(f"{redirect.name} was inlined in {_count(len(copies))} that the kernel cannot reach")
+def _needless(judged: _Judged) -> Iterator[str]:
+    """Remarks on what is allowed and did not have to be: it would hide what comes to be wrong later."""
+    found = {
+        SIGNATURE: any(each.mismatches for each in judged.agreements),
+        RECURSION: judged.way is not None,
+        INLINED: bool(judged.running),
+    }
+    for each in judged.redirect.allow:
+        if not found[each]:
+            yield f"{judged.redirect.name}: nothing is wrong that `{each}` would have to allow"
 
 
 def _where(copies: Sequence[Copy]) -> str:
@@ -210,18 +216,19 @@ def _prevention(elf: Elf, name: str) -> str:
 
 
 class _Running:
-    """Whether the kernel can run what is at a copy's first instruction."""
+    """Whether the kernel can run an instruction of a copy."""
 
     def __init__(self, patched: Elf, around: Around) -> None:
-        self.elf, self._around = patched, around
+        self._elf, self._around = patched, around
         self._code = code_of(patched)
+        self._dead: dict[int, set[int]] = {}
 
     def __call__(self, copy: Copy) -> bool:
-        reached, function = self._around.reached, self.elf.symbols.function_at(copy.address)
+        reached, function = self._around.reached, self._elf.symbols.function_at(copy.address)
         if function is None or function.value not in reached.functions or function.value in reached.entered:
             return False
         body = self._code.body(copy.address)
-        dead = doomed(body.words, body.base, self._around.ends)
-        return any(
-            at - body.base >> 2 not in dead for low, high in copy.pieces for at in range(low, min(high, body.end), 4)
-        )
+        if body.base not in self._dead:
+            self._dead[body.base] = doomed(body.words, body.base, self._around.ends)
+        dead = self._dead[body.base]
+        return any(at - body.base >> 2 not in dead for low, high in copy.pieces for at in range(low, high, 4))
