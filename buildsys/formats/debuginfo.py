@@ -83,6 +83,7 @@ class DebugInfo:
         if elf.kind != ET_EXEC:
             raise Unreadable("it is not linked, so its DWARF is not either")
         self._elf = elf
+        self._tops: dict[int, Die] = {}
         self._info = self._section("info")
         if not self._info:
             raise Unreadable("it has no DWARF")
@@ -154,7 +155,9 @@ class DebugInfo:
 
     def top(self, unit: Unit) -> Die:
         """The DIE of the unit itself."""
-        return self.die(unit, unit.first)
+        if unit.start not in self._tops:
+            self._tops[unit.start] = self.die(unit, unit.first)
+        return self._tops[unit.start]
 
     def die(self, unit: Unit, offset: int) -> Die:
         """The DIE at `offset`."""
@@ -208,26 +211,28 @@ class DebugInfo:
         """DIEs of one of `tags` whose first attribute is `first`, and has one of the values `wanted`."""
         if not wanted:
             return
-        info, sized = self._info, len(next(iter(wanted))) if first[1] == _REF_ADDR else 0
-        tables = {unit.table: self._table(unit.table) for unit in self.units}
-        stops = {
-            at: {code for code, each in table.items() if each.tag in tags and each.attributes[:1] == [first]}
-            for at, table in tables.items()
-        }
-        sweeps = {at: _sweep(table, stops[at], wanted) for at, table in tables.items()}
+        info, size = self._info, 4 if first[1] == _REF_ADDR else 0
+        sweeps: dict[int, tuple[re.Pattern[bytes], re.Pattern[bytes]]] = {}
         for unit in self.units:
-            at, sweep, stop = unit.first, sweeps[unit.table], stops[unit.table]
-            while True:
-                passed = sweep.match(info, at, unit.end)
-                at = passed.end() if passed else at
-                if at >= unit.end:
+            if unit.table not in sweeps:
+                table = self._table(unit.table)
+                stops = {code for code, each in table.items() if each.tag in tags and each.attributes[:1] == [first]}
+                sweeps[unit.table] = _sweep(table, stops, wanted), _sweep(table, table.keys() - stops, (), once=True)
+            over, one = sweeps[unit.table]
+            at = unit.first
+            while at < unit.end:
+                if (passed := over.match(info, at, unit.end)) and passed.end() == unit.end:
                     break
-                die = self.die(unit, at)  # raises for what is no DIE
-                if info[at] in stop:
-                    end = at + 1 + sized if sized else info.index(b"\0", at) + 1
-                    if info[at + 1 : end] in wanted:
+                at = passed.end() if passed else at
+                end = at + 1 + size if size else info.find(b"\0", at) + 1
+                known = one.match(info, at, unit.end)
+                if known is None or info[at + 1 : end] in wanted:
+                    die = self.die(unit, at)  # raises for what is no DIE
+                    if known:
                         yield unit, die
-                at = die.end
+                    at = die.end
+                else:
+                    at = known.end()
 
     def low_pc(self, unit: Unit, die: Die) -> int | None:
         """The address of the code a DIE describes: its first, if it is in several pieces."""
@@ -342,21 +347,24 @@ class DebugInfo:
             raise Unreadable(f"the line table at {at:#x} is damaged") from error
 
 
-def _sweep(table: dict[int, Abbreviation], stops: Collection[int], wanted: Collection[bytes]) -> re.Pattern[bytes]:
+def _sweep(
+    table: dict[int, Abbreviation], stops: Collection[int], wanted: Collection[bytes], once: bool = False
+) -> re.Pattern[bytes]:
     """Steps over DIEs that are none of the codes `stops`, or begin with none of the values `wanted`, if these are few.
 
-    What it does not know, such as a long block, it stops at as well.
+    What it does not know, such as a long block, it stops at as well. With `once` it steps over a single one.
     """
-    few = b"(?!%s)" % b"|".join(map(re.escape, wanted)) if len(wanted) <= _FEW else None
+    few = b"(?!%s)" % b"|".join(map(re.escape, wanted)) if 0 < len(wanted) <= _FEW else None
     alike: dict[bytes, list[int]] = {}
     for code, abbreviation in table.items():
         pattern = _pattern(abbreviation) if code < 0x80 else None
         if pattern is None or (code in stops and few is None):
             continue
         alike.setdefault((few if code in stops and few else b"") + pattern, []).append(code)
-    rows = [rb"\x00"]
-    rows += [b"[%s]%s" % (b"".join(rb"\x%02x" % code for code in codes), pattern) for pattern, codes in alike.items()]
-    return re.compile(b"(?:%s)*+" % b"|".join(rows), re.DOTALL)
+    rows = [b"[%s]%s" % (b"".join(rb"\x%02x" % code for code in codes), pattern) for pattern, codes in alike.items()]
+    if once:
+        return re.compile(b"|".join(rows) or b"(?!)", re.DOTALL)
+    return re.compile(b"(?:%s)*+" % b"|".join([rb"\x00", *rows]), re.DOTALL)
 
 
 def _pattern(abbreviation: Abbreviation) -> bytes | None:

@@ -34,21 +34,28 @@ class Recursion:
 
 
 def recursions(
-    elf: Elf, redirects: Sequence[Redirect], rewrites: Iterable[Rewrite], flag: int, ends: Container[int]
+    elf: Elf,
+    redirects: Sequence[Redirect],
+    rewrites: Iterable[Rewrite],
+    flag: int,
+    ends: Container[int],
+    within: Reach | None = None,
 ) -> list[Recursion]:
     """For each redirect at most one way back, the shortest, in the patched image `elf`.
 
-    `rewrites` are the calls that were sent to the new functions, `ends` functions that do not return.
+    `rewrites` are the calls that were sent to the new functions, `ends` functions that do not return. `within` is
+    what can run at all, if that is known: only what can is judged.
     """
     stands = {each.original for each in redirects if each.original}
-    closed = with_words(elf, dict.fromkeys(stands, RET)) if stands else elf
-    code = code_of(closed)
     sites: dict[int, list[int]] = {each.old: [] for each in redirects}
     for rewrite in rewrites:
         if rewrite.redirect.old in sites:
             sites[rewrite.redirect.old].append(rewrite.address)
-    everything = reach(closed, code, {each.new for each in redirects}, flag, ends)
-    doubtful = [each for each in redirects if _comes_back(closed, everything, each, sites[each.old])]
+    doubtful = [each for each in redirects if within is None or _comes_back(elf, within, each, sites[each.old])]
+    if not doubtful:
+        return []
+    closed = with_words(elf, dict.fromkeys(stands, RET)) if stands else elf
+    code = code_of(closed)
     found = []
     for new in dict.fromkeys(each.new for each in doubtful):
         reached = reach(closed, code, (new,), flag, ends)
@@ -59,7 +66,9 @@ def recursions(
 
 
 def _comes_back(elf: Elf, reached: Reach, redirect: Redirect, sites: Iterable[int]) -> bool:
-    return bool(_inside(elf, reached, sites)) or (redirect.mode.at_entry and redirect.old in reached.functions)
+    """Whether the new function and what may lead back to it can run."""
+    at_entry = redirect.mode.at_entry and redirect.old in reached.functions
+    return redirect.new in reached.functions and (at_entry or bool(_inside(elf, reached, sites)))
 
 
 def _inside(elf: Elf, reached: Reach, sites: Iterable[int]) -> dict[int, int]:
@@ -77,9 +86,8 @@ def _way(
 ) -> Recursion | None:
     """The shortest way from what was reached to a call of the old function, or to its entry."""
     inside = _inside(elf, reached, sites)
-    live = [(len(reached.path(function)), at) for at, function in inside.items() if not _is_doomed(code, at, ends)]
-    if live:
-        _, at = min(live)
+    nearest = sorted(inside, key=lambda at: (len(reached.path(inside[at])), at))
+    if (at := next((at for at in nearest if not _is_doomed(code, at, ends)), None)) is not None:
         return Recursion(redirect, (*reached.path(inside[at]), redirect.name), at)
     if redirect.mode.at_entry and redirect.old in reached.functions:
         return Recursion(redirect, tuple(reached.path(redirect.old)), 0)

@@ -87,7 +87,8 @@ def _judged(
     found: Described, patched: Elf, done: Patch, redirects: Sequence[Redirect], around: Around, names: Names
 ) -> Iterator[_Judged]:
     flag = patched.symbols.addresses(FLAG).get(FLAG, 0)
-    ways = {way.redirect.old: way for way in recursions(patched, redirects, done.rewrites, flag, around.ends)}
+    found_ways = recursions(patched, redirects, done.rewrites, flag, around.ends, around.reached)
+    ways = {way.redirect.old: way for way in found_ways}
     runs = _Running(patched, around)
     for redirect in redirects:
         old = found.signatures[redirect.old]
