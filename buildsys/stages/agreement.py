@@ -16,10 +16,9 @@ from buildsys.formats.elf import Elf
 from buildsys.formats.patch import Patch, Redirect
 from buildsys.go.agreement import Agreement, compare
 from buildsys.go.described import Copy, Described, described
-from buildsys.go.doomed import doomed
-from buildsys.go.flag import code_of
 from buildsys.go.packages import is_own, own_modules, package_of, sources
 from buildsys.go.recursion import Recursion, recursions
+from buildsys.go.running import Running
 from buildsys.go.runtime import FLAG
 from buildsys.go.signatures import Signature, Told
 from buildsys.stages.findings import Around, Findings
@@ -89,7 +88,7 @@ def _judged(
     flag = patched.symbols.addresses(FLAG).get(FLAG, 0)
     found_ways = recursions(patched, redirects, done.rewrites, flag, around.ends, around.reached)
     ways = {way.redirect.old: way for way in found_ways}
-    runs = _Running(patched, around)
+    running = Running(patched, around.reached, around.ends)
     for redirect in redirects:
         old = found.signatures[redirect.old]
         others = [found.signatures[at] for at in (redirect.new, redirect.original) if at]
@@ -99,7 +98,7 @@ def _judged(
             tuple(compare(old, other) for other in others),
             ways.get(redirect.old),
             tuple(copies),
-            tuple(copy for copy in copies if runs(copy)),
+            tuple(copy for copy in copies if running.any(copy.pieces)),
         )
 
 
@@ -214,22 +213,3 @@ def _prevention(elf: Elf, name: str) -> str:
         if is_own(package, own_modules(elf))
         else f"{flag} prevents that"
     )
-
-
-class _Running:
-    """Whether the kernel can run an instruction of a copy."""
-
-    def __init__(self, patched: Elf, around: Around) -> None:
-        self._elf, self._around = patched, around
-        self._code = code_of(patched)
-        self._dead: dict[int, set[int]] = {}
-
-    def __call__(self, copy: Copy) -> bool:
-        reached, function = self._around.reached, self._elf.symbols.function_at(copy.address)
-        if function is None or function.value not in reached.functions or function.value in reached.entered:
-            return False
-        body = self._code.body(copy.address)
-        if body.base not in self._dead:
-            self._dead[body.base] = doomed(body.words, body.base, self._around.ends)
-        dead = self._dead[body.base]
-        return any(at - body.base >> 2 not in dead for low, high in copy.pieces for at in range(low, high, 4))
