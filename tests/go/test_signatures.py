@@ -132,7 +132,8 @@ def read_by_pyelftools(elf: Elf) -> dict[int, tuple[list[str], list[str]]]:
             continue
         for die in unit.iter_DIEs():
             if die.tag == "DW_TAG_subprogram" and "DW_AT_low_pc" in die.attributes:
-                taken, given = [], []
+                taken: list[str] = []
+                given: list[str] = []
                 for child in die.iter_children():
                     if child.tag == "DW_TAG_formal_parameter":
                         about = (child.get_DIE_from_attribute("DW_AT_abstract_origin")
