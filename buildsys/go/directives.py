@@ -18,7 +18,7 @@ SPELLING = f"//{PREFIX}{VERB} NAME [mode=calls|entry|both] [pointers] [original=
 
 # Go's comments and what may look like one: the Go Programming Language Specification, "Lexical elements".
 _TOKEN = re.compile(r"//[^\n]*|/\*.*?\*/|`[^`]*`|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'", re.DOTALL)
-_MEANT = re.compile(r"[/*\s]*build-?sys\s*:\s*(\S|redir)", re.IGNORECASE)
+_MEANT = re.compile(r"[/*\s]*build-?sys(?::\S|\s*:\s*redir)", re.IGNORECASE)
 _FUNCTION = re.compile(
     r"(?:\n[ \t]*//[^\n]*)*\n[ \t]*func\b[ \t]*(?:\((?P<receiver>[^()]*)\)[ \t]*)?(?P<name>\w+)[ \t]*(?P<generic>\[)?"
 )
