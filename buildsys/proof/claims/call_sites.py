@@ -56,10 +56,10 @@ def check(case: Case) -> Verdict:
             if not decoded[name] == kept[name] == made[name]
         ),
         *_entries(case),
-        *differences(case, (linked.keys() - loops) | entries | changed(case, made_of) | pointers.moved, left_at),
         *_undecoded(case, users),
         *redirect_problems(case, made_of, lambda address: where(case.elf, address)),
         *pointers.problems,
+        *differences(case, (linked.keys() - loops) | entries | changed(case, made_of) | pointers.moved, left_at),
         *_conditional(case, olds),
         *_formed(case, olds),
         *_pointers(case, olds),
