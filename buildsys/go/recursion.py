@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from buildsys.formats.a64 import RET
 from buildsys.formats.elf import Elf
-from buildsys.formats.patch import Redirect, Rewrite
+from buildsys.formats.patch import ROOM, Redirect, Rewrite
 from buildsys.formats.references import Code
 from buildsys.go.doomed import doomed
 from buildsys.go.flag import code_of
@@ -46,7 +46,8 @@ def recursions(
     `rewrites` are the calls that were sent to the new functions, `ends` functions that do not return. `within` is
     what can run at all, if that is known: only what can is judged.
     """
-    stands = {each.original for each in redirects if each.original}
+    # Both instructions of what stands for an original: the second may be the branch.
+    stands = {each.original + at for each in redirects if each.original for at in range(0, ROOM, 4)}
     sites: dict[int, list[int]] = {each.old: [] for each in redirects}
     for rewrite in rewrites:
         if rewrite.redirect.old in sites:

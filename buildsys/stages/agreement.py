@@ -75,7 +75,7 @@ def check(elf: Elf, patched: Elf, done: Patch, redirects: Sequence[Redirect], ar
     names = sources(elf, around.package)
     judged = list(_judged(found, patched, done, redirects, around, names))
     remarks = [_UNREADABLE + found.unreadable] if found.unreadable else _unknown(judged)
-    for step in (_agree, _come_back, _inlined):
+    for step in (_come_back, _agree, _inlined):
         for each in judged:
             remarks += step(each, elf, names)
     remarks += [remark for each in judged for remark in _needless(each)]
