@@ -22,6 +22,7 @@ from buildsys.formats.debuginfo import (
     DW_AT_ABSTRACT_ORIGIN,
     DW_AT_NAME,
     DW_TAG_FORMAL_PARAMETER,
+    DW_TAG_INLINED_SUBROUTINE,
     DW_TAG_VARIABLE,
     DebugInfo,
     Die,
@@ -30,6 +31,7 @@ from buildsys.formats.debuginfo import (
 from buildsys.go.types import DW_AT_TYPE, Type, Types
 
 DW_AT_INLINE, DW_AT_DECL_FILE, DW_AT_DECL_LINE, DW_AT_VARIABLE_PARAMETER = 0x20, 0x3A, 0x3B, 0x4B
+_BEHIND = (0x0B, DW_TAG_INLINED_SUBROUTINE)  # lexical blocks, and what was inlined
 DW_AT_GO_CLOSURE_OFFSET = 0x2907  # cmd/internal/dwarf: where a captured variable lies; not every release tells
 ABI0 = ".abi0"
 DICTIONARY = ".dict"
@@ -102,6 +104,8 @@ def signature(dwarf: DebugInfo, types: Types, unit: Unit, die: Die, name: str) -
     captured: list[str] = []
     line = _described(dwarf, die).number(DW_AT_DECL_LINE)
     for child in dwarf.children(unit, die):
+        if child.tag in _BEHIND:
+            break  # Go's compiler writes a function's own variables first
         about = _described(dwarf, child)
         if child.tag == DW_TAG_VARIABLE and DW_AT_GO_CLOSURE_OFFSET in child.values:
             captured.append(child.text(DW_AT_NAME).removeprefix("&"))
