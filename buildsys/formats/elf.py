@@ -139,14 +139,15 @@ class Elf:
         return cls.read(path)
 
     def with_code(self, code: Mapping[int, bytes]) -> Elf:
-        """The same file with other instructions: `code` is the contents of its code sections, by their index.
+        """The same file with other instructions: `code` is the contents of sections, by their index.
 
-        What else was read of it is not read again. Its `data` is the old file's.
+        Other sections are as they are in this one. What else was read of it is not read again. Its `data` is
+        the old file's.
         """
         other = Elf(self.data, self.name)
         read = ("segments", "sections", "code", "symbols")
         vars(other).update({name: vars(self)[name] for name in read if name in vars(self)})
-        other._code = dict(code)
+        other._code = {**self._code, **code}
         return other
 
     @cached_property
