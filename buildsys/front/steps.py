@@ -429,8 +429,18 @@ class Steps:
 
             _, plan = read_runtime(self.runtime_json)
             project, image, report = self.project, self._made(self.image), self.patch_json
-            wanted, barrier = merged(project.redirects, read(self.directives)), project.barrier
-            return patch_image(self.unpatched, plan, project.entry, image, report, wanted, self.written, barrier)
+            wanted = merged(project.redirects, read(self.directives))
+            return patch_image(
+                self.unpatched,
+                plan,
+                project.entry,
+                image,
+                report,
+                wanted,
+                package=str(self._under_root(project.package)),
+                written=self.written,
+                barrier=project.barrier,
+            )
 
         return Action(
             name="patch",
@@ -440,10 +450,12 @@ class Steps:
                 self.directives,
                 *_code("formats", "go", "config/redirects.py", "config/barrier.py", "stages/directives.py"),
                 *_code("stages/originals.py", "stages/patch.py", "stages/redirects.py"),
+                *_code("stages/agreement.py", "stages/findings.py"),
             ),
             outputs=(self.image, self.patch_json),
             parameters={
                 "entry": self.project.entry,
+                "package": str(self._under_root(self.project.package)),
                 "redirects": [each.decides() for each in self.project.redirects],
                 "barrier": asdict(self.project.barrier),
             },

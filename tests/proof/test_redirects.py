@@ -216,7 +216,7 @@ def test_calling_the_old_function_itself_is_refused_and_the_name_of_the_original
         made(plain, Redirection("main.workDirect", "main.calls"))
     assert "main.calls calls main.workDirect at 0x" in caught.value.message
     assert "it would call itself for ever" in caught.value.message
-    assert caught.value.hint.endswith("is called original.main.workDirect")
+    assert "the original as original.main.workDirect" in caught.value.hint
 
 
 def test_an_original_nobody_redirects_is_refused(passing: Steps, made: Made) -> None:
@@ -252,7 +252,7 @@ def test_a_barrier_stays_this_builds_own(plain: Steps, made: Made) -> None:
 
 @pytest.mark.parametrize("mode", list(Mode))
 def test_flag_readers_may_be_the_kernels(plain: Steps, made: Made, mode: Mode) -> None:
-    case = made(plain, Redirection("runtime.wbZero", "main.nothing", mode))
+    case = made(plain, Redirection("runtime.wbZero", "main.nothing", mode, allow=("signature",)))
     assert not failed(case)
     assert report(case)["runtime.wbZero"]["instead_of"] == "reader"
 
