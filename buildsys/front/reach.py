@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -99,6 +100,7 @@ class Answer:
 
 def reach(steps: Steps, asked: Asked) -> Failed | None:
     """Answer what was asked; with `strict`, fail if something is reached that bare metal has not."""
+    gc.disable()  # hundreds of thousands of tuples are made, none of them in circles
     try:
         answer = Answer(steps, asked)
         if asked.functions:
@@ -119,6 +121,8 @@ def reach(steps: Steps, asked: Asked) -> Failed | None:
                 print(f"{asked.picture}: the same, drawn")
     except UserError as error:
         return Failed(error)
+    finally:
+        gc.enable()
     lacking = [use.service.name for use in answer.touched.unserved]
     lacking += [INITIALISERS] if answer.touched.unset else []
     if asked.strict and lacking:
@@ -139,7 +143,7 @@ def _tell_of(answer: Answer, functions: Sequence[Symbol], as_json: bool) -> None
         return
     from buildsys.front.reach_text import show_way
 
-    reached = [each for each in told if each["reached"]]
+    reached = [each for each in told if each["reached"] or each["where the run ends"]]
     for each in reached or told[:1]:
         show_way(answer.entry, each)
     if left := len(told) - len(reached or told[:1]):
@@ -149,8 +153,9 @@ def _tell_of(answer: Answer, functions: Sequence[Symbol], as_json: bool) -> None
 
 def _one(answer: Answer, function: Symbol) -> dict[str, Any]:
     """What there is to say of one function."""
-    reach = answer.reach
+    reach, graph = answer.reach, answer.subject.graph
     reached = function.value in reach.functions
+    failing = [each for each in reach.functions.values() if function.value in graph.node(each).ended]
     return {
         "function": plain(function),
         "address": hex(function.value),
@@ -158,6 +163,7 @@ def _one(answer: Answer, function: Symbol) -> dict[str, Any]:
         "taken over": _instead(answer, function),
         "way": as_way(answer, reach.way(function.value)) if reached else [],
         "callers": list(_callers(answer, function)),
+        "where the run ends": [plain(each) for each in failing],
     }
 
 
