@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from buildsys.formats.symbols import Symbol
-from buildsys.go.graph import CALLS, JUMPS, NAMES, THROUGH
+from buildsys.go.graph import CALLS, JUMPS, NAMES, THROUGH, TYPE
 from buildsys.go.indirect import CASE, METHOD, OTHER, VALUE
 from buildsys.go.services import Service
 from buildsys.go.touched import Touched
@@ -189,15 +189,13 @@ def _values(found: Touched) -> Iterator[str]:
     calls = values.calls
     told = []
     if calls[VALUE]:
-        told.append(
-            f"{calls[VALUE]} calls of function values: any of {values.functions} functions whose address is taken"
-        )
+        told.append(f"{calls[VALUE]} of function values (any of {values.functions} whose address is taken)")
     if calls[METHOD]:
-        told.append(f"{calls[METHOD]} of methods, of {values.methods} in method tables")
+        told.append(f"{calls[METHOD]} of methods (any of {values.methods} in tables)")
     if calls[CASE]:
-        told.append(f"{calls[CASE]} switches by jump table")
+        told.append(f"{calls[CASE]} in switches")
     if told:
-        yield "; ".join(told) + ": all of them count as reached"
+        yield f"calls and jumps: {', '.join(told)}; all of them count as reached"
     if calls[OTHER]:
         named = ", ".join(values.others[:SHOWN]) + (", …" if len(values.others) > SHOWN else "")
         yield (
@@ -252,6 +250,8 @@ def by(how: str, brief: bool = False) -> str:
     """What is said of a way on that is no call."""
     if how.startswith(THROUGH):
         return "(by a pointer)" if brief else f"(by a pointer in {how.removeprefix(THROUGH).strip()})"
+    if how.startswith(TYPE):
+        return "(by its type)" if brief else f"(by its type: {how.removeprefix(TYPE).strip()})"
     return {NAMES: "(its address)", JUMPS: "" if brief else "(a jump)", CALLS: "", "": ""}.get(how, f"({how})")
 
 
