@@ -49,11 +49,17 @@ class Answer:
             steps.unpatched, plan, project.entry, dict(project.redirects), not asked.unpatched
         )
         self.entry = asked.origin or project.entry
+        self.kernel = project.kernel
         self.entries = self.subject.entries
         if asked.origin:
             self.entries = tuple(each.value for each in self.functions(asked.origin))
         self._thread = offsets["runtime.g.m"]
         self._lines = Lines(self.subject.elf)
+
+    @property
+    def title(self) -> str:
+        """Whose answer it is, in words: the function it begins at, and the kernel, if there are several."""
+        return f"{self.kernel}: {self.entry}" if self.kernel else self.entry
 
     @cached_property
     def touched(self) -> Touched:
@@ -145,7 +151,7 @@ def _tell_of(answer: Answer, functions: Sequence[Symbol], as_json: bool) -> None
 
     reached = [each for each in told if each["reached"] or each["where the run ends"]]
     for each in reached or told[:1]:
-        show_way(answer.entry, each)
+        show_way(answer.title, each)
     if left := len(told) - len(reached or told[:1]):
         print(f"{left} more of that name {'is' if left == 1 else 'are'} not reached")
     sys.stdout.flush()
@@ -211,6 +217,7 @@ def as_json(answer: Answer) -> dict[str, Any]:
     found = answer.touched
     return {
         "format": 1,
+        "kernel": answer.kernel or None,
         "entry": answer.entry,
         "image": answer.subject.elf.name,
         "functions": [

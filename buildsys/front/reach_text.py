@@ -97,7 +97,7 @@ def _headline(answer: Answer) -> Text:
 
     found = answer.touched
     count = len(found.reach.functions)
-    text = Text.assemble((answer.entry, "bold"), f" reaches {count} function{'s' if count != 1 else ''}")
+    text = Text.assemble((answer.title, "bold"), f" reaches {count} function{'s' if count != 1 else ''}")
     lacking = len(found.unserved)
     if lacking:
         text.append(", and so ")

@@ -170,5 +170,5 @@ def test_several_kernels_are_asked_one_by_one(copies: Copies) -> None:
         "pyproject.toml", '\n[tool.buildsys.kernel.one]\n\n[tool.buildsys.kernel.two]\nentry = "main.run"\n'
     )
     checkout.path("dodo.py").write_text("from buildsys.tasks import DOIT_CONFIG, task_kernel  # noqa: F401\n")
-    assert "main.run reaches " in checkout.doit("reach:two").succeeded().out
-    assert "main.KernelMain reaches " in checkout.doit("reach:one").succeeded().out
+    assert "two: main.run reaches " in checkout.doit("reach:two").succeeded().out
+    assert "one: main.KernelMain reaches " in checkout.doit("reach:one").succeeded().out
