@@ -141,7 +141,7 @@ def _causes(graph: Graph, near: Reach, found: Container[int], modules: Collectio
             if address not in leading:
                 leading.add(address)
                 pending.append(address)
-    own = {address for address in edges if is_own(package_of(near.functions[address].name), modules)}
+    own = {address: None for address in edges if is_own(package_of(near.functions[address].name), modules)}
     for address in own:
         for edge in edges[address]:
             if edge.to in leading and edge.to not in own:
