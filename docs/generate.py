@@ -37,6 +37,7 @@ DOCUMENTS = (
     "docs/your-kernel.md",
     "docs/redirects.md",
     "docs/matrix.md",
+    "docs/reach.md",
 )
 PART = re.compile(r"(<!-- generated: (.+?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 TIMES = re.compile(r"\d+(\.\d+)? *(s|ms)\b")
@@ -231,6 +232,64 @@ def barrier_costs() -> str:
     return table(load(ROOT))
 
 
+PRINTLN = """package main
+
+import "fmt"
+
+func main() { KernelMain() }
+
+//go:noinline
+func KernelMain() int32 {
+	fmt.Println("hello")
+	return 0
+}
+"""
+
+
+def println(command: str) -> str:
+    """What `command` prints in a project that `buildsys new` wrote, its kernel being PRINTLN."""
+    with tempfile.TemporaryDirectory(prefix="buildsys-docs-") as folder:
+        project = Path(folder, "kernel")
+        bin_ = Path(sys.executable)
+        subprocess.run([bin_.with_name("buildsys"), "new", project], check=True, capture_output=True)
+        (project / "src" / "main.go").write_text(PRINTLN, "utf-8")
+        doit = [str(bin_.with_name("doit")), "-r", "quiet"]
+        done = subprocess.run(
+            [*doit, *command.split()],
+            cwd=project,
+            check=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        drawn = project / "reach.svg"
+        return drawn.read_text("utf-8") if drawn.exists() else done.stdout
+
+
+def println_reach() -> str:
+    """A kernel that calls fmt.Println, explained."""
+    lines = [line.rstrip() for line in println("reach").splitlines()]
+    return "\n".join(["```", "$ doit reach", *lines, "```"])
+
+
+def println_way() -> str:
+    """The way to one function of it."""
+    lines = [line.rstrip() for line in println("reach runtime.mallocgc").splitlines()]
+    return "\n".join(["```", "$ doit reach runtime.mallocgc", *lines, "```"])
+
+
+def services() -> str:
+    """The services that are told apart."""
+    from buildsys.go.services import services
+
+    rows = ["| service | why bare metal has it not |", "|---|---|"]
+    rows += [f"| {each.name} | {each.why} |" for each in services()]
+    return "\n".join(rows)
+
+
+# Whole files that are made, by their names.
+PICTURES: dict[str, Callable[[], str]] = {"docs/reach.svg": lambda: println("reach --picture reach.svg")}
+
 PARTS: dict[str, Callable[[], str]] = {
     "matrix": matrix,
     "board maps": board_maps,
@@ -244,6 +303,9 @@ PARTS: dict[str, Callable[[], str]] = {
         'barrier = "user"\nbarrier-function = "main.onBarrier"\nbarrier-ring = 512', batches()
     ),
     "barrier costs": barrier_costs,
+    "println reach": println_reach,
+    "println way": println_way,
+    "services": services,
 }
 
 
@@ -258,6 +320,12 @@ def main() -> int:
             stale.append(name)
         if "--check" not in sys.argv:
             path.write_text(new, "utf-8")
+    for name, draw in PICTURES.items():
+        path, drawn = ROOT / name, draw()
+        if not path.exists() or path.read_text("utf-8") != drawn:
+            stale.append(name)
+        if "--check" not in sys.argv:
+            path.write_text(drawn, "utf-8")
     if "--check" in sys.argv and stale:
         print(f"not what the tools print today: {', '.join(stale)}; `doit docs` writes them anew", file=sys.stderr)
         return 1

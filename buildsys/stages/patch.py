@@ -53,14 +53,9 @@ def patch_image(
     elf = Elf.mapped(unpatched)
     base = resolve(elf, plan.functions)
     users = resolved(elf, wanted, plan, package)
-    calls, entries = _shared(base, users, plan)
+    calls, entries = shared(base, users, plan)
     _refuse_return(elf, users, plan)
-    done = patch(
-        elf,
-        [*calls, *(each for each in users if each.mode.at_calls)],
-        [*entries, *(each for each in users if each.mode.at_entry)],
-        [each for each in users if each.pointers],
-    )
+    done = redirect_all(elf, calls, entries, users)
     redirected = {rewrite.redirect.name for rewrite in done.rewrites}
     barriers = [barrier.name for barrier in plan.barriers]
     if not any(each.name in redirected or done.already[each.new] for each in calls if each.name in barriers):
@@ -74,7 +69,7 @@ def patch_image(
         pointers = address_takers(patched, [redirect.old for redirect in (*calls, *users)])
         called = [entry, barrier.function] if barrier.function else [entry]
         everything, unasked = _reached(elf, patched, called, users, entries, plan)
-        findings = _checked(elf, patched, done, users, Around(everything, _ends(users, entries, plan), package))
+        findings = _checked(elf, patched, done, users, Around(everything, ends_of(users, entries, plan), package))
         _refuse_reachable(patched, unasked, calls, users, pointers)
         _refuse_readers(patched, everything, {each.new for each in (*calls, *users)})
         others = _other_ways(patched, users)
@@ -99,7 +94,17 @@ def _own_barriers(elf: Elf, done: Patch, plan: Plan, function: str) -> list[str]
     return [f"{stores}: while it is at work these are given to nobody, only counted"]
 
 
-def _shared(base: Sequence[Redirect], users: Sequence[Redirect], plan: Plan) -> tuple[list[Redirect], list[Redirect]]:
+def redirect_all(elf: Elf, calls: Sequence[Redirect], entries: Sequence[Redirect], users: Sequence[Redirect]) -> Patch:
+    """Redirect what is left of the base plan, and the user's own as each was asked for. Raises UserError."""
+    return patch(
+        elf,
+        [*calls, *(each for each in users if each.mode.at_calls)],
+        [*entries, *(each for each in users if each.mode.at_entry)],
+        [each for each in users if each.pointers],
+    )
+
+
+def shared(base: Sequence[Redirect], users: Sequence[Redirect], plan: Plan) -> tuple[list[Redirect], list[Redirect]]:
     """What of the base plan is left to do at call sites, and at entries.
 
     A reader the user redirects is the user's. A function that never returns begins with our branch all the
@@ -143,7 +148,7 @@ def _checked(elf: Elf, patched: Elf, done: Patch, users: Sequence[Redirect], aro
     return check(elf, patched, done, users, around)
 
 
-def _ends(users: Sequence[Redirect], entries: Sequence[Redirect], plan: Plan) -> set[int]:
+def ends_of(users: Sequence[Redirect], entries: Sequence[Redirect], plan: Plan) -> set[int]:
     """The functions that do not return, and what takes their place."""
     fatal = [each for each in users if each.name in plan.fatal]
     return {address for each in (*entries, *fatal) for address in (each.old, each.new)}
@@ -174,7 +179,7 @@ def _reached(
         for each in users
         if each.original
     ]
-    return reached(elf, roots, found[FLAG], _ends(users, entries, plan), passed)
+    return reached(elf, roots, found[FLAG], ends_of(users, entries, plan), passed)
 
 
 def _refuse_reachable(
@@ -213,7 +218,8 @@ def _refuse_readers(elf: Elf, reached: Reach, ours: Collection[int]) -> None:
                 f"{read.function.name} reads the write barrier flag at {read.address:#x} and then needs a Go runtime, "
                 "which bare metal has not; the kernel can reach it:\n  "
                 + "\n  → ".join(reached.path(read.function.value)),
-                "avoid what leads there (allocation, maps, fmt, …) or redirect a function on the way",
+                "avoid what leads there (allocation, maps, fmt, …) or redirect a function on the way; "
+                "`doit reach` tells what else the kernel would need, and where it asks for it",
             )
 
 
