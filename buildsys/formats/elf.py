@@ -12,13 +12,15 @@ import contextlib
 import mmap
 import struct
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from collections.abc import Mapping as Dictionary
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import cast
 
 from buildsys.errors import UserError
+from buildsys.formats.mapping import Mapping
 from buildsys.formats.symbols import Symbols
 
 EM_AARCH64 = 183
@@ -138,13 +140,13 @@ class Elf:
                 return cls(cast("bytes", pages), str(path))  # it answers to all that is asked of bytes here
         return cls.read(path)
 
-    def with_code(self, code: Mapping[int, bytes]) -> Elf:
+    def with_code(self, code: Dictionary[int, bytes]) -> Elf:
         """The same file with other instructions: `code` is the contents of its code sections, by their index.
 
         What else was read of it is not read again. Its `data` is the old file's.
         """
         other = Elf(self.data, self.name)
-        read = ("segments", "sections", "code", "symbols")
+        read = ("segments", "sections", "code", "symbols", "mapping")
         vars(other).update({name: vars(self)[name] for name in read if name in vars(self)})
         other._code = dict(code)
         return other
@@ -213,6 +215,11 @@ class Elf:
         raise UserError(
             f"{self.name}: has no symbol table", "it was stripped: link without -s, and do not run strip on it"
         )
+
+    @cached_property
+    def mapping(self) -> Mapping:
+        """Where among code there is data. Raises UserError as `symbols`."""
+        return Mapping.of(self.symbols.marks(), self.symbols.function_starts)
 
     def relocations(self) -> Iterator[Relocations]:
         """Every RELA section, with its entries as arrays."""
