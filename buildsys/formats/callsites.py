@@ -70,6 +70,19 @@ def hits(elf: Elf, targets: Iterable[int]) -> Iterator[Hits]:
 
     What the file marks as data among code (`mapping`) is no branch.
     """
+    return _hits(elf, targets, data=False)
+
+
+def data_sites(elf: Elf, targets: Iterable[int]) -> list[tuple[int, int]]:
+    """What would be a branch to one of `targets` and is marked as data: (its address, where it would go)."""
+    return sorted(
+        (each.section.address + 4 * at, target)
+        for each in _hits(elf, targets, data=True)
+        for at, target in zip(each.indices, each.targets, strict=True)
+    )
+
+
+def _hits(elf: Elf, targets: Iterable[int], data: bool) -> Iterator[Hits]:
     wanted = {target: target for target in targets}
     if wanted:
         wanted = {address: each.target for address, each in veneers_to(elf, wanted).items()} | wanted
@@ -78,7 +91,7 @@ def hits(elf: Elf, targets: Iterable[int]) -> Iterator[Hits]:
         found, goals = [], []
         for at in _candidates(elf.contents(section), len(words), {target - base >> 2 & _MASK26 for target in wanted}):
             target = branch_target(words[at], base + 4 * at)
-            if target in wanted and not elf.mapping.is_data(base + 4 * at):
+            if target in wanted and elf.mapping.is_data(base + 4 * at) == data:
                 found.append(at)
                 goals.append(wanted[target])
         yield Hits(section, words, found, goals)

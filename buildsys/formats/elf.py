@@ -86,13 +86,16 @@ class Segment:
 class Relocations:
     """The entries of one RELA section, as three parallel arrays, and the section they apply to.
 
-    In a linked image `offsets` are addresses, in a relocatable file offsets into `target`.
+    In a linked image `offsets` are addresses, in a relocatable file offsets into `target`. `symbols` is the
+    index of their symbol table; `loaded` tells that they are part of the program, for a dynamic linker.
     """
 
     target: int
     offsets: array[int]
     infos: array[int]
     addends: array[int]
+    symbols: int = 0
+    loaded: bool = False
 
     def kinds(self) -> list[int]:
         """The relocation type of each entry."""
@@ -187,6 +190,12 @@ class Elf:
             for at, row in enumerate(rows)
         )
 
+    @property
+    def tables(self) -> tuple[tuple[int, int], ...]:
+        """Where in the file the ELF header and the two tables of headers lie: each from an offset to before another."""
+        sizes = ((0, _EHDR.size), (self._phoff, self._phnum * _PHDR.size), (self._shoff, self._shnum * _SHDR.size))
+        return tuple((at, at + size) for at, size in sizes if size)
+
     def section(self, name: str) -> Section | None:
         """The first section called `name`."""
         return next((section for section in self.sections if section.name == name), None)
@@ -208,13 +217,21 @@ class Elf:
         for section in self.sections:
             if section.kind != SHT_SYMTAB:
                 continue
-            if section.size % _SYM_SIZE or not 0 < section.link < len(self.sections):
-                raise self._damaged("its symbol table")
-            strings = self.contents(self.sections[section.link])
-            return Symbols(self.contents(section), strings, self.name)
+            return self._symbols_of(section)
         raise UserError(
             f"{self.name}: has no symbol table", "it was stripped: link without -s, and do not run strip on it"
         )
+
+    def dynamic_symbols(self, index: int) -> Symbols:
+        """The symbol table in section `index`. Raises UserError if it holds none."""
+        if not 0 < index < len(self.sections):
+            raise self._damaged("its dynamic symbol table")
+        return self._symbols_of(self.sections[index])
+
+    def _symbols_of(self, section: Section) -> Symbols:
+        if section.size % _SYM_SIZE or not 0 < section.link < len(self.sections) or not section.in_file:
+            raise self._damaged("its symbol table")
+        return Symbols(self.contents(section), self.contents(self.sections[section.link]), self.name)
 
     @cached_property
     def mapping(self) -> Mapping:
@@ -229,7 +246,8 @@ class Elf:
                     raise self._damaged(f"relocation section {section.name}")
                 words = array("Q", self.contents(section))
                 addends = array("q", words[2::3].tobytes())
-                yield Relocations(section.info, words[0::3], words[1::3], addends)
+                loaded = bool(section.flags & SHF_ALLOC)
+                yield Relocations(section.info, words[0::3], words[1::3], addends, section.link, loaded)
 
     def file_offset(self, address: int) -> int | None:
         """Where in the file the byte that lives at `address` is; None if the file does not hold it."""

@@ -13,16 +13,18 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter, itemgetter
 from typing import NamedTuple
 
 from buildsys.errors import UserError
-from buildsys.formats.a64 import BRANCH, OutOfRangeError, encode_branch, is_bl
+from buildsys.formats.a64 import BRANCH, OutOfRangeError, is_bl
 from buildsys.formats.callsites import Hits, hits, marked, marking
 from buildsys.formats.elf import ET_EXEC, PF_X, PT_LOAD, SHF_ALLOC, SHF_EXECINSTR, Elf
+from buildsys.formats.islands import TOO_FAR, Far, Island
 from buildsys.formats.symbols import STT_FUNC, STT_NOTYPE, Symbol
+from buildsys.formats.veneers import Veneer
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,8 @@ class Patch:
     """What a pass did: the new contents of the image, each call site and each entry it changed, by address.
 
     The contents are in `pieces`, to be written one after another; `code` has those that are code
-    sections, by index.
+    sections, by index. `turned` are the linker's veneers that were made to go to new functions, `islands`
+    those that had to be added, which `code` has not.
     `already` counts, by function name, the branches that went to the new function before the pass.
     """
 
@@ -66,6 +69,8 @@ class Patch:
     rewrites: tuple[Rewrite, ...]
     entries: tuple[Rewrite, ...]
     already: dict[str, int]
+    turned: tuple[Veneer, ...] = ()
+    islands: tuple[Island, ...] = ()
 
     @property
     def contents(self) -> bytes:
@@ -150,9 +155,8 @@ def patch(elf: Elf, calls: Sequence[Redirect], entries: Sequence[Redirect] = ())
     to_new: Counter[int] = Counter()
     rewrites: list[Rewrite] = []
     taken: list[Rewrite] = []
-    pieces: list[memoryview | bytes] = []
     code: dict[int, bytes] = {}
-    data, end = memoryview(elf.data), 0
+    far = Far(elf, {redirect.old: redirect.new for redirect in calls}, by_new)
     for section, words, indices, targets in sorted(hits(elf, [*by_old, *by_new]), key=_in_file):
         for at, target in zip(indices, targets, strict=True):
             redirect = by_old.get(target)
@@ -160,21 +164,40 @@ def patch(elf: Elf, calls: Sequence[Redirect], entries: Sequence[Redirect] = ())
             if redirect is None:
                 to_new[target] += 1
             elif not redirect.is_loop(address, before):
-                words[at] = after = _encode(elf, address, before, redirect)
+                words[at] = after = _encode(elf, far, address, before, redirect)
                 rewrites.append(Rewrite(address, before, after, redirect))
         for redirect in entries:
             if redirect.old in section and redirect.old + 4 <= section.end:
                 at = redirect.old - section.address >> 2
-                after = _encode(elf, redirect.old, BRANCH, redirect)
+                after = _encode(elf, far, redirect.old, BRANCH, redirect)
                 if words[at] != after:
                     taken.append(Rewrite(redirect.old, words[at], after, redirect))
                     words[at] = after
         code[section.index] = words.tobytes() + elf.contents(section)[4 * len(words) :]
-        pieces += [data[end : section.offset], code[section.index]]
-        end = section.offset + section.size
+    _turn(elf, far, code)
     rewrites.sort(key=itemgetter(0))
     already = {redirect.name: to_new[redirect.new] for redirect in (*calls, *entries)}
-    return Patch((*pieces, data[end:]), code, tuple(rewrites), tuple(taken), already)
+    pieces = tuple(_pieces(elf, code))
+    if far.islands:
+        pieces = (far.placed(b"".join(pieces)),)
+    return Patch(pieces, code, tuple(rewrites), tuple(taken), already, tuple(far.veneers), tuple(far.islands))
+
+
+def _turn(elf: Elf, far: Far, code: dict[int, bytes]) -> None:
+    """Have veneers of old functions go to the new ones."""
+    for address, contents in far.turned():
+        section = next(each for each in elf.code if address in each)
+        at, whole = address - section.address, code[section.index]
+        code[section.index] = whole[:at] + contents + whole[at + len(contents) :]
+
+
+def _pieces(elf: Elf, code: Mapping[int, bytes]) -> Iterator[memoryview | bytes]:
+    """The file with other code."""
+    data, end = memoryview(elf.data), 0
+    for section in sorted(elf.code, key=attrgetter("offset")):
+        yield from (data[end : section.offset], code[section.index])
+        end = section.offset + section.size
+    yield data[end:]
 
 
 def _refuse_doubtful(elf: Elf) -> None:
@@ -203,14 +226,13 @@ def _in_file(found: Hits) -> int:
     return found.section.offset
 
 
-def _encode(elf: Elf, address: int, word: int, redirect: Redirect) -> int:
+def _encode(elf: Elf, far: Far, address: int, word: int, redirect: Redirect) -> int:
     try:
-        return encode_branch(word, address, redirect.new)
+        return far.branch(address, word, redirect.new)
     except ValueError as error:
-        far = "a branch reaches 128 MiB; place the new function nearer to the code"
         raise UserError(
             f"{elf.name}: {redirect.name} cannot be redirected at {address:#x}: {error}",
-            far if isinstance(error, OutOfRangeError) else "",
+            TOO_FAR if isinstance(error, OutOfRangeError) else "",
         ) from error
 
 

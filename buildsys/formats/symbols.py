@@ -15,7 +15,7 @@ from functools import cached_property
 from itertools import accumulate, compress
 
 STB_LOCAL, STB_GLOBAL = 0, 1
-STT_NOTYPE, STT_OBJECT, STT_FUNC = 0, 1, 2
+STT_NOTYPE, STT_OBJECT, STT_FUNC, STT_GNU_IFUNC = 0, 1, 2, 10
 SHN_UNDEF, SHN_ABS = 0, 0xFFF1
 _ENDS = (b"\0", b".")  # of `$d`, or before its suffix
 _MANY = 16  # names, from which on it is quicker to go through the whole string table
@@ -175,6 +175,15 @@ class Symbols:
             for index, (value, size, info) in enumerate(zip(self._values, self._sizes, self._infos, strict=True))
             if value < high and low < value + size and info & 0xF == STT_OBJECT and info >> 16 != SHN_UNDEF
         ]
+
+    def values_between(self, low: int, high: int) -> Iterator[int]:
+        """Where between `low` and `high`, neither included, a symbol stands, or one from before reaches; slow."""
+        for value, size, info in zip(self._values, self._sizes, self._infos, strict=True):
+            if info >> 16 != SHN_UNDEF and info & 0xF in (STT_NOTYPE, STT_OBJECT, STT_FUNC, STT_GNU_IFUNC):
+                if low < value < high:
+                    yield value
+                elif value <= low < value + size:
+                    yield low
 
     def function_outside(self, ranges: Iterable[tuple[int, int]]) -> Symbol | None:
         """A function that does not lie within one of `ranges`, from an address to before another; None if all do."""
