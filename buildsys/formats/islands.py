@@ -117,7 +117,7 @@ class Far:
 
     def _landing(self, target: int) -> None:
         """Raise OutOfRangeError if the image has its pages guarded and `target` cannot be branched to by a register."""
-        if _guarded(self._elf) and self._elf.word(target) not in _PADS:
+        if is_guarded(self._elf) and self._elf.word(target) not in PADS:
             raise OutOfRangeError(
                 f"a veneer's branch to {target:#x} would be an exception: it begins with no landing pad (BTI)"
             )
@@ -145,10 +145,10 @@ class Far:
 
 
 # C6.2 BTI c, BTI jc, PACIASP, PACIBSP: where a guarded page may be entered by BR x16.
-_PADS = (0xD503_245F, 0xD503_24DF, 0xD503_233F, 0xD503_237F)
+PADS = (0xD503_245F, 0xD503_24DF, 0xD503_233F, 0xD503_237F)
 
 
-def _guarded(elf: Elf) -> bool:
+def is_guarded(elf: Elf) -> bool:
     """Whether the image says that its code has landing pads (AAELF64, 6.2: GNU_PROPERTY_AARCH64_FEATURE_1_BTI)."""
     section = elf.section(".note.gnu.property")
     data = elf.contents(section) if section else b""

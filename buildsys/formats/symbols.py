@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, compress
@@ -125,6 +125,15 @@ class Symbols:
                     found.append((self._values[at], self._strings[start + 1 : start + 2] == b"d"))
         return sorted(found, key=lambda mark: (mark[0], not mark[1]))
 
+    def beginning(self, prefix: str) -> list[Symbol]:
+        """Every symbol whose name begins with `prefix`, defined or not; quick if there is none."""
+        needle, at, places = prefix.encode(), -1, set[int]()
+        while (at := self._strings.find(needle, at + 1)) >= 0:
+            places.add(at)
+        if not places:
+            return []
+        return [self._symbol(index) for index in compress(range(len(self)), map(places.__contains__, self._names))]
+
     def absolutes(self) -> dict[int, Symbol]:
         """The global symbols that are numbers, in no section, by their number in the table."""
         wanted = [at for at, info in enumerate(self._infos) if info >> 16 == SHN_ABS and info >> 4 & 0xF == STB_GLOBAL]
@@ -175,6 +184,12 @@ class Symbols:
             for index, (value, size, info) in enumerate(zip(self._values, self._sizes, self._infos, strict=True))
             if value < high and low < value + size and info & 0xF == STT_OBJECT and info >> 16 != SHN_UNDEF
         ]
+
+    def at(self, addresses: Container[int]) -> list[Symbol]:
+        """Every defined function that begins at one of `addresses`, in the order of the table."""
+        chosen = compress(range(len(self)), map(addresses.__contains__, self._values))
+        found = map(self._symbol, chosen)
+        return [each for each in found if each.kind in (STT_FUNC, STT_GNU_IFUNC) and each.section != SHN_UNDEF]
 
     def values_between(self, low: int, high: int) -> Iterator[int]:
         """Where between `low` and `high`, neither included, a symbol stands, or one from before reaches; slow."""

@@ -15,6 +15,7 @@ from buildsys.cache.caches import Caches
 from buildsys.cache.fingerprint import of_file
 from buildsys.cache.key import Places
 from buildsys.config.project import PACKAGE, Project, shipped
+from buildsys.config.redirects import Redirection
 from buildsys.errors import UserError
 from buildsys.go import toolchain as go_toolchain
 from buildsys.go.toolchain import GoToolchain
@@ -24,6 +25,7 @@ from buildsys.toolchains.binary import BinaryToolchain
 
 SCRIPT = "kernel.ld"
 BINDINGS = "bindings.s"
+ORIGINALS = "originals.s"
 OWN = "own"  # the folder in the build folder where what comes of the user's own assembly is
 RENDERED = ".s.j2"
 TEMPLATES = ("boot.s", "writebarrier.s", "fatal.s")
@@ -135,7 +137,7 @@ class Steps:
 
         return Action(
             name="runtime",
-            inputs=(self.go_object, *_code("go", "formats", "stages/objects.py")),
+            inputs=(self.go_object, *_code("go", "formats", "stages/objects.py", "stages/originals.py")),
             outputs=(self.runtime_json,),
             parameters={},
             run=run,
@@ -195,14 +197,21 @@ class Steps:
             with ThreadPoolExecutor() as pool:
                 list(pool.map(self.records.perform, stale))  # raises what the assembler raised
         objects = [action.outputs[0] for action in actions]
-        if not (own := objects[len(TEMPLATES) :]):
+        own = objects[len(TEMPLATES) :]
+        named: list[str] = facts["originals"]
+        if (named or own) and self._up_to_date(self.stand_ins(own, named))["originals"]:
+            standing = self.assemble(self.project.build / ORIGINALS)
+            self._up_to_date(standing)
+            objects[len(TEMPLATES) : len(TEMPLATES)] = standing.outputs
+        if not own:
             self._up_to_date(self.join(objects))
             return self.linked, facts["asked"]
-        bound = self._up_to_date(self.bind(own, objects[: len(TEMPLATES)], known))["bound"]
+        others = objects[: -len(own)]
+        bound = self._up_to_date(self.bind(own, others, known))["bound"]
         bindings = self.assemble(self.project.build / BINDINGS)
         self._up_to_date(bindings)
         try:
-            self._up_to_date(self.join([*own, *objects[: len(TEMPLATES)], *bindings.outputs]))
+            self._up_to_date(self.join([*own, *others, *bindings.outputs]))
         except UserError as error:
             from buildsys.stages.assembly import explained
 
@@ -222,7 +231,7 @@ class Steps:
         def run() -> dict[str, Any]:
             from buildsys.cache.lock import sweep
             from buildsys.stages.link import COMPILED, Sources, render
-            from buildsys.stages.objects import read_runtime
+            from buildsys.stages.objects import read_originals, read_runtime
 
             sweep(build / COMPILED)
             offsets, plan = read_runtime(self.runtime_json)
@@ -239,7 +248,7 @@ class Steps:
                 own=tuple((str(path.relative_to(project.root)), made) for path, made in self._rendered),
                 own_boot=project.boot is not None,
             )
-            return {"asked": render(sources, build, known)}
+            return {"asked": render(sources, build, known), "originals": read_originals(self.runtime_json)}
 
         return Action(
             name="render",
@@ -320,6 +329,24 @@ class Steps:
             kept=False,
         )
 
+    def stand_ins(self, own: Sequence[Path], by_go: Sequence[str]) -> Action:
+        """The user's objects and go.o ─▶ originals.s: room for each original that is called by name."""
+        made = self.project.build / ORIGINALS
+
+        def run() -> dict[str, Any]:
+            from buildsys.stages.originals import stand_ins
+
+            return {"originals": stand_ins(own, by_go, self.go_object, made)}
+
+        return Action(
+            name="originals",
+            inputs=(*own, self.go_object, *_code("formats", "stages/originals.py")),
+            outputs=(made,),
+            parameters={"by Go": list(by_go)},
+            run=run,
+            kept=False,
+        )
+
     def bind(self, own: Sequence[Path], others: Sequence[Path], known: Mapping[str, int]) -> Action:
         """The user's objects and go.o ─▶ bindings.s: the addresses of the Go symbols that the objects name."""
         made = self.project.build / BINDINGS
@@ -365,19 +392,30 @@ class Steps:
             from buildsys.stages.patch import patch_image
 
             _, plan = read_runtime(self.runtime_json)
-            redirects = dict(self.project.redirects)
             return patch_image(
-                self.unpatched, plan, self.project.entry, self._made(self.image), self.patch_json, redirects
+                self.unpatched, plan, self.project.entry, self._made(self.image), self.patch_json, self.redirects
             )
 
         return Action(
             name="patch",
-            inputs=(self.unpatched, self.runtime_json, *_code("formats", "go", "stages/patch.py")),
+            inputs=(
+                self.unpatched,
+                self.runtime_json,
+                *_code("formats", "go", "config/redirects.py", "stages/patch.py", "stages/redirects.py"),
+            ),
             outputs=(self.image, self.patch_json),
-            parameters={"entry": self.project.entry, "redirects": self.project.redirects},
+            parameters={
+                "entry": self.project.entry,
+                "redirects": [each.decides() for each in self.project.redirects],
+            },
             run=run,
             tells=("sites", "remark"),
         )
+
+    @property
+    def redirects(self) -> tuple[Redirection, ...]:
+        """What is to take the place of what."""
+        return self.project.redirects
 
     def _question(self) -> str:
         """The key of what the go command says of the package's inputs: many states of the sources have one."""

@@ -44,7 +44,7 @@ def case_of(steps: Steps) -> Case:
         package=project.package,
         time_limit=project.time_limit,
         arguments=project.arguments,
-        redirects=project.redirects,
+        redirects=steps.redirects,
         own_boot=project.boot is not None,
         rebuild=lambda folder: rebuild(project, folder),
     )

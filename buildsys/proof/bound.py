@@ -16,7 +16,8 @@ from buildsys.formats.symbols import SHN_ABS
 from buildsys.proof.bootcode import at
 
 if TYPE_CHECKING:
-    from buildsys.proof.case import Case
+    from buildsys.proof.case import Case, Pair
+    from buildsys.proof.redirects import Redirected
 
 # ELF for the Arm 64-bit Architecture, 5.7: relocation codes.
 R_AARCH64_ABS32, R_AARCH64_ADD_ABS_LO12_NC = 258, 277
@@ -111,6 +112,7 @@ def _differs(verb: str, found: int | None, wanted: int) -> str:
 
 def _goals(case: Case, goal: int) -> set[int]:
     """Where a branch to the function at `goal` may go: there, or, if calls of it are redirected, to ours instead."""
-    pairs = [*case.called.values(), *case.redirected.values()]
+    users = [each for each in case.redirected.values() if each.asked.mode.at_calls]
+    pairs: list[Pair | Redirected] = [*case.called.values(), *users]
     ours = {pair.new.value for pair in pairs if pair.old and pair.new and pair.old.value == goal}
     return ours or {goal}

@@ -10,99 +10,156 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
+from buildsys.config.redirects import Redirection
 from buildsys.errors import UserError
 from buildsys.files import replace, replacing
+from buildsys.formats import a64
 from buildsys.formats.elf import Elf
-from buildsys.formats.patch import Patch, Redirect, Rewrite, address_takers, patch, resolve, resolve_named
+from buildsys.formats.patch import Patch, Redirect, Rewrite, address_takers, patch, resolve
 from buildsys.formats.references import Code
 from buildsys.go.flag import COPIES, code_of, judge
-from buildsys.go.reach import Reach, reach
+from buildsys.go.passing import Passed, reached
+from buildsys.go.reach import Reach
 from buildsys.go.runtime import FLAG, Plan
-
-NONE: Mapping[str, str] = MappingProxyType({})
+from buildsys.stages.originals import ORIGINAL
+from buildsys.stages.redirects import resolved
 
 
 def patch_image(
-    unpatched: Path, plan: Plan, entry: str, image: Path, report: Path, wanted: Mapping[str, str] = NONE
+    unpatched: Path, plan: Plan, entry: str, image: Path, report: Path, wanted: Sequence[Redirection] = ()
 ) -> dict[str, Any]:
     """Write `image` and `report`; returns facts: sites patched, and a remark if there is one to make.
 
-    `wanted` are redirects of the user's: the calls of what go to what. Raises UserError, leaving
-    earlier files alone, if not all of the job can be done.
+    `wanted` are redirects of the user's. Raises UserError, leaving earlier files alone, if not all of the
+    job can be done.
     """
     elf = Elf.mapped(unpatched)
-    redirects = resolve(elf, plan.functions)
-    calls, entries = redirects[: len(plan.called)], redirects[len(plan.called) :]
-    users = resolve_named(elf, wanted, plan.functions)
-    done = patch(elf, [*calls, *users], entries)
-    _refuse_recursion(elf, done, users)
+    base = resolve(elf, plan.functions)
+    users = resolved(elf, wanted, plan)
+    calls, entries = _shared(base, users, plan)
+    _refuse_return(elf, users, plan)
+    _refuse_recursion(elf, users)
+    done = patch(elf, [*calls, *(each for each in users if each.mode.at_calls)],
+                 [*entries, *(each for each in users if each.mode.at_entry)])  # fmt: skip
     redirected = {rewrite.redirect.name for rewrite in done.rewrites}
     barriers = [barrier.name for barrier in plan.barriers]
-    if not any(name in redirected or done.already[name] for name in barriers):
+    if not any(each.name in redirected or done.already[each.new] for each in calls if each.name in barriers):
         raise UserError(
             f"{unpatched}: no call site of {', '.join(barriers)}",
             "no barrier was compiled in: is this the object of the Go release in use?",
         )
     with replacing(image, 0o755, *done.pieces):  # it takes as long as what is still to be found out
-        patched = elf.with_code(done.code)
+        patched = done.applied(elf)
         pointers = address_takers(patched, [redirect.old for redirect in (*calls, *users)])
-        code = code_of(patched)
-        ends = {address for redirect in entries for address in (redirect.old, redirect.new)}
-        reached = _reach(patched, code, entry, ends)
-        _refuse_reachable(patched, code, reached, calls, users, pointers)
-        described = _report(elf, done, [*redirects, *users], plan, pointers)
+        everything, unasked = _reached(elf, patched, entry, users, entries, plan)
+        _refuse_reachable(patched, unasked, calls, users, pointers)
+        _refuse_readers(patched, everything, {each.new for each in (*calls, *users)})
+        described = _report(elf, done, [*calls, *entries, *users], plan, pointers)
     replace(report, described)
     changed = done.rewrites or done.entries
-    remark = "" if changed else f"{unpatched} is patched already: nothing was changed"
-    return {"sites": len(done.rewrites), "remark": remark}
+    remarks = [] if changed else [f"{unpatched} is patched already: nothing was changed"]
+    remarks += _remarks(users, plan, pointers)
+    return {"sites": len(done.rewrites), "remark": "\n".join(remarks)}
 
 
-def _reach(elf: Elf, code: Code, entry: str, ends: Container[int]) -> Reach:
-    """What boot code and the kernel can run: boot code calls `entry` by an address it computes."""
+def _shared(base: Sequence[Redirect], users: Sequence[Redirect], plan: Plan) -> tuple[list[Redirect], list[Redirect]]:
+    """What of the base plan is left to do at call sites, and at entries.
+
+    A reader the user redirects is the user's. A function that never returns begins with our branch all the
+    same, unless the user's begins it: whatever comes there otherwise must not run.
+    """
+    users_own = {each.name for each in users}
+    at_entry = {each.name for each in users if each.mode.at_entry}
+    calls, entries = base[: len(plan.called)], base[len(plan.called) :]
+    left = [each for each in calls if each.name not in users_own]
+    return left, [each for each in entries if each.name not in at_entry]
+
+
+def _refuse_return(elf: Elf, users: Sequence[Redirect], plan: Plan) -> None:
+    """Raise UserError if what takes the place of a function that never returns can return.
+
+    Behind the call of such a function the compiler puts whatever comes next.
+    """
+    fatal, code = set(plan.fatal), Code(elf)
+    for redirect in users:
+        body = code.body(redirect.new) if redirect.name in fatal else None
+        at = next((at for at, word in enumerate(body.words) if word == a64.RET), None) if body else None
+        if body and at is not None:
+            raise UserError(
+                f"{redirect.to} takes the place of {redirect.name}, which never returns, and returns at "
+                f"{body.base + 4 * at:#x}",
+                "its callers have no code for what comes then: let it end in `for {}`, behind what ends the run",
+            )
+
+
+def _refuse_recursion(elf: Elf, users: Sequence[Redirect]) -> None:
+    """Raise UserError if a new function calls what it replaces: that call would come back to it."""
+    code = Code(elf)
+    for redirect in users:
+        body = code.body(redirect.new)
+        for address, word in enumerate(body.words):
+            place = body.base + 4 * address
+            if a64.branch_target(word, place) == redirect.old:
+                raise UserError(
+                    f"{redirect.to} calls {redirect.name} at {place:#x}, and is put in its place: "
+                    "it would call itself for ever",
+                    f"what is meant to be the original is called {ORIGINAL}{redirect.name}",
+                )
+
+
+def _reached(
+    before: Elf, elf: Elf, entry: str, users: Sequence[Redirect], entries: Sequence[Redirect], plan: Plan
+) -> tuple[Reach, Reach]:
+    """What boot code and the kernel can run, and what of it if no original were called on purpose.
+
+    Boot code calls `entry` by an address it computes.
+    """
     found = elf.symbols.addresses(entry, FLAG)
     for name in (entry, FLAG):
         if name not in found:
             raise UserError(f"{elf.name}: there is no symbol {name}")
-    return reach(elf, code, (found[entry], elf.entry), found[FLAG], ends)
-
-
-def _refuse_recursion(elf: Elf, done: Patch, users: Sequence[Redirect]) -> None:
-    """Raise UserError if a new function calls what it replaces: that call would come back to it."""
-    news = {redirect.new: redirect for redirect in users}
-    for rewrite in done.rewrites:
-        inside = elf.symbols.function_at(rewrite.address) if rewrite.redirect in users else None
-        if inside and news.get(inside.value) == rewrite.redirect:
-            raise UserError(
-                f"{inside.name} calls {rewrite.redirect.name} at {rewrite.address:#x}, and is put in its place",
-                "it would call itself for ever: let it do without",
-            )
+    fatal = [each for each in users if each.name in plan.fatal]
+    ends = {address for each in (*entries, *fatal) for address in (each.old, each.new)}
+    taken = {each.old for each in (*entries, *users) if each in entries or each.mode.at_entry}
+    # What only leads to a function that does not return is passed over; but one of the user's must be able to run.
+    roots = (found[entry], elf.entry, *(each.new for each in fatal))
+    passed = [
+        Passed(each.old, each.new, each.original, before.word(each.old) if each.old in taken else None)
+        for each in users
+        if each.original
+    ]
+    return reached(elf, roots, found[FLAG], ends, passed)
 
 
 def _refuse_reachable(
     elf: Elf,
-    code: Code,
-    reached: Reach,
+    unasked: Reach,
     redirects: Sequence[Redirect],
     users: Sequence[Redirect],
     pointers: Sequence[tuple[int, int]],
 ) -> None:
-    """Raise UserError if the kernel can run an original, or a flag reader that needs a Go runtime."""
+    """Raise UserError if the kernel can run an original that nobody meant it to."""
     names = {redirect.old: f"the runtime's own {redirect.name}" for redirect in redirects}
     names |= {redirect.old: f"{redirect.name}, which is redirected," for redirect in users}
     for old, name in names.items():
-        if old in reached.functions:
+        if old in unasked.functions and old not in unasked.entered:
             held = [place for place, address in pointers if address == old]
             through = f", through the pointer at {held[0]:#x}" if held else ""
             raise UserError(
-                f"the kernel can reach {name} at {old:#x}{through}:\n  " + "\n  → ".join(reached.path(old)),
-                "its address is taken, and only calls can be redirected",
+                f"the kernel can reach {name} at {old:#x}{through}:\n  " + "\n  → ".join(unasked.path(old)),
+                "its address is taken, and only calls can be redirected"
+                + (': mode = "both" catches every way into it' if old in {each.old for each in users} else ""),
             )
-    served = {redirect.new for redirect in redirects} | set(elf.symbols.addresses(*COPIES).values())
+
+
+def _refuse_readers(elf: Elf, reached: Reach, ours: Collection[int]) -> None:
+    """Raise UserError if the kernel can run a flag reader that needs a Go runtime, which bare metal has not."""
+    code = code_of(elf)
+    served = set(ours) | set(elf.symbols.addresses(*COPIES).values())
     loads = {read.address for read in reached.flag_reads}
     for read in reached.flag_reads:
         if read.function and not judge(code, read, served, loads).accounted:
@@ -114,53 +171,101 @@ def _refuse_reachable(
             )
 
 
+def _remarks(users: Sequence[Redirect], plan: Plan, pointers: Collection[tuple[int, int]]) -> list[str]:
+    """What is to be said of the user's redirects on screen."""
+    replaced = [each for each in users if each.name in (*plan.readers, *plan.fatal)]
+    remarks = []
+    if replaced:
+        first, *more = replaced
+        remarks.append(
+            f"{first.to} takes over {first.name}"
+            + (f" (and {len(more)} more are redirected likewise)" if more else "")
+            + ", which this build takes over otherwise"
+        )
+    for redirect in users:
+        held = [place for place, address in pointers if address == redirect.old]
+        if held and not redirect.mode.at_entry:
+            remarks.append(
+                f"{redirect.name}: {len(held)} pointers in data still hold its address, at {held[0]:#x}"
+                + (" and on" if len(held) > 1 else "")
+                + "; nothing the kernel can reach leads there"
+            )
+    return remarks
+
+
 def _report(
     elf: Elf, done: Patch, redirects: Sequence[Redirect], plan: Plan, pointers: Sequence[tuple[int, int]]
 ) -> bytes:
-    """What was done, as JSON: totals, then each function taken over with its call sites, a line each."""
+    """What was done, as JSON: totals, then each function taken over with its call sites, a line each.
+
+    One that the plan takes over at its entry, and the user at its call sites, is there twice.
+    """
     groups = [
         ("barrier", [barrier.name for barrier in plan.barriers]),
         ("reader", plan.readers),
         ("fatal", plan.fatal),
     ]
-    kinds = dict.fromkeys((redirect.name for redirect in redirects), "redirect")
-    kinds |= {name: kind for kind, names in groups for name in names}
+    kinds = {name: kind for kind, names in groups for name in names}
     sites = _sites(elf, done)
+    ours = {id(redirect) for redirect in redirects if not redirect.to}
+    barriers = {redirect.name: id(redirect) for redirect in redirects if kinds.get(redirect.name) == "barrier"}
     totals = {
         "abi": plan.abi,
         "sites_patched": len(done.rewrites),
         "entries_patched": len(done.entries),
-        "barrier_sites": sum(len(sites[barrier.name]) for barrier in plan.barriers),
+        "barrier_sites": sum(len(sites[key]) for key in barriers.values()),
     }
     functions = []
     for redirect in redirects:
-        about = {
+        base = id(redirect) in ours
+        kind = kinds[redirect.name] if base else "redirect"
+        rows = sites[id(redirect)]
+        held = [hex(place) for place, address in pointers if address == redirect.old]
+        about: dict[str, Any] = {
             "name": redirect.name,
-            "kind": kinds[redirect.name],
-            "redirected": "at its entry" if kinds[redirect.name] == "fatal" else "at its call sites",
+            "kind": kind,
+            "redirected": _WHERE["entry" if kind == "fatal" else redirect.mode],
             "old": hex(redirect.old),
             "new": hex(redirect.new),
-            "count": len(sites[redirect.name]),
-            "already": done.already[redirect.name],
-            "pointers": [hex(place) for place, address in pointers if address == redirect.old],
+            "count": len(rows),
+            "already": done.already[redirect.new],
+            "pointers": held,
         }
-        rows = ",\n   ".join(sites[redirect.name])
-        functions.append(f'{json.dumps(about)[:-1]}, "sites": [\n   {rows}\n  ]}}')
+        if not base:
+            about |= {"to": redirect.to, "mode": redirect.mode, "instead_of": kinds.get(redirect.name, "")}
+            about |= _passing(done, redirect)
+        listed = ",\n   ".join(rows)
+        functions.append(f'{json.dumps(about)[:-1]}, "sites": [\n   {listed}\n  ]}}')
     return f'{json.dumps(totals)[:-1]}, "functions": [\n  {f",{chr(10)}  ".join(functions)}\n]}}\n'.encode()
 
 
-def _sites(elf: Elf, done: Patch) -> dict[str, list[str]]:
-    """The sites of each function as lines of JSON; made by hand, for there are tens of thousands."""
-    lines: dict[str, list[str]] = defaultdict(list)
+_WHERE = {"calls": "at its call sites", "entry": "at its entry", "both": "at its call sites and its entry"}
+
+
+def _passing(done: Patch, redirect: Redirect) -> dict[str, Any]:
+    """By what the original can still be called, and the words written for that."""
+    if not redirect.original:
+        return {"original": None}
+    words = [rewrite for rewrite in done.passing if rewrite.redirect == redirect]
+    return {"original": hex(redirect.original), "passing": [_word(each) for each in words]}
+
+
+def _sites(elf: Elf, done: Patch) -> dict[int, list[str]]:
+    """The sites of each redirect, by its id, as lines of JSON; made by hand, for there are tens of thousands."""
+    lines: dict[int, list[str]] = defaultdict(list)
     names = elf.symbols.function_names(rewrite.address for rewrite in done.rewrites)
     quoted: dict[str, str] = {}
     for rewrite, name in zip(done.rewrites, names, strict=True):
-        lines[rewrite.redirect.name].append(
+        lines[id(rewrite.redirect)].append(
             _site(rewrite, quoted.get(name) or quoted.setdefault(name, json.dumps(name)))
         )
     for rewrite in done.entries:
-        lines[rewrite.redirect.name].append(_site(rewrite, json.dumps(rewrite.redirect.name)))
+        lines[id(rewrite.redirect)].append(_site(rewrite, json.dumps(rewrite.redirect.name)))
     return lines
+
+
+def _word(rewrite: Rewrite) -> dict[str, str]:
+    return {"address": hex(rewrite.address), "before": f"{rewrite.before:08x}", "after": f"{rewrite.after:08x}"}
 
 
 def _site(rewrite: Rewrite, function: str) -> str:
