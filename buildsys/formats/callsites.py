@@ -13,7 +13,7 @@ the few words that are found are decoded.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Container, Iterable, Iterator, Set
 from typing import NamedTuple
 
 from buildsys.formats.a64 import adr, adrp, branch_target, conditional_target, is_bl
@@ -70,19 +70,6 @@ def hits(elf: Elf, targets: Iterable[int]) -> Iterator[Hits]:
 
     What the file marks as data among code (`mapping`) is no branch.
     """
-    return _hits(elf, targets, data=False)
-
-
-def data_sites(elf: Elf, targets: Iterable[int]) -> list[tuple[int, int]]:
-    """What would be a branch to one of `targets` and is marked as data: (its address, where it would go)."""
-    return sorted(
-        (each.section.address + 4 * at, target)
-        for each in _hits(elf, targets, data=True)
-        for at, target in zip(each.indices, each.targets, strict=True)
-    )
-
-
-def _hits(elf: Elf, targets: Iterable[int], data: bool) -> Iterator[Hits]:
     wanted = {target: target for target in targets}
     if wanted:
         wanted = {address: each.target for address, each in veneers_to(elf, wanted).items()} | wanted
@@ -91,10 +78,24 @@ def _hits(elf: Elf, targets: Iterable[int], data: bool) -> Iterator[Hits]:
         found, goals = [], []
         for at in _candidates(elf.contents(section), len(words), {target - base >> 2 & _MASK26 for target in wanted}):
             target = branch_target(words[at], base + 4 * at)
-            if target in wanted and elf.mapping.is_data(base + 4 * at) == data:
+            if target in wanted and not elf.mapping.is_data(base + 4 * at):
                 found.append(at)
                 goals.append(wanted[target])
         yield Hits(section, words, found, goals)
+
+
+def data_sites(elf: Elf, targets: Container[int]) -> list[tuple[int, int]]:
+    """What would be a branch to one of `targets` and is marked as data: (its address, where it would go)."""
+    found = []
+    for section in elf.code:
+        contents = elf.contents(section)
+        for start, end in elf.mapping.within(section.address, section.end):
+            for address in range(-(-start // 4) * 4, end - 3, 4):
+                at = address - section.address
+                target = branch_target(int.from_bytes(contents[at : at + 4], "little"), address)
+                if target is not None and target in targets:
+                    found.append((address, target))
+    return sorted(found)
 
 
 def _candidates(contents: bytes, count: int, goals: Set[int]) -> Iterator[int]:

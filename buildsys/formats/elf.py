@@ -24,7 +24,7 @@ from buildsys.formats.mapping import Mapping
 from buildsys.formats.symbols import Symbols
 
 EM_AARCH64 = 183
-ET_REL, ET_EXEC = 1, 2
+ET_REL, ET_EXEC, ET_DYN = 1, 2, 3
 PT_LOAD = 1
 PF_X, PF_W, PF_R = 1, 2, 4
 SHT_SYMTAB, SHT_RELA, SHT_NOBITS = 2, 4, 8
@@ -87,7 +87,7 @@ class Relocations:
     """The entries of one RELA section, as three parallel arrays, and the section they apply to.
 
     In a linked image `offsets` are addresses, in a relocatable file offsets into `target`. `symbols` is the
-    index of their symbol table; `loaded` tells that they are part of the program, for a dynamic linker.
+    index of their symbol table.
     """
 
     target: int
@@ -95,7 +95,6 @@ class Relocations:
     infos: array[int]
     addends: array[int]
     symbols: int = 0
-    loaded: bool = False
 
     def kinds(self) -> list[int]:
         """The relocation type of each entry."""
@@ -238,16 +237,15 @@ class Elf:
         """Where among code there is data. Raises UserError as `symbols`."""
         return Mapping.of(self.symbols.marks(), self.symbols.function_starts)
 
-    def relocations(self) -> Iterator[Relocations]:
-        """Every RELA section, with its entries as arrays."""
+    def relocations(self, loaded: bool = False) -> Iterator[Relocations]:
+        """Every RELA section, or only those that are `loaded`, with its entries as arrays."""
         for section in self.sections:
-            if section.kind == SHT_RELA and section.size:
+            if section.kind == SHT_RELA and section.size and (section.flags & SHF_ALLOC or not loaded):
                 if section.size % _RELA_SIZE:
                     raise self._damaged(f"relocation section {section.name}")
                 words = array("Q", self.contents(section))
                 addends = array("q", words[2::3].tobytes())
-                loaded = bool(section.flags & SHF_ALLOC)
-                yield Relocations(section.info, words[0::3], words[1::3], addends, section.link, loaded)
+                yield Relocations(section.info, words[0::3], words[1::3], addends, section.link)
 
     def file_offset(self, address: int) -> int | None:
         """Where in the file the byte that lives at `address` is; None if the file does not hold it."""

@@ -9,8 +9,9 @@ hold no data among code, and no such symbols.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,18 @@ class Mapping:
         further than to the next of `functions`, ascending, which may be of an object without marks.
         """
         starts, ends = [], []
-        following = [address for address, _ in marks[1:]] + [1 << 64]
-        for (address, data), end in zip(marks, following, strict=True):
+        for (address, data), (end, _) in pairwise([*marks, (1 << 64, False)]):
             if data and end > address:
                 at = bisect_right(functions, address)
                 starts.append(address)
                 ends.append(min(end, functions[at]) if at < len(functions) else end)
         return cls(starts, ends)
+
+    def within(self, low: int, high: int) -> Iterator[tuple[int, int]]:
+        """Where from `low` to before `high` data lies: each from an address to before another."""
+        for start, end in zip(self.starts, self.ends, strict=True):
+            if start < high and low < end:
+                yield max(start, low), min(end, high)
 
     def is_data(self, address: int) -> bool:
         """Whether the word at `address` is marked as data. What no symbol tells of is code."""

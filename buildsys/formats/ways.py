@@ -78,9 +78,7 @@ def _literals(elf: Elf, targets: Collection[int]) -> Iterator[Way]:
 
 def _dynamic(elf: Elf, targets: Collection[int]) -> Iterator[Way]:
     """What the relocations for a dynamic linker make of the functions."""
-    for table in elf.relocations():
-        if not table.loaded:
-            continue
+    for table in elf.relocations(loaded=True):
         named = elf.dynamic_symbols(table.symbols) if any(info >> 32 for info in table.infos) else None
         for info, addend, place in zip(table.infos, table.addends, table.offsets, strict=True):
             kind = info & 0xFFFF_FFFF
