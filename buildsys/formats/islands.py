@@ -57,15 +57,17 @@ class _Gap:
 class Far:
     """Branches of one image to the functions `news` that may be too far away for one, and what is made for them.
 
-    `olds` are the functions whose veneers may be turned, and for each what they are to go to instead.
+    `olds` are the functions whose veneers may be turned, and for each what they are to go to instead. One that
+    a branch at one of `keeping` goes by is left as it is.
     """
 
-    def __init__(self, elf: Elf, olds: dict[int, int], news: Iterable[int]) -> None:
+    def __init__(self, elf: Elf, olds: dict[int, int], news: Iterable[int], keeping: Iterable[int] = ()) -> None:
         self._elf = elf
         self._olds = olds
         found = veneers_to(elf, {*olds, *news})
-        self._veneers = {at: each for at, each in found.items() if each.target in olds}
-        self._known = {at: each.target for at, each in found.items() if each.target not in olds}
+        kept = {branch_target(elf.word(at) or 0, at) for at in keeping} if found else set()
+        self._veneers = {at: each for at, each in found.items() if each.target in olds and at not in kept}
+        self._known = {at: each.target for at, each in found.items() if at not in self._veneers}
         self._needed: set[int] = set()
         self.islands: list[Island] = []
 
@@ -101,11 +103,11 @@ class Far:
         for at, goal in self._known.items():
             if goal == target and _reaches(address, at):
                 return at
+        self._landing(target)
         for gap in self._gaps:
             at = gap.start + gap.used
             if at + SIZE <= gap.end and _reaches(address, at):
                 try:
-                    self._landing(target)
                     veneer_to(at, target)
                 except OutOfRangeError:
                     continue

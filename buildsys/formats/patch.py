@@ -21,13 +21,13 @@ from typing import NamedTuple
 
 from buildsys.errors import UserError
 from buildsys.formats import a64
-from buildsys.formats.a64 import BRANCH, OutOfRangeError, encode_branch, is_bl
+from buildsys.formats.a64 import BRANCH, OutOfRangeError, is_bl
 from buildsys.formats.callsites import Hits, conditional_sites, hits, marked, marking
 from buildsys.formats.elf import ET_EXEC, PF_X, PT_LOAD, SHF_ALLOC, SHF_EXECINSTR, Elf, Section
 from buildsys.formats.islands import TOO_FAR, Far, Island
 from buildsys.formats.modes import Mode
 from buildsys.formats.symbols import STT_FUNC, STT_NOTYPE, Symbol
-from buildsys.formats.veneers import Veneer
+from buildsys.formats.veneers import Veneer, final
 
 
 @dataclass(frozen=True)
@@ -128,12 +128,13 @@ def patch(elf: Elf, calls: Sequence[Redirect], entries: Sequence[Redirect] = ())
     _refuse_doubtful(elf)
     by_old = {redirect.old: redirect for redirect in calls}
     by_new = {redirect.new for redirect in (*calls, *entries)}
-    passing = _Passing(elf, calls, entries)
+    originals = {at for each in (*calls, *entries) if each.original for at in _room(each.original)}
+    far = Far(elf, {redirect.old: redirect.new for redirect in calls}, by_new, originals)
+    passing = _Passing(elf, far, calls, entries)
     to_new: Counter[int] = Counter()
     rewrites: list[Rewrite] = []
     taken: list[Rewrite] = []
     code: dict[int, bytes] = {}
-    far = Far(elf, {redirect.old: redirect.new for redirect in calls}, by_new)
     for section, words, indices, targets in sorted(hits(elf, [*by_old, *by_new, *passing.olds]), key=_in_file):
         for at, target in zip(indices, targets, strict=True):
             redirect = by_old.get(target)
@@ -192,6 +193,10 @@ def _pieces(elf: Elf, code: Mapping[int, bytes]) -> Iterator[memoryview | bytes]
 ROOM = 8  # bytes of the function that stands for an original: two instructions
 
 
+def _room(original: int) -> range:
+    return range(original, original + ROOM, 4)
+
+
 class _Passing:
     """The functions that stand for originals, and what is put into them.
 
@@ -200,12 +205,12 @@ class _Passing:
     comes here, too. `olds` are the functions of which this is so.
     """
 
-    def __init__(self, elf: Elf, calls: Sequence[Redirect], entries: Sequence[Redirect]) -> None:
-        self._elf = elf
+    def __init__(self, elf: Elf, far: Far, calls: Sequence[Redirect], entries: Sequence[Redirect]) -> None:
+        self._elf, self._far = elf, far
         self._wanted = {each.original: each for each in (*calls, *entries) if each.original}
         self._taken = {each.old: each.new for each in entries}
         self.olds = {each.old: each for each in self._wanted.values() if each.old in self._taken}
-        self.places = {at for original in self._wanted for at in range(original, original + ROOM, 4)}
+        self.places = {at for original in self._wanted for at in _room(original)}
         self.rewrites: list[Rewrite] = []
         self._words = {place: self._contents(redirect) for place, redirect in self._wanted.items()}
         self._loops: list[Rewrite] = []
@@ -241,7 +246,8 @@ class _Passing:
         if old not in self._taken:
             return (self._branch(place, old, redirect),)
         first = elf.word(old) or 0
-        if a64.branch_target(first, old) == self._taken[old]:
+        goes = a64.branch_target(first, old)
+        if goes is not None and final(elf, goes) == self._taken[old]:
             return ()  # the image is patched already
         if by := next((at for at, target in conditional_sites(elf, [old]) if old <= at < redirect.old_end), None):
             raise UserError(
@@ -261,7 +267,7 @@ class _Passing:
 
     def _branch(self, address: int, target: int, redirect: Redirect, word: int = BRANCH) -> int:
         try:
-            return encode_branch(word, address, target)
+            return self._far.branch(address, word, target)
         except ValueError as error:
             raise UserError(f"{self._elf.name}: the original of {redirect.name} cannot be called: {error}") from error
 

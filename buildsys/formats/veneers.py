@@ -92,8 +92,10 @@ def _computed(elf: Elf, word: int, at: int, known: Mapping[int, int]) -> tuple[i
         return (word & 31, known[first] + known[second], "", at) if first in known and second in known else None
     if word >> 24 == 0x58:  # C6.2 LDR (literal), 64-bit
         place = at + 4 * a64.sign_extend(word >> 5, 19)
-        value_there = elf.word(place, 8) if at < place <= at + 4 * LONGEST else None  # its own: right behind it
-        return None if value_there is None else (word & 31, value_there, "literal", place)
+        # Its own literal: right behind it, among the same code.
+        own = at < place <= at + 4 * LONGEST and any(at in each and place + 8 <= each.end for each in elf.code)
+        loaded = elf.word(place, 8) if own else None
+        return None if loaded is None else (word & 31, loaded, "literal", place)
     return None
 
 
@@ -145,6 +147,12 @@ def veneers_to(elf: Elf, targets: Container[int]) -> dict[int, Veneer]:
     if not is_far(elf):
         return {}
     return {veneer.address: veneer for veneer in _all(elf) if veneer.target in targets and made_by_linker(elf, veneer)}
+
+
+def final(elf: Elf, address: int) -> int:
+    """Where a branch to `address` leads: what is there, or where the veneer that is there goes."""
+    veneer = decode(elf, address) if is_far(elf) else None
+    return veneer.target if veneer and made_by_linker(elf, veneer) else address
 
 
 def _all(elf: Elf) -> Iterator[Veneer]:

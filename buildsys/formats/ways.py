@@ -10,11 +10,12 @@ from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 from buildsys.formats.callsites import conditional_sites, data_sites, forming_sites, marked, marking
-from buildsys.formats.elf import Elf
+from buildsys.formats.elf import SHT_RELA, Elf
 from buildsys.formats.patch import address_takers
 from buildsys.formats.references import Code, follow
 from buildsys.formats.symbols import SHN_UNDEF
 
+SHT_DYNSYM = 11
 # AAELF64, 5.7.12: relocations a dynamic linker resolves.
 ABS64, GLOB_DAT, JUMP_SLOT, RELATIVE, IRELATIVE = 257, 1025, 1026, 1027, 1032
 
@@ -45,9 +46,15 @@ def other_ways(elf: Elf, targets: Collection[int], besides: Collection[int] = ()
         *_dynamic(elf, targets),
         *(Way(target, at, "data") for at, target in data_sites(elf, targets)),
     }
-    # In a file whose pointers the loader makes, some linkers write them as well.
+    # In a file whose pointers the loader makes, some linkers write them as well; and its tables hold addresses.
     made = {(way.target, way.address) for way in found if way.kind == "relocation"}
-    return sorted(way for way in found if way.kind != "pointer" or (way.target, way.address) not in made)
+    tables = [each for each in elf.sections if each.kind in (SHT_RELA, SHT_DYNSYM)]
+    return sorted(
+        way
+        for way in found
+        if way.kind != "pointer"
+        or ((way.target, way.address) not in made and not any(way.address in table for table in tables))
+    )
 
 
 def _conditional(elf: Elf, targets: Collection[int]) -> Iterator[Way]:

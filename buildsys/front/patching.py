@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,6 +70,8 @@ def perform(chosen: argparse.Namespace) -> int:
     if chosen.json:
         print(json.dumps({**report.as_json(), "written": written}, indent=1), flush=True)
     else:
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be no text
         print("\n".join(_told(report, written)), flush=True)
     return 0
 
