@@ -1,18 +1,21 @@
-"""The functions a user replaces: the table `redirect` of the configuration.
+"""The functions a user replaces: the table `redirect` of the configuration, and directives in Go sources.
 
-A line is `"old" = "new"`, or `"old" = { to = "new", … }` with options.
+A line of the table is `"old" = "new"`, or `"old" = { to = "new", … }` with options. A directive has the same
+options as words: `mode=entry`, `pointers`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from buildsys.config.toml import Table, nearest
+from buildsys.errors import UserError
 from buildsys.formats.modes import Mode
 
 OPTIONS = ("to", "mode", "pointers", "original")
+FLAGS = ("pointers",)  # those that are true or false
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,15 @@ class Redirection:
     pointers: bool = False
     original: str = ""
     place: str = field(default="", compare=False)
+
+    def stored(self) -> dict[str, Any]:
+        """All of it, as JSON has it."""
+        return {**self.decides(), "place": self.place}
+
+    @classmethod
+    def restored(cls, stored: Mapping[str, Any]) -> Redirection:
+        """What `stored` gave."""
+        return cls(**{**stored, "mode": Mode(stored["mode"])})
 
     def decides(self) -> dict[str, Any]:
         """What of it decides an image, as JSON has it; the line it stands in does not."""
@@ -60,18 +72,51 @@ def redirections(table: Table) -> Iterator[Redirection]:
 
 def _long(table: Table, old: str, value: dict[str, Any]) -> Redirection:
     """`"old" = { to = …, … }`. Mistakes are told of the line of `old`: an inline table is on one line."""
+
+    def wrong(problem: str, hint: str) -> UserError:
+        return table.error(old, problem, hint)
+
+    return _checked(old, value, table.where(old), wrong)
+
+
+def of_words(words: Sequence[str], to: str, place: str) -> Redirection:
+    """The redirect a directive above the function `to` asks for by its `words`. Raises UserError."""
+
+    def wrong(problem: str, hint: str) -> UserError:
+        return UserError(f"{place}: the directive {problem}", hint)
+
+    names = [word for word in words if "=" not in word and word not in OPTIONS]
+    if len(names) != 1:
+        raise wrong(
+            f"names {len(names)} functions" if names else "does not say which function is replaced",
+            f"one each, and options: {', '.join(OPTIONS[1:])}",
+        )
+    value: dict[str, Any] = {}
+    for word in words:
+        key, _, said = word.partition("=")
+        if word in names:
+            continue
+        if key == "to" or key in value:
+            raise wrong(
+                f"says `{key}` twice: calls go to the function below it" if key == "to" else f"says `{key}` twice", ""
+            )
+        value[key] = {"true": True, "false": False}.get(said or "true", said) if key in FLAGS else said
+    return _checked(names[0], value | {"to": to}, place, wrong)
+
+
+def _checked(old: str, value: Mapping[str, Any], place: str, wrong: Callable[[str, str], UserError]) -> Redirection:
+    """The redirect of `old` with the options in `value`; `wrong` makes the error."""
     for key in value:
         if key not in OPTIONS:
-            raise table.error(old, f"has an unknown key `{key}`", nearest(key, OPTIONS))
-    for key in ("to", "mode", "original"):
-        if key in value and not isinstance(value[key], str):
-            raise table.error(old, f"has a `{key}` that must be a string, not {value[key]!r}")
+            raise wrong(f"has an unknown key `{key}`", nearest(key, OPTIONS))
+    for key in value:
+        if key not in FLAGS and not isinstance(value[key], str):
+            raise wrong(f"has a `{key}` that must be a string, not {value[key]!r}", "")
+        if key in FLAGS and not isinstance(value[key], bool):
+            raise wrong(f"has a `{key}` that must be true or false, not {value[key]!r}", "")
     if not value.get("to"):
-        raise table.error(old, "does not say where calls go", '`to = "…"` names the new function')
+        raise wrong("does not say where calls go", '`to = "…"` names the new function')
     mode = value.get("mode", Mode.CALLS.value)
     if mode not in list(Mode):
-        raise table.error(old, f"has mode {mode!r}", nearest(mode, list(Mode)))
-    pointers = value.get("pointers", False)
-    if not isinstance(pointers, bool):
-        raise table.error(old, f"has `pointers` that must be true or false, not {pointers!r}")
-    return Redirection(old, value["to"], Mode(mode), pointers, value.get("original", ""), table.where(old))
+        raise wrong(f"has mode {mode!r}", nearest(mode, list(Mode)))
+    return Redirection(old, value["to"], Mode(mode), value.get("pointers", False), value.get("original", ""), place)

@@ -22,6 +22,7 @@ from typing import NamedTuple
 from buildsys.errors import UserError
 from buildsys.formats import a64
 from buildsys.formats.a64 import BRANCH, OutOfRangeError, is_bl
+from buildsys.formats.addresses import Left, Moved, held, moved
 from buildsys.formats.callsites import Hits, conditional_sites, hits, marked, marking
 from buildsys.formats.elf import ET_EXEC, PF_X, PT_LOAD, SHF_ALLOC, SHF_EXECINSTR, Elf, Section
 from buildsys.formats.islands import TOO_FAR, Far, Island
@@ -69,19 +70,22 @@ class Rewrite(NamedTuple):
 class Patch:
     """What a pass did: the new contents of the image, each call site and each entry it changed, by address.
 
-    The contents are in `pieces`, to be written one after another; `code` has those that are code
-    sections, by index. `turned` are the linker's veneers that were made to go to new functions, `islands`
-    those that had to be added, which `code` has not.
+    The contents are in `pieces`, to be written one after another; `contents_of` has the sections that may
+    differ, which are all that hold code, by index. `turned` are the linker's veneers that were made to go to
+    new functions, `islands` those that had to be added, which `contents_of` has not.
     `passing` are the words written for the functions that stand for an original, and the old function's
-    own loops that had to go there. `already` counts the branches that went to a new function, by its address,
+    own loops that had to go there. `addresses` are the places that stand for the new function now, and `left`
+    those that could not be made to. `already` counts the branches that went to a new function, by its address,
     before the pass.
     """
 
     pieces: tuple[memoryview | bytes, ...]
-    code: dict[int, bytes]
+    contents_of: dict[int, bytes]
     rewrites: tuple[Rewrite, ...]
     entries: tuple[Rewrite, ...]
     passing: tuple[Rewrite, ...]
+    addresses: tuple[Moved, ...]
+    left: tuple[Left, ...]
     already: dict[int, int]
     turned: tuple[Veneer, ...] = ()
     islands: tuple[Island, ...] = ()
@@ -93,7 +97,7 @@ class Patch:
 
     def applied(self, elf: Elf) -> Elf:
         """The patched image, `elf` being the one that was patched."""
-        return Elf(self.contents, elf.name) if self.islands else elf.with_code(self.code)
+        return Elf(self.contents, elf.name) if self.islands else elf.with_code(self.contents_of)
 
 
 def resolve(elf: Elf, names: Sequence[str]) -> list[Redirect]:
@@ -118,14 +122,19 @@ def _resolve(name: str, symbols: list[Symbol], image: str) -> Redirect:
     return Redirect(name, old[0].value, old[0].end, new[0].value)
 
 
-def patch(elf: Elf, calls: Sequence[Redirect], entries: Sequence[Redirect] = ()) -> Patch:
+def patch(
+    elf: Elf, calls: Sequence[Redirect], entries: Sequence[Redirect] = (), pointed: Sequence[Redirect] = ()
+) -> Patch:
     """Redirect the functions of `calls` at every call site, those of `entries` at their first instruction.
 
-    One of mode `both` is in both. Calls inside the old functions themselves are re-encoded like any other,
+    One of mode `both` is in both. Of those in `pointed`, what relocations say is their address becomes the
+    new function's. Calls inside the old functions themselves are re-encoded like any other,
     but not a branch back to the function's own start. Raises UserError if the file contradicts itself about
-    where its code is, a branch cannot reach, or an original cannot be called any more.
+    where its code is, a branch cannot reach, an original cannot be called any more, or no relocations tell
+    what is an address.
     """
     _refuse_doubtful(elf)
+    addresses, left = _addresses(elf, pointed)
     by_old = {redirect.old: redirect for redirect in calls}
     by_new = {redirect.new for redirect in (*calls, *entries)}
     originals = {at for each in (*calls, *entries) if each.original for at in _room(each.original)}
@@ -147,6 +156,8 @@ def patch(elf: Elf, calls: Sequence[Redirect], entries: Sequence[Redirect] = ())
                 words[at] = after = _encode(elf, far, address, before, redirect)
                 rewrites.append(Rewrite(address, before, after, redirect))
         passing.write(section, words)
+        for change in addresses:
+            _write(section, words, change)
         for redirect in entries:
             if redirect.old in section and redirect.old + 4 <= section.end:
                 at = redirect.old - section.address >> 2
@@ -156,20 +167,23 @@ def patch(elf: Elf, calls: Sequence[Redirect], entries: Sequence[Redirect] = ())
                     words[at] = after
         code[section.index] = words.tobytes() + elf.contents(section)[4 * len(words) :]
     _turn(elf, far, code)
+    changed = {**code, **_data(elf, addresses, code)}
     rewrites.sort(key=itemgetter(0))
     already = {redirect.new: to_new[redirect.new] for redirect in (*calls, *entries)}
-    pieces = tuple(_pieces(elf, code))
+    pieces = tuple(_pieces(elf, changed))
     if far.islands:
         pieces = (far.placed(b"".join(pieces)),)
     return Patch(
-        pieces,
-        code,
-        tuple(rewrites),
-        tuple(taken),
-        tuple(passing.rewrites),
-        already,
-        tuple(far.veneers),
-        tuple(far.islands),
+        pieces=pieces,
+        contents_of=changed,
+        rewrites=tuple(rewrites),
+        entries=tuple(taken),
+        passing=tuple(passing.rewrites),
+        addresses=addresses,
+        left=left,
+        already=already,
+        turned=tuple(far.veneers),
+        islands=tuple(far.islands),
     )
 
 
@@ -181,13 +195,54 @@ def _turn(elf: Elf, far: Far, code: dict[int, bytes]) -> None:
         code[section.index] = whole[:at] + contents + whole[at + len(contents) :]
 
 
-def _pieces(elf: Elf, code: Mapping[int, bytes]) -> Iterator[memoryview | bytes]:
-    """The file with other code."""
+def _pieces(elf: Elf, changed: Mapping[int, bytes]) -> Iterator[memoryview | bytes]:
+    """The file with other contents of some sections. Raises UserError if two of them overlap."""
     data, end = memoryview(elf.data), 0
-    for section in sorted(elf.code, key=attrgetter("offset")):
-        yield from (data[end : section.offset], code[section.index])
+    for section in sorted((elf.sections[index] for index in changed), key=attrgetter("offset")):
+        if section.offset < end:
+            raise UserError(f"{elf.name}: damaged: section {section.name!r} overlaps another")
+        yield from (data[end : section.offset], changed[section.index])
         end = section.offset + section.size
     yield data[end:]
+
+
+def _addresses(elf: Elf, pointed: Sequence[Redirect]) -> tuple[tuple[Moved, ...], tuple[Left, ...]]:
+    """What stands for the old functions of `pointed` and is to stand for the new ones, and what cannot."""
+    if not pointed:
+        return (), ()
+    places = held(elf, {redirect.old: redirect.name for redirect in pointed})
+    if places is None:
+        raise UserError(
+            f"{elf.name}: no pointer to {pointed[0].name} can be told from a number that looks like it",
+            "link with --emit-relocs: only what a relocation says is an address may be rewritten",
+        )
+    changes, left = moved(elf, places, {redirect.old: redirect.new for redirect in pointed})
+    known = {each.place for each in places}
+    unknown = [
+        Left(place, target, "it looks like one, and no relocation says so")
+        for place, target in address_takers(elf, [redirect.old for redirect in pointed])
+        if place not in known
+    ]
+    return tuple(changes), tuple(sorted([*left, *unknown]))
+
+
+def _write(section: Section, words: array[int], change: Moved) -> None:
+    """Put what stands for an address into the `words` of `section`, if it is there."""
+    if section.address <= change.place and change.place + change.size <= section.end:
+        for at in range(change.size // 4):
+            words[(change.place - section.address >> 2) + at] = change.after >> 32 * at & 0xFFFF_FFFF
+
+
+def _data(elf: Elf, changes: Sequence[Moved], code: Mapping[int, bytes]) -> dict[int, bytes]:
+    """The new contents of the sections that hold data, by index."""
+    found: dict[int, bytearray] = {}
+    for change in changes:
+        for section in elf.sections:
+            if section.flags & SHF_ALLOC and section.in_file and change.place in section and section.index not in code:
+                contents = found.setdefault(section.index, bytearray(elf.contents(section)))
+                at = change.place - section.address
+                contents[at : at + change.size] = change.after.to_bytes(change.size, "little")
+    return {index: bytes(contents) for index, contents in found.items()}
 
 
 ROOM = 8  # bytes of the function that stands for an original: two instructions

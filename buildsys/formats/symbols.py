@@ -15,7 +15,7 @@ from functools import cached_property
 from itertools import accumulate, compress
 
 STB_LOCAL, STB_GLOBAL = 0, 1
-STT_NOTYPE, STT_OBJECT, STT_FUNC, STT_GNU_IFUNC = 0, 1, 2, 10
+STT_NOTYPE, STT_OBJECT, STT_FUNC, STT_SECTION, STT_GNU_IFUNC = 0, 1, 2, 3, 10
 SHN_UNDEF, SHN_ABS = 0, 0xFFF1
 _ENDS = (b"\0", b".")  # of `$d`, or before its suffix
 _MANY = 16  # names, from which on it is quicker to go through the whole string table
@@ -133,6 +133,12 @@ class Symbols:
         if not places:
             return []
         return [self._symbol(index) for index in compress(range(len(self)), map(places.__contains__, self._names))]
+
+    def valued(self, *values: int) -> list[Symbol]:
+        """Every defined symbol with one of `values`."""
+        wanted = frozenset(values)
+        found = map(self._symbol, compress(range(len(self)), map(wanted.__contains__, self._values)))
+        return [symbol for symbol in found if symbol.section != SHN_UNDEF]
 
     def absolutes(self) -> dict[int, Symbol]:
         """The global symbols that are numbers, in no section, by their number in the table."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cache, cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from buildsys import files
 from buildsys.cache.action import Action, Discovered, Records
@@ -22,6 +22,9 @@ from buildsys.go.toolchain import GoToolchain
 from buildsys.stages.variant import SHIPPED, Variant
 from buildsys.toolchains import choice, zig
 from buildsys.toolchains.binary import BinaryToolchain
+
+if TYPE_CHECKING:
+    from buildsys.go.inputs import Inputs
 
 SCRIPT = "kernel.ld"
 BINDINGS = "bindings.s"
@@ -46,6 +49,7 @@ class Steps:
         self.linked = build / ".linked.elf"
         self.unpatched, self.image = build / "kernel.unpatched.elf", build / "kernel.elf"
         self.patch_json = build / "patch.json"
+        self.directives = build / "directives.json"
 
     @cached_property
     def go(self) -> GoToolchain:
@@ -77,24 +81,23 @@ class Steps:
         )
 
     def compile(self) -> Action:
-        """The kernel package ─go build─▶ kernel.a ─▶ go.o."""
+        """The kernel package ─go build─▶ kernel.a ─▶ go.o; its redirects ─▶ directives.json."""
         project = self.project
 
         def discover() -> Discovered:
-            from buildsys.cache.memory import Memory
-            from buildsys.go.inputs import known_inputs
-
-            places = self.places
-            memory = Memory(self.records.path("go list"), self._question, self.records.caches)
-            found = known_inputs(self.go, project.package, project.options, memory, places.name, places.path)
+            found = self._sources()
             return Discovered(tuple(map(self._here, found.files)), tuple(map(self._here, found.folders)))
+
+        directed: list[Redirection] = []
 
         def meanwhile() -> None:
             self.compiling()
             _import_what_follows()
+            directed[:] = self.directed()
 
         def run() -> dict[str, Any]:
             from buildsys.cache.lock import sweep
+            from buildsys.stages.directives import write
             from buildsys.stages.objects import make_object
 
             sweep(project.build / ".tools")
@@ -107,12 +110,17 @@ class Steps:
                 zig.archiver(project.build / ".tools" / "ar"),
                 meanwhile,
             )
+            write(directed, self.directives)
             return {"said": said}
 
         return Action(
             name="compile",
-            inputs=(*self.go.files, zig.program(), *_code("go", "stages/objects.py", "toolchains/zig.py")),
-            outputs=(self.archive, self.go_object),
+            inputs=(
+                *self.go.files,
+                zig.program(),
+                *_code("go", "config/redirects.py", "stages/directives.py", "stages/objects.py", "toolchains/zig.py"),
+            ),
+            outputs=(self.archive, self.go_object, self.directives),
             parameters={
                 "package": self.places.name(project.package),
                 "tags": project.options.tags,
@@ -388,12 +396,14 @@ class Steps:
         """kernel.unpatched.elf ─▶ kernel.elf and patch.json: every call site redirected."""
 
         def run() -> dict[str, Any]:
+            from buildsys.stages.directives import merged, read
             from buildsys.stages.objects import read_runtime
             from buildsys.stages.patch import patch_image
 
             _, plan = read_runtime(self.runtime_json)
+            wanted = merged(self.project.redirects, read(self.directives))
             return patch_image(
-                self.unpatched, plan, self.project.entry, self._made(self.image), self.patch_json, self.redirects
+                self.unpatched, plan, self.project.entry, self._made(self.image), self.patch_json, wanted
             )
 
         return Action(
@@ -401,7 +411,9 @@ class Steps:
             inputs=(
                 self.unpatched,
                 self.runtime_json,
-                *_code("formats", "go", "config/redirects.py", "stages/patch.py", "stages/redirects.py"),
+                self.directives,
+                *_code("formats", "go", "config/redirects.py", "stages/directives.py", "stages/originals.py"),
+                *_code("stages/patch.py", "stages/redirects.py"),
             ),
             outputs=(self.image, self.patch_json),
             parameters={
@@ -414,8 +426,25 @@ class Steps:
 
     @property
     def redirects(self) -> tuple[Redirection, ...]:
-        """What is to take the place of what."""
-        return self.project.redirects
+        """What is to take the place of what: by the configuration, and by the sources as they are now."""
+        from buildsys.stages.directives import merged
+
+        return merged(self.project.redirects, self.directed())
+
+    def directed(self) -> list[Redirection]:
+        """What directives in the sources ask for."""
+        from buildsys.stages.directives import directed
+
+        return directed(self._sources().own, lambda path: str(self._under_root(self._here(path))))
+
+    def _sources(self) -> Inputs:
+        """What a build of the package reads, as it is now."""
+        from buildsys.cache.memory import Memory
+        from buildsys.go.inputs import known_inputs
+
+        project, places = self.project, self.places
+        memory = Memory(self.records.path("go list"), self._question, self.records.caches)
+        return known_inputs(self.go, project.package, project.options, memory, places.name, places.path)
 
     def _question(self) -> str:
         """The key of what the go command says of the package's inputs: many states of the sources have one."""

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from buildsys.config.redirects import Redirection
 from buildsys.formats import a64
+from buildsys.formats.addresses import ABS64, ADD_LO12, ADRP, ADRP_NC, NOP, Held, held
+from buildsys.formats.elf import Elf
 from buildsys.formats.symbols import Symbol
 
 if TYPE_CHECKING:
@@ -99,6 +101,82 @@ def problems(case: Case, found: Mapping[int, Change], where: Callable[[int], str
         else:
             wanted = "what it cannot hold" if change.word is None else f"{change.word:08x}"
             yield f"{change.what} at {where(address)} is {word or 0:08x}, not {wanted}"
+
+
+class Pointed(NamedTuple):
+    """What is to become of the places that stand for old functions' addresses, where the user asked for that.
+
+    `moved` must differ in the two images, `total` stand for a new function, `problems` tell what does not.
+    """
+
+    moved: set[int]
+    total: int
+    problems: list[str]
+
+
+def pointed(case: Case, where: Callable[[int], str]) -> Pointed:
+    """Decode every place that a relocation makes stand for an old function: it must stand for the new one.
+
+    What nobody can make do so, such as a pointer of 32 bits, must be as it was.
+    """
+    moved, count, problems = set[int](), 0, list[str]()
+    for one in case.redirected.values():
+        if not one.asked.pointers or one.old is None or one.new is None:
+            continue
+        old, new = one.old.value, one.new.value
+        places = held(case.before, {old: one.name})
+        if places is None:
+            problems.append(f"no linker kept relocations that say where pointers to {one.name} are")
+        fixed = {_holder(case, use) for use in places or () if _stands(case.before, use) is None}
+        for use in places or ():
+            was, now = _stands(case.before, use), _stands(case.elf, use)
+            if was is None or _holder(case, use) in fixed:
+                if case.before.word(use.place) != case.elf.word(use.place):
+                    problems.append(f"what refers to {one.name} at {where(use.place)} was changed, and cannot be")
+            elif now != was and now is not None and _part(new, was) == now:
+                moved |= _differing(case, use)
+                count += 1
+            elif _part(new, was) != was:
+                problems.append(f"what refers to {one.name} at {where(use.place)} does not refer to {one.asked.to}")
+            else:
+                count += 1
+    return Pointed(moved, count, problems)
+
+
+def _differing(case: Case, use: Held) -> set[int]:
+    """The words of the place: one, or the two of a pointer, of which the upper one is mostly the same."""
+    size = 8 if use.kind == ABS64 else 4
+    return {at for at in range(use.place, use.place + size, 4) if case.before.word(at) != case.elf.word(at)}
+
+
+def _holder(case: Case, use: Held) -> int:
+    """What goes together: the instructions of one function; data is by itself."""
+    function = case.before.symbols.function_at(use.place) if use.kind != ABS64 else None
+    return function.value if function else use.place
+
+
+def _part(address: int, like: tuple[str, int]) -> tuple[str, int]:
+    """The part of `address` that an instruction of some kind holds."""
+    kind, _ = like
+    return kind, {"page": address & ~0xFFF, "offset": address & 0xFFF, "none": 0}.get(kind, address)
+
+
+def _stands(elf: Elf, use: Held) -> tuple[str, int] | None:
+    """What part of an address the place holds, and its value; None if it is none that is understood."""
+    word = elf.word(use.place)
+    if use.kind == ABS64:
+        value = elf.word(use.place, 8)
+        return None if value is None or use.place % 4 else ("whole", value)
+    if word is None:
+        return None
+    if formed := a64.adr(word, use.place):
+        return "near", formed[1]
+    if use.kind in (ADRP, ADRP_NC):
+        if page := a64.adrp(word, use.place):
+            return "page", page[1]
+        return ("none", 0) if word == NOP else None
+    added = a64.add_immediate(word)
+    return ("offset", added[2]) if use.kind == ADD_LO12 and added else None
 
 
 def changed(case: Case, found: Mapping[int, Change]) -> set[int]:

@@ -12,12 +12,13 @@ import json
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from buildsys.config.redirects import Redirection
 from buildsys.errors import UserError
 from buildsys.files import replace, replacing
 from buildsys.formats import a64
+from buildsys.formats.addresses import conditional, formed
 from buildsys.formats.elf import Elf
 from buildsys.formats.patch import Patch, Redirect, Rewrite, address_takers, patch, resolve
 from buildsys.formats.references import Code
@@ -27,6 +28,8 @@ from buildsys.go.reach import Reach
 from buildsys.go.runtime import FLAG, Plan
 from buildsys.stages.originals import ORIGINAL
 from buildsys.stages.redirects import resolved
+
+SHOWN = 3  # functions of one kind that are named on screen
 
 
 def patch_image(
@@ -43,8 +46,12 @@ def patch_image(
     calls, entries = _shared(base, users, plan)
     _refuse_return(elf, users, plan)
     _refuse_recursion(elf, users)
-    done = patch(elf, [*calls, *(each for each in users if each.mode.at_calls)],
-                 [*entries, *(each for each in users if each.mode.at_entry)])  # fmt: skip
+    done = patch(
+        elf,
+        [*calls, *(each for each in users if each.mode.at_calls)],
+        [*entries, *(each for each in users if each.mode.at_entry)],
+        [each for each in users if each.pointers],
+    )
     redirected = {rewrite.redirect.name for rewrite in done.rewrites}
     barriers = [barrier.name for barrier in plan.barriers]
     if not any(each.name in redirected or done.already[each.new] for each in calls if each.name in barriers):
@@ -58,11 +65,12 @@ def patch_image(
         everything, unasked = _reached(elf, patched, entry, users, entries, plan)
         _refuse_reachable(patched, unasked, calls, users, pointers)
         _refuse_readers(patched, everything, {each.new for each in (*calls, *users)})
-        described = _report(elf, done, [*calls, *entries, *users], plan, pointers)
+        others = _other_ways(patched, users)
+        described = _report(elf, done, [*calls, *entries, *users], plan, pointers, others)
     replace(report, described)
-    changed = done.rewrites or done.entries
+    changed = done.rewrites or done.entries or done.addresses
     remarks = [] if changed else [f"{unpatched} is patched already: nothing was changed"]
-    remarks += _remarks(users, plan, pointers)
+    remarks += _remarks(done, users, plan, pointers, others)
     return {"sites": len(done.rewrites), "remark": "\n".join(remarks)}
 
 
@@ -87,7 +95,12 @@ def _refuse_return(elf: Elf, users: Sequence[Redirect], plan: Plan) -> None:
     fatal, code = set(plan.fatal), Code(elf)
     for redirect in users:
         body = code.body(redirect.new) if redirect.name in fatal else None
-        at = next((at for at, word in enumerate(body.words) if word == a64.RET), None) if body else None
+        # C6.2 RET, by whichever register.
+        at = (
+            next((at for at, word in enumerate(body.words) if word & 0xFFFF_FC1F == 0xD65F_0000), None)
+            if body
+            else None
+        )
         if body and at is not None:
             raise UserError(
                 f"{redirect.to} takes the place of {redirect.name}, which never returns, and returns at "
@@ -152,7 +165,11 @@ def _refuse_reachable(
             raise UserError(
                 f"the kernel can reach {name} at {old:#x}{through}:\n  " + "\n  → ".join(unasked.path(old)),
                 "its address is taken, and only calls can be redirected"
-                + (': mode = "both" catches every way into it' if old in {each.old for each in users} else ""),
+                + (
+                    ': mode = "both" catches every way into it, `pointers = true` redirects pointers as well'
+                    if old in {each.old for each in users}
+                    else ""
+                ),
             )
 
 
@@ -171,30 +188,58 @@ def _refuse_readers(elf: Elf, reached: Reach, ours: Collection[int]) -> None:
             )
 
 
-def _remarks(users: Sequence[Redirect], plan: Plan, pointers: Collection[tuple[int, int]]) -> list[str]:
-    """What is to be said of the user's redirects on screen."""
-    replaced = [each for each in users if each.name in (*plan.readers, *plan.fatal)]
+class _Others(NamedTuple):
+    """Other ways to old functions than calls, (place, old function): branches on a condition, addresses formed."""
+
+    conditional: list[tuple[int, int]]
+    formed: list[tuple[int, int]]
+
+
+def _other_ways(elf: Elf, users: Sequence[Redirect]) -> _Others:
+    olds = [redirect.old for redirect in users]
+    if not olds:
+        return _Others([], [])
+    return _Others(conditional(elf, olds), [(use.address, old) for old, use in formed(elf, Code(elf), olds)])
+
+
+def _remarks(
+    done: Patch, users: Sequence[Redirect], plan: Plan, pointers: Sequence[tuple[int, int]], others: _Others
+) -> list[str]:
+    """What is to be said of the user's redirects on screen: what is no longer ours, what could not be reached."""
     remarks = []
-    if replaced:
-        first, *more = replaced
-        remarks.append(
-            f"{first.to} takes over {first.name}"
-            + (f" (and {len(more)} more are redirected likewise)" if more else "")
-            + ", which this build takes over otherwise"
-        )
+    if replaced := [each for each in users if each.name in (*plan.readers, *plan.fatal)]:
+        shown = ", ".join(f"{each.name} by {each.to}" for each in replaced[:SHOWN])
+        more = f" and {len(replaced) - SHOWN} more" if len(replaced) > SHOWN else ""
+        remarks.append(f"taken over by the kernel, no longer by this build: {shown}{more}")
     for redirect in users:
-        held = [place for place, address in pointers if address == redirect.old]
-        if held and not redirect.mode.at_entry:
+        ways = [
+            (len(places), what)
+            for places, what in (
+                ([place for place, old in pointers if old == redirect.old], "pointers to it in data"),
+                ([place for place, old in others.formed if old == redirect.old], "places that form its address"),
+                ([place for place, old in others.conditional if old == redirect.old], "conditional branches to it"),
+            )
+            if places
+        ]
+        # What begins with a branch is caught whoever comes to it.
+        if ways and not redirect.mode.at_entry and redirect.name not in plan.fatal:
+            counted = ", ".join(f"{count} {what}" for count, what in ways)
+            remarks.append(f"{redirect.name} is not redirected for {counted}; the kernel cannot reach it so")
+        if kept := [each for each in done.left if each.target == redirect.old]:
             remarks.append(
-                f"{redirect.name}: {len(held)} pointers in data still hold its address, at {held[0]:#x}"
-                + (" and on" if len(held) > 1 else "")
-                + "; nothing the kernel can reach leads there"
+                f"{redirect.name}: {len(kept)} places that hold its address are left as they are, "
+                f"the first at {kept[0].place:#x}: {kept[0].why}"
             )
     return remarks
 
 
 def _report(
-    elf: Elf, done: Patch, redirects: Sequence[Redirect], plan: Plan, pointers: Sequence[tuple[int, int]]
+    elf: Elf,
+    done: Patch,
+    redirects: Sequence[Redirect],
+    plan: Plan,
+    pointers: Sequence[tuple[int, int]],
+    others: _Others,
 ) -> bytes:
     """What was done, as JSON: totals, then each function taken over with its call sites, a line each.
 
@@ -224,7 +269,8 @@ def _report(
         about: dict[str, Any] = {
             "name": redirect.name,
             "kind": kind,
-            "redirected": _WHERE["entry" if kind == "fatal" else redirect.mode],
+            "redirected": _WHERE["entry" if kind == "fatal" else redirect.mode]
+            + (", and where its address is held" if redirect.pointers else ""),
             "old": hex(redirect.old),
             "new": hex(redirect.new),
             "count": len(rows),
@@ -233,7 +279,7 @@ def _report(
         }
         if not base:
             about |= {"to": redirect.to, "mode": redirect.mode, "instead_of": kinds.get(redirect.name, "")}
-            about |= _passing(done, redirect)
+            about |= _passing(done, redirect) | _addresses(done, redirect, others)
         listed = ",\n   ".join(rows)
         functions.append(f'{json.dumps(about)[:-1]}, "sites": [\n   {listed}\n  ]}}')
     return f'{json.dumps(totals)[:-1]}, "functions": [\n  {f",{chr(10)}  ".join(functions)}\n]}}\n'.encode()
@@ -248,6 +294,21 @@ def _passing(done: Patch, redirect: Redirect) -> dict[str, Any]:
         return {"original": None}
     words = [rewrite for rewrite in done.passing if rewrite.redirect == redirect]
     return {"original": hex(redirect.original), "passing": [_word(each) for each in words]}
+
+
+def _addresses(done: Patch, redirect: Redirect, others: _Others) -> dict[str, Any]:
+    """What stands for the function's address: made the new one's, left, and not looked after."""
+    old = redirect.old
+    return {
+        "rewritten": [
+            {"address": hex(each.place), "before": hex(each.before), "after": hex(each.after)}
+            for each in done.addresses
+            if each.target == old
+        ],
+        "left": [{"address": hex(each.place), "why": each.why} for each in done.left if each.target == old],
+        "formed": [hex(place) for place, goal in others.formed if goal == old],
+        "conditional": [hex(place) for place, goal in others.conditional if goal == old],
+    }
 
 
 def _sites(elf: Elf, done: Patch) -> dict[int, list[str]]:

@@ -1,7 +1,8 @@
 """What the user wants redirected, held against an image: names become addresses, families their members.
 
-A name may have one `*`, which stands for any characters but a dot: no closure of a function, no method of a
-type and no `.abi0` is meant by accident. In the new name it stands for the same characters.
+A name may have one `*`, which stands for any characters but a dot and a hyphen: no closure of a function, no
+method of a type, no wrapper for a method's value (`-fm`) and no `.abi0` is meant by accident. In the new name it
+stands for the same characters. That of a receiver, as in `main.(*T).*`, is a part of the name.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from buildsys.formats.symbols import STT_FUNC, Symbol
 from buildsys.go.runtime import Plan
 from buildsys.stages.originals import ORIGINAL
 
-ANY = "*"
+ANY = re.compile(r"(?<!\()\*")
 
 
 def resolved(elf: Elf, wanted: Sequence[Redirection], plan: Plan) -> list[Redirect]:
@@ -26,7 +27,7 @@ def resolved(elf: Elf, wanted: Sequence[Redirection], plan: Plan) -> list[Redire
 
     A function that `plan` takes over may be redirected by the user instead, but for the barriers.
     """
-    each = expanded(wanted, _names(elf) if any(ANY in one.old for one in wanted) else ())
+    each = expanded(wanted, _names(elf) if any(map(is_family, wanted)) else ())
     found = [_redirect(one, symbols) for one, symbols in zip(each, _functions(elf, each, plan), strict=True)]
     by_old = {redirect.old: one for redirect, one in zip(found, each, strict=True)}
     for redirect, one in zip(found, each, strict=True):
@@ -61,7 +62,7 @@ def expanded(wanted: Iterable[Redirection], names: Iterable[str]) -> list[Redire
     wanted, names = list(wanted), list(names)
     exact: dict[str, Redirection] = {}
     for one in wanted:
-        if ANY in one.old:
+        if is_family(one):
             continue
         if one.old in exact:
             raise UserError(
@@ -72,15 +73,15 @@ def expanded(wanted: Iterable[Redirection], names: Iterable[str]) -> list[Redire
         exact[one.old] = one
     found: dict[str, Redirection] = dict(exact)
     for family in wanted:
-        if ANY not in family.old:
-            if ANY in family.to:
+        if not is_family(family):
+            if ANY.search(family.to):
                 raise UserError(f"{_at(family)}{family.to} has a *, and {family.old} has none")
             continue
         members = list(_members(family, names))
         if not members:
             raise UserError(
                 f"{_at(family)}no function is called {family.old}",
-                _near(family.old.replace(ANY, ""), names) + "a * stands for any characters but a dot",
+                _near(ANY.sub("", family.old), names) + "a * stands for any characters but a dot and a hyphen",
             )
         for member in members:
             if member.old in exact:
@@ -95,19 +96,24 @@ def expanded(wanted: Iterable[Redirection], names: Iterable[str]) -> list[Redire
 
 
 def _members(family: Redirection, names: Iterable[str]) -> Iterator[Redirection]:
-    if family.old.count(ANY) > 1 or family.to.count(ANY) > 1:
+    if max(len(ANY.findall(family.old)), len(ANY.findall(family.to))) > 1:
         raise UserError(f"{_at(family)}{family.old} to {family.to}: there may be one * in each name")
-    if ANY in family.original:
+    if ANY.search(family.original):
         raise UserError(f"{_at(family)}`original` cannot have a *", f"call {ORIGINAL}NAME, which every function has")
-    before, after = family.old.split(ANY)
-    meant = re.compile(f"{re.escape(before)}([^.]*){re.escape(after)}")
+    before, after = ANY.split(family.old)
+    meant = re.compile(f"{re.escape(before)}([^.-]*){re.escape(after)}")
     seen = set[str]()
     for name in names:
         match = meant.fullmatch(name)
         # What takes the place of others does not belong to them.
         if match and name not in seen and name != family.to:
             seen.add(name)
-            yield replace(family, old=name, to=family.to.replace(ANY, match[1]))
+            yield replace(family, old=name, to=match[1].join(ANY.split(family.to)))
+
+
+def is_family(one: Redirection) -> bool:
+    """Whether it means several functions."""
+    return bool(ANY.search(one.old))
 
 
 def _names(elf: Elf) -> list[str]:

@@ -15,13 +15,13 @@ from itertools import compress
 from operator import add
 
 from buildsys.formats import a64
-from buildsys.formats.callsites import CallSite, call_sites, conditional_sites, forming_sites
+from buildsys.formats.addresses import conditional, formed
+from buildsys.formats.callsites import CallSite, call_sites
 from buildsys.formats.elf import R_AARCH64_CALL26, R_AARCH64_JUMP26, Elf
 from buildsys.formats.patch import address_takers
-from buildsys.formats.references import Code, Reference, follow
 from buildsys.proof.case import Case
 from buildsys.proof.claim import Claim, Verdict, verdict
-from buildsys.proof.redirects import Change, changed, changes
+from buildsys.proof.redirects import Change, changed, changes, pointed
 from buildsys.proof.redirects import problems as redirect_problems
 
 _CALLS = (R_AARCH64_CALL26, R_AARCH64_JUMP26)
@@ -39,6 +39,7 @@ def check(case: Case) -> Verdict:
     entries = {pair.old.value for pair in case.fatal.values() if pair.old}
     users, own_loops = _redirected_sites(case)
     made_of = changes(case, users, own_loops)
+    pointers = pointed(case, lambda address: where(case.elf, address))
     redirected = {address: change.site for address, change in made_of.items() if change.site}
     # Behind a first instruction that is a branch nothing of the old function is left to be called.
     olds = case.olds | {each.old.value: name for name, each in case.redirected.items() if each.old and not each.taken}
@@ -52,9 +53,10 @@ def check(case: Case) -> Verdict:
             if not decoded[name] == kept[name] == made[name]
         ),
         *_entries(case),
-        *differences(case, (linked.keys() - loops) | entries | changed(case, made_of), left_at),
+        *differences(case, (linked.keys() - loops) | entries | changed(case, made_of) | pointers.moved, left_at),
         *_undecoded(case, users),
         *redirect_problems(case, made_of, lambda address: where(case.elf, address)),
+        *pointers.problems,
         *_conditional(case, olds),
         *_formed(case, olds),
         *_pointers(case, olds),
@@ -64,6 +66,7 @@ def check(case: Case) -> Verdict:
         problems,
         f"{barriers} barrier calls, {decoded.total() - barriers} of flag readers, {len(entries)} entries"
         + (f", {_made(case, made_of)} of the kernel's redirects" if case.redirects else "")
+        + (f", {pointers.total} pointers and addresses" if pointers.total else "")
         + "; none left",
         {
             "loops": [hex(address) for address in sorted(loops)],
@@ -71,6 +74,7 @@ def check(case: Case) -> Verdict:
                 name: {"decoded": decoded[name], "linked": kept[name], "compiled": made[name]} for name in case.called
             },
             "redirected": dict(Counter(redirected.values())),
+            "pointers": pointers.total,
         },
         [f"{count:5} calls of {name}" for name, count in _counted(case, decoded, redirected)],
         "the image is not what the call-site pass makes: `doit forget patch` and build again",
@@ -233,27 +237,6 @@ def _differing(now: bytes, then: bytes) -> list[int]:
 def _conditional(case: Case, olds: Mapping[int, str]) -> Iterator[str]:
     for address, target in conditional(case.elf, olds):
         yield f"{olds[target]} is reached by a conditional branch at {where(case.elf, address)}"
-
-
-def conditional(elf: Elf, targets: Iterable[int]) -> list[tuple[int, int]]:
-    """Conditional branches to one of the functions at `targets` from outside it: (place, target)."""
-    found = []
-    for address, target in conditional_sites(elf, targets):
-        function = elf.symbols.function_at(address)
-        if function is None or function.value != target:
-            found.append((address, target))
-    return found
-
-
-def formed(elf: Elf, code: Code, targets: Iterable[int]) -> list[tuple[int, Reference]]:
-    """Every instruction that forms one of `targets` in a register: (target, the place)."""
-    found = set()
-    for site, target in forming_sites(elf, targets):
-        for use in follow(code, code.body(site), site, target, 4):
-            # A load or store that adds the offset within the page itself forms no address.
-            if use.kind == "address" or use.placed != use.address:
-                found.add((target, use._replace(address=use.placed, kind="address")))
-    return sorted(found, key=lambda each: (each[0], each[1].address))
 
 
 def _formed(case: Case, olds: Mapping[int, str]) -> Iterator[str]:
