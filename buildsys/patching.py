@@ -343,8 +343,9 @@ def _report(elf: Elf, done: Patch, wanted: Sequence[Redirect], texts: Sequence[s
         sites[rewrite.redirect.old].append(_as_site(rewrite, names[rewrite.address], ours))
     entries = {each.redirect.old: _as_site(each, each.redirect.name, ours) for each in done.entries}
     aliases: dict[int, set[str]] = defaultdict(set)
-    for symbol in elf.symbols.at({each.old for each in wanted}):
-        aliases[symbol.value].add(symbol.name)
+    for symbol in elf.symbols.valued(*(each.old for each in wanted)):
+        if symbol.kind in (STT_FUNC, STT_GNU_IFUNC):
+            aliases[symbol.value].add(symbol.name)
     redirects = tuple(
         Redirected(
             old=each.name,

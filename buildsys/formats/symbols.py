@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, compress
@@ -190,12 +190,6 @@ class Symbols:
             for index, (value, size, info) in enumerate(zip(self._values, self._sizes, self._infos, strict=True))
             if value < high and low < value + size and info & 0xF == STT_OBJECT and info >> 16 != SHN_UNDEF
         ]
-
-    def at(self, addresses: Container[int]) -> list[Symbol]:
-        """Every defined function that begins at one of `addresses`, in the order of the table."""
-        chosen = compress(range(len(self)), map(addresses.__contains__, self._values))
-        found = map(self._symbol, chosen)
-        return [each for each in found if each.kind in (STT_FUNC, STT_GNU_IFUNC) and each.section != SHN_UNDEF]
 
     def values_between(self, low: int, high: int) -> Iterator[int]:
         """Where between `low` and `high`, neither included, a symbol stands, or one from before reaches; slow."""

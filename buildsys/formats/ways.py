@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
-from buildsys.formats.callsites import conditional_sites, data_sites, forming_sites, marked, marking
+from buildsys.formats.addresses import conditional, formed
+from buildsys.formats.callsites import data_sites, marked, marking
 from buildsys.formats.elf import SHT_RELA, Elf
 from buildsys.formats.patch import address_takers
-from buildsys.formats.references import Code, follow
+from buildsys.formats.references import Code
 from buildsys.formats.symbols import SHN_UNDEF
 
 SHT_DYNSYM = 11
@@ -33,15 +34,15 @@ class Way(NamedTuple):
     kind: str
 
 
-def other_ways(elf: Elf, targets: Collection[int], besides: Collection[int] = ()) -> list[Way]:
-    """Every other way to one of `targets`, by target and address; but for instructions at `besides`.
+def other_ways(elf: Elf, targets: Collection[int]) -> list[Way]:
+    """Every other way to one of `targets`, by target and address.
 
     The function's own conditional branches back to its first instruction are not among them.
     """
     found = {
         *(Way(target, at, "pointer") for at, target in address_takers(elf, list(targets))),
-        *_conditional(elf, targets),
-        *_formed(elf, targets, besides),
+        *(Way(to, at, "conditional") for at, to in conditional(elf, targets) if not elf.mapping.is_data(at)),
+        *_formed(elf, targets),
         *_literals(elf, targets),
         *_dynamic(elf, targets),
         *(Way(target, at, "data") for at, target in data_sites(elf, targets)),
@@ -57,20 +58,10 @@ def other_ways(elf: Elf, targets: Collection[int], besides: Collection[int] = ()
     )
 
 
-def _conditional(elf: Elf, targets: Collection[int]) -> Iterator[Way]:
-    for at, target in conditional_sites(elf, targets):
-        inside = elf.symbols.function_at(at)
-        if (inside is None or inside.value != target) and not elf.mapping.is_data(at):
-            yield Way(target, at, "conditional")
-
-
-def _formed(elf: Elf, targets: Collection[int], besides: Collection[int]) -> Iterator[Way]:
-    code = Code(elf)
-    for at, target in forming_sites(elf, targets):
-        for use in follow(code, code.body(at), at, target, 4) if not elf.mapping.is_data(at) else ():
-            # A load or store that adds the offset within the page itself forms no address.
-            if (use.kind == "address" or use.placed != use.address) and use.placed not in besides:
-                yield Way(target, use.placed, "formed")
+def _formed(elf: Elf, targets: Collection[int]) -> Iterator[Way]:
+    for target, use in formed(elf, Code(elf), targets):
+        if not elf.mapping.is_data(use.formed):
+            yield Way(target, use.address, "formed")
 
 
 def _literals(elf: Elf, targets: Collection[int]) -> Iterator[Way]:
