@@ -392,7 +392,7 @@ def _refuse_nothing(elf: Elf, redirects: Sequence[Redirected], texts: Sequence[s
             )
             raise UserError(
                 f"{elf.name}: no call of {text} was found{found}",
-                "is it only called by a pointer, or did the compiler put it into its callers?",
+                'is it only called by a pointer (mode "entry" catches that), or did the compiler put it into its callers?',
             )
 
 

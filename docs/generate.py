@@ -35,6 +35,7 @@ DOCUMENTS = (
     "docs/cache.md",
     "docs/your-kernel.md",
     "docs/matrix.md",
+    "docs/patching.md",
 )
 PART = re.compile(r"(<!-- generated: (.+?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 TIMES = re.compile(r"\d+(\.\d+)? *(s|ms)\b")

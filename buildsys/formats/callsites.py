@@ -13,6 +13,7 @@ the few words that are found are decoded.
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from collections.abc import Container, Iterable, Iterator, Set
 from typing import NamedTuple
 
@@ -78,9 +79,12 @@ def hits(elf: Elf, targets: Iterable[int]) -> Iterator[Hits]:
         found, goals = [], []
         for at in _candidates(elf.contents(section), len(words), {target - base >> 2 & _MASK26 for target in wanted}):
             target = branch_target(words[at], base + 4 * at)
-            if target in wanted and not elf.mapping.is_data(base + 4 * at):
+            if target in wanted:
                 found.append(at)
                 goals.append(wanted[target])
+        for start, end in elf.mapping.within(base, section.end) if found else ():
+            data = slice(bisect_left(found, -(-(start - base) // 4)), bisect_left(found, -(-(end - base) // 4)))
+            del found[data], goals[data]
         yield Hits(section, words, found, goals)
 
 

@@ -18,7 +18,7 @@ STB_LOCAL, STB_GLOBAL = 0, 1
 STT_NOTYPE, STT_OBJECT, STT_FUNC, STT_SECTION, STT_GNU_IFUNC = 0, 1, 2, 3, 10
 SHN_UNDEF, SHN_ABS = 0, 0xFFF1
 _ENDS = (b"\0", b".")  # of `$d`, or before its suffix
-_MANY = 16  # names, from which on it is quicker to go through the whole string table
+_MANY = 40  # names, from which on it is quicker to go through the whole string table
 
 
 @dataclass(frozen=True)
@@ -115,14 +115,19 @@ class Symbols:
 
     def marks(self) -> list[tuple[int, bool]]:
         """The mapping symbols, by address: whether data (`$d`) begins there, or code (`$x`); of both, code last."""
-        if self._strings.find(b"$d") < 0:
-            return []
+        strings, places = self._strings, dict[int, bool]()
+        for needle in (b"$d", b"$x"):
+            at = strings.find(needle)
+            if at < 0 and needle == b"$d":
+                return []
+            while at >= 0:
+                if strings[at + 2 : at + 3] in _ENDS:
+                    places[at] = needle == b"$d"
+                at = strings.find(needle, at + 1)
         found = []
-        for at, info in enumerate(self._infos):
-            if not info & 0xFF and info >> 16 != SHN_UNDEF:  # STB_LOCAL, STT_NOTYPE
-                start = self._names[at]
-                if self._strings[start : start + 2] in (b"$d", b"$x") and self._strings[start + 2 : start + 3] in _ENDS:
-                    found.append((self._values[at], self._strings[start + 1 : start + 2] == b"d"))
+        for at in compress(range(len(self)), map(places.__contains__, self._names)):
+            if not self._infos[at] & 0xFF and self._infos[at] >> 16 != SHN_UNDEF:  # STB_LOCAL, STT_NOTYPE
+                found.append((self._values[at], places[self._names[at]]))
         return sorted(found, key=lambda mark: (mark[0], not mark[1]))
 
     def beginning(self, prefix: str) -> list[Symbol]:

@@ -29,6 +29,7 @@ LONGEST = 6  # instructions: a landing pad, four moves, the branch
 _MADE = re.compile(r"__AArch64\w*Thunk_|__.*_veneer$|.*\$thunk|.*-tramp\d+$", re.DOTALL)
 _GOS = re.compile(r".*-tramp\d+$", re.DOTALL)
 _PADS = (0xD503_201F, 0xD503_241F, 0xD503_245F, 0xD503_249F, 0xD503_24DF)  # C6.2 NOP, BTI
+_JUMPS = frozenset(0xD61F_0000 | register << 5 for register in SCRATCH)  # C6.2 BR
 _PAGE, _MASK64 = 0xFFF, (1 << 64) - 1
 
 
@@ -159,17 +160,16 @@ def _all(elf: Elf) -> Iterator[Veneer]:
     """Whatever has the form of a veneer; one with a landing pad twice, for it may be entered behind it."""
     for section in elf.code:
         contents = elf.contents(section)
-        for register in SCRATCH:
-            branch = (0xD61F_0000 | register << 5).to_bytes(4, "little")
-            at = contents.find(branch)
-            while at >= 0:
-                last = section.address + at
-                if last % 4 == 0:
-                    for first in range(last - 4, max(last - 4 * LONGEST, section.address - 4), -4):
-                        found = decode(elf, first)
-                        if found and first + 4 * LONGEST > last and found.end >= last + 4:
-                            yield found
-                at = contents.find(branch, at + 1)
+        at = contents.find(b"\x1f\xd6")  # the upper half of C6.2 BR; a search that begins with zeros would be slow
+        while at >= 0:
+            last = section.address + at - 2
+            branch = int.from_bytes(contents[max(at - 2, 0) : at + 2], "little")
+            if last % 4 == 0 and branch in _JUMPS:
+                for first in range(last - 4, max(last - 4 * LONGEST, section.address - 4), -4):
+                    found = decode(elf, first)
+                    if found and first + 4 * LONGEST > last and found.end >= last + 4:
+                        yield found
+            at = contents.find(b"\x1f\xd6", at + 1)
 
 
 def made_by_linker(elf: Elf, veneer: Veneer) -> bool:

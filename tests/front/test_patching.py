@@ -198,7 +198,7 @@ WRONG: dict[str, tuple[bytes, str]] = {
         made(text=code()[:24] + words(a64.encode_branch(BL, NEW, OLD), a64.RET)),
         "new calls old at 0x200018, and is put in its place",
     ),
-    "nobody calls it": (made(text=words(*[NOP] * 8)), "no call of old was found (1 other ways to it"),
+    "nobody calls it": (made(text=words(*[NOP] * 8)), "no call of old was found (1 other way to it)"),
     "no room": (made(Name("original.old", BASE + 8, 4)), "original.old at 0x200008 has no room"),
 }
 
