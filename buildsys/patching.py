@@ -387,12 +387,11 @@ def _refuse_nothing(elf: Elf, redirects: Sequence[Redirected], texts: Sequence[s
                 "redirect it at its entry (--mode entry), or link with -Bsymbolic",
             )
         if not each.sites and not each.already:
-            found = (
-                f" ({len(each.not_reached)} other ways to it: --mode entry catches them)" if each.not_reached else ""
-            )
+            ways = len(each.not_reached)
+            found = f" ({ways} other way{'' if ways == 1 else 's'} to it)" if ways else ""
             raise UserError(
                 f"{elf.name}: no call of {text} was found{found}",
-                'is it only called by a pointer (mode "entry" catches that), or did the compiler put it into its callers?',
+                'is it only called by a pointer (mode "entry" catches that), or put into its callers by the compiler?',
             )
 
 
