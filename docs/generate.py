@@ -34,6 +34,7 @@ DOCUMENTS = (
     "docs/verify.md",
     "docs/cache.md",
     "docs/your-kernel.md",
+    "docs/redirects.md",
     "docs/matrix.md",
     "docs/patching.md",
 )

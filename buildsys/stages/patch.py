@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,12 +33,18 @@ SHOWN = 3  # functions of one kind that are named on screen
 
 
 def patch_image(
-    unpatched: Path, plan: Plan, entry: str, image: Path, report: Path, wanted: Sequence[Redirection] = ()
+    unpatched: Path,
+    plan: Plan,
+    entry: str,
+    image: Path,
+    report: Path,
+    wanted: Sequence[Redirection] = (),
+    written: Callable[[Path], object] = lambda image: None,
 ) -> dict[str, Any]:
     """Write `image` and `report`; returns facts: sites patched, and a remark if there is one to make.
 
-    `wanted` are redirects of the user's. Raises UserError, leaving earlier files alone, if not all of the
-    job can be done.
+    `wanted` are redirects of the user's. `written` is told, in another thread, where the image is before it
+    is known to be sound. Raises UserError, leaving earlier files alone, if not all of the job can be done.
     """
     elf = Elf.mapped(unpatched)
     base = resolve(elf, plan.functions)
@@ -59,7 +65,8 @@ def patch_image(
             f"{unpatched}: no call site of {', '.join(barriers)}",
             "no barrier was compiled in: is this the object of the Go release in use?",
         )
-    with replacing(image, 0o755, *done.pieces):  # it takes as long as what is still to be found out
+    # It takes as long as what is still to be found out.
+    with replacing(image, 0o755, *done.pieces, written=written):
         patched = done.applied(elf)
         pointers = address_takers(patched, [redirect.old for redirect in (*calls, *users)])
         everything, unasked = _reached(elf, patched, entry, users, entries, plan)

@@ -56,6 +56,10 @@ def check(case: Case) -> Verdict:
             if not decoded[name] == kept[name] == made[name]
         ),
         *_entries(case),
+        *_undecoded(case, users),
+        *redirect_problems(case, made_of, lambda address: where(case.elf, address)),
+        *pointers.problems,
+        *veneers.problems,
         *differences(
             case,
             _but_by_veneers(case, linked.keys() - loops)
@@ -66,10 +70,6 @@ def check(case: Case) -> Verdict:
             left_at,
             veneers.added,
         ),
-        *veneers.problems,
-        *_undecoded(case, users),
-        *redirect_problems(case, made_of, lambda address: where(case.elf, address)),
-        *pointers.problems,
         *_conditional(case, olds),
         *_formed(case, olds),
         *_pointers(case, olds),
