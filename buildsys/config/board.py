@@ -64,7 +64,8 @@ class Board:
     `text` and `bss` are the addresses at which code and zeroed data begin. If the board does
     not name the second (`follows`), zeroed data begins on the first page after what is
     read-only, and `bss` is `text`. `stack` and `exception_stack` are sizes in bytes; whatever
-    RAM is left is the heap. `exception_level` is the one at which a core leaves reset.
+    RAM is left is the heap. `exception_level` is the one at which a core leaves reset. `until`
+    is no part of the machine: a run on it ends when the guest has sent that, unless it is empty.
     """
 
     name: str
@@ -80,6 +81,7 @@ class Board:
     qemu: tuple[str, ...]
     exception_level: int = 1
     follows: bool = False
+    until: bytes = b""
 
     @property
     def code(self) -> Region:

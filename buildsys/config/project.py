@@ -10,6 +10,7 @@ from pathlib import Path
 from buildsys.config import board as boards
 from buildsys.config.board import Board
 from buildsys.config.caching import Caching, caching, go_folder
+from buildsys.config.expected import NOTHING, Expected, expected
 from buildsys.config.toml import Table, read
 from buildsys.errors import UserError
 from buildsys.go.options import GoOptions
@@ -53,6 +54,7 @@ class Project:
     assembly: tuple[Path, ...] = ()
     objects: tuple[Path, ...] = ()
     redirects: tuple[tuple[str, str], ...] = ()
+    expected: Expected = NOTHING
     kernel: str = ""
     file: Path = Path(FILE)
     setting: str = "tool.buildsys."
@@ -120,11 +122,12 @@ def _project(root: Path, table: Table, kept: Caching | None) -> Project:
     if name.endswith(".toml"):
         name = str(root / name)
     board = boards.load(name, table.where("board"))
+    expects = expected(table)
     project = Project(
         root=root,
         package=root / table.string("package"),
         entry=table.string("entry", "main.KernelMain"),
-        board=replace(board, qemu=(*board.qemu, *table.strings("qemu-arguments"))),
+        board=replace(board, qemu=(*board.qemu, *table.strings("qemu-arguments")), until=expects.until.encode()),
         toolchain=table.choice("toolchain", TOOLCHAINS, "zig"),
         go=table.string("go", "wheel"),
         go_setting=table.where("go"),
@@ -142,6 +145,7 @@ def _project(root: Path, table: Table, kept: Caching | None) -> Project:
         assembly=tuple(_files(root, table, "assembly", (".s", ".s.j2"))),
         objects=tuple(_files(root, table, "objects", (".o",))),
         redirects=tuple(_redirects(table.table("redirect"))),
+        expected=expects,
         file=table.path,
         setting=table.prefix,
     )

@@ -169,6 +169,7 @@ class Steps:
             ),
             parameters={
                 **self._own_parameters,
+                **self._expected_parameters,
                 "entry": project.entry,
                 "toolchain": self.binutils.name,
                 "templates": [self.places.name(folder) for folder in project.templates],
@@ -186,6 +187,8 @@ class Steps:
         than the rendering.
         """
         facts = self._up_to_date(self.render(known))
+        if self._expects:
+            self._up_to_date(self.expect())
         actions = [self.assemble(self.project.build / name) for name in TEMPLATES]
         actions += map(self.assemble_own, self._own)
         actions += map(self.adopt, self.project.objects)
@@ -208,6 +211,20 @@ class Steps:
 
             raise explained(error, own, self.go_object) from error
         return self.linked, sorted({*facts["asked"], *bound})
+
+    @property
+    def _expects(self) -> bool:
+        """Whether the Go object is not linked as Go made it."""
+        return bool(self.project.expected.symbols or self.project.expected.literals)
+
+    @property
+    def _to_link(self) -> Path:
+        """The Go object that is linked."""
+        return self.project.build / "go.expected.o" if self._expects else self.go_object
+
+    @property
+    def _flags(self) -> dict[str, str]:
+        return dict(self.project.expected.sections)
 
     def _up_to_date(self, action: Action) -> dict[str, Any]:
         """The facts of `action`, performed if it must be."""
@@ -238,6 +255,7 @@ class Steps:
                 arguments=project.arguments,
                 own=tuple((str(path.relative_to(project.root)), made) for path, made in self._rendered),
                 own_boot=project.boot is not None,
+                symbols=tuple((name, str(place)) for name, place in project.expected.symbols),
             )
             return {"asked": render(sources, build, known)}
 
@@ -251,6 +269,7 @@ class Steps:
             ),
             parameters={
                 **self._own_parameters,
+                **self._expected_parameters,
                 "addresses": dict(known),
                 "entry": project.entry,
                 "toolchain": self.binutils.name,
@@ -261,6 +280,36 @@ class Steps:
             discover=self._templates,
             kept=False,
         )
+
+    def expect(self) -> Action:
+        """go.o ─▶ go.expected.o: symbols and addresses as the kernel expects them."""
+        expected = self.project.expected
+
+        def run() -> dict[str, Any]:
+            from buildsys.stages.expected import expect
+
+            expect(self.go_object, expected.symbols, expected.literals, self._to_link)
+            return {}
+
+        return Action(
+            name="expect",
+            inputs=(self.go_object, *_code("config", "formats", "stages/expected.py")),
+            outputs=(self._to_link,),
+            parameters=self._expected_parameters,
+            run=run,
+            kept=False,
+        )
+
+    @property
+    def _expected_parameters(self) -> dict[str, Any]:
+        """What the kernel expects, where it expects anything: the keys of others stay as they are."""
+        expected = self.project.expected
+        found: dict[str, Any] = {
+            "symbols": {name: str(place) for name, place in expected.symbols},
+            "literals": [f"{each.function} {each.value:#x} {each.place}" for each in expected.literals],
+            "sections": dict(expected.sections),
+        }
+        return {name: value for name, value in found.items() if value}
 
     def assemble(self, source: Path) -> Action:
         """boot.s ─▶ boot.o, and the like."""
@@ -288,14 +337,18 @@ class Steps:
         def run() -> dict[str, Any]:
             from buildsys.stages.link import assemble_own
 
-            assemble_own(self.binutils, read, source.parent, self.project.root, made)
+            assemble_own(self.binutils, read, source.parent, self.project.root, made, self._flags)
             return {}
 
         return Action(
             name=f"assemble {_in_a_name(source)}",
             inputs=(read, *self.binutils.files, *_code("toolchains", "stages/link.py", "stages/assembly.py")),
             outputs=(made,),
-            parameters={"command": self.binutils.assembler[1:], "folder": self.places.name(source.parent)},
+            parameters={
+                "command": self.binutils.assembler[1:],
+                "folder": self.places.name(source.parent),
+                **({"sections": self._flags} if self._flags else {}),
+            },
             run=run,
             discover=lambda: Discovered(self._included(source)),
             kept=False,
@@ -308,14 +361,14 @@ class Steps:
         def run() -> dict[str, Any]:
             from buildsys.stages.link import adopt
 
-            adopt(given, made)
+            adopt(given, made, self._flags)
             return {}
 
         return Action(
             name=f"adopt {_in_a_name(given)}",
             inputs=(given, *_code("formats", "stages/link.py", "stages/assembly.py")),
             outputs=(made,),
-            parameters={},
+            parameters={"sections": self._flags} if self._flags else {},
             run=run,
             kept=False,
         )
@@ -327,13 +380,18 @@ class Steps:
         def run() -> dict[str, Any]:
             from buildsys.stages.link import bind
 
-            return {"bound": bind(own, others, self.go_object, self.project.board, known, made)}
+            given = [name for name, _ in self.project.expected.symbols]
+            return {"bound": bind(own, others, self.go_object, self.project.board, known, given, made)}
 
         return Action(
             name="bind",
             inputs=(*own, *others, self.go_object, *_code("formats", "stages/link.py", "stages/assembly.py")),
             outputs=(made,),
-            parameters={"addresses": dict(known), "text": self.project.board.text},
+            parameters={
+                "addresses": dict(known),
+                "text": self.project.board.text,
+                **self._expected_parameters,
+            },
             run=run,
             kept=False,
         )
@@ -345,12 +403,12 @@ class Steps:
         def run() -> dict[str, Any]:
             from buildsys.stages.link import join
 
-            join(self.binutils, script, [*objects, self.go_object], self.linked)
+            join(self.binutils, script, [*objects, self._to_link], self.linked)
             return {}
 
         return Action(
             name="join",
-            inputs=(script, *objects, self.go_object, *self.binutils.files, *_code("toolchains", "stages/link.py")),
+            inputs=(script, *objects, self._to_link, *self.binutils.files, *_code("toolchains", "stages/link.py")),
             outputs=(self.linked,),
             parameters={"command": self.binutils.linker[1:]},
             run=run,

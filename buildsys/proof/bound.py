@@ -75,11 +75,11 @@ def problems(case: Case, bound: dict[int, Binding], used: list[Use]) -> Iterator
         elif binding.bound != binding.real:
             yield f"{binding.name} is at {binding.real:#x}, and bound to {binding.bound:#x} for assembly"
     for use in used:
-        if use.binding.real is not None and (wrong := _wrong(case, use, use.binding.real + use.addend)):
+        if use.binding.real is not None and (wrong := wrong_at(case, use, use.binding.real + use.addend)):
             yield f"{at(case.elf, use.place)} was made from the address of {use.binding.name}: {wrong}"
 
 
-def _wrong(case: Case, use: Use, goal: int) -> str:
+def wrong_at(case: Case, use: Use, goal: int) -> str:
     """What is wrong at a place that should stand for the address `goal`."""
     size = 8 if use.kind == R_AARCH64_ABS64 else 4
     word = case.elf.word(use.place, size)

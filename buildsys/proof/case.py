@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 from buildsys.config.board import Board
+from buildsys.config.expected import NOTHING, Expected
 from buildsys.errors import UserError
 from buildsys.formats.callsites import CallSite, call_sites
 from buildsys.formats.elf import Elf
@@ -23,6 +24,7 @@ from buildsys.go.packages import own_modules
 from buildsys.go.reach import Reach, reach
 from buildsys.go.runtime import FLAG, Plan, plan
 from buildsys.proof.bootcode import Boot, boot
+from buildsys.proof.expected import Kept, kept
 from buildsys.proof.following import Followed
 from buildsys.proof.observation import Observation, Places, follow_stores, observe_embedded, places
 
@@ -41,7 +43,8 @@ class Case:
     """One image on trial. `rebuild` makes the same image in another folder and returns its path.
 
     `arguments` are what the entry is to be called with, and `redirects`
-    whose calls are to go to what, as `config.project.Project` has them; `own_boot` that boot code is the user's.
+    whose calls are to go to what, as `config.project.Project` has them; `own_boot` that boot code is the user's; `expected`
+    what else was promised to the kernel.
     `alone` asks about the embedded emulator by itself: QEMU is left out, and no claim misses it.
     """
 
@@ -56,6 +59,7 @@ class Case:
     arguments: tuple[int | str, ...] = ("board",)
     redirects: tuple[tuple[str, str], ...] = ()
     own_boot: bool = False
+    expected: Expected = NOTHING
     alone: bool = False
 
     @cached_property
@@ -101,6 +105,11 @@ class Case:
         """The one function called `name`; what is bound to a function of Go's is none itself."""
         found = {each.value: each for each in self.elf.symbols.named(name)[name] if each.kind == STT_FUNC}
         return next(iter(found.values())) if len(found) == 1 else None
+
+    @cached_property
+    def kept(self) -> Kept:
+        """What became of the promises in `expected`."""
+        return kept(self)
 
     @cached_property
     def barriers(self) -> dict[str, Pair]:

@@ -1,0 +1,83 @@
+"""The Go object made to agree with what the kernel expects of its build: `symbols` and `literals` of the configuration.
+
+A variable of Go's that stands for a symbol of the linker's, as `//go:linkname __end __end` makes one, is left for
+the linker to define. Numbers in the code of a function that stand for the address of a symbol become that address.
+Both are done by relocations, so the linker does the rest, and keeps them for `doit verify`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+from pathlib import Path
+
+from buildsys.config.expected import Literal, Place
+from buildsys.errors import UserError
+from buildsys.files import replace
+from buildsys.formats.callsites import words_of
+from buildsys.formats.elf import Elf
+from buildsys.formats.rewriting import Formed, Use, formed, rewritten
+from buildsys.formats.symbols import SHN_UNDEF, STT_FUNC, Symbol
+
+
+def expect(go_object: Path, symbols: Sequence[tuple[str, Place]], literals: Sequence[Literal], made: Path) -> None:
+    """Write `made`, the Go object as it is to be linked. Raises UserError for what it has not."""
+    elf = Elf.read(go_object)
+    ours = {name for name, _ in symbols}
+    for name, symbol in ((name, symbol) for name in ours for symbol in elf.symbols.named(name)[name]):
+        if symbol.kind == STT_FUNC:
+            raise UserError(f"`symbols` names {name}, which is a function of Go's", "only variables can be placed")
+    for name, place in symbols:
+        if place.base and place.base not in ours and elf.symbols.named(place.base)[place.base]:
+            raise UserError(
+                f"`symbols` has {name} = {str(place)!r}, and {place.base} is Go's, which a linker cannot name",
+                "assembly may name it itself",
+            )
+    replace(made, rewritten(elf, sorted(ours), list(uses(elf, literals, ours))))
+
+
+def uses(elf: Elf, literals: Iterable[Literal], symbols: Iterable[str]) -> list[Use]:
+    """Where in the object the code holds each of `literals`. Raises UserError for one that is nowhere.
+
+    `symbols` are names of the linker's beside those that the object has.
+    """
+    found: list[Use] = []
+    for literal in literals:
+        function = function_of(elf, literal.function)
+        section = elf.sections[function.section]
+        base = function.value - section.address
+        words = words_of(elf, section)[base >> 2 : (base + function.size) >> 2]
+        every = list(formed(words, base))
+        here = [each for each in every if each.value == literal.value]
+        if not here:
+            raise _absent(literal, every)
+        for each in here:
+            if not each.whole:
+                raise UserError(
+                    f"{literal.function} forms {literal.value:#x} by an instruction that no other address fits into",
+                    "only a number that takes a movz and a movk can become an address: redirect the function",
+                )
+            found.append(Use(section, each, literal.place.base, literal.place.offset))
+    return found
+
+
+def function_of(elf: Elf, name: str) -> Symbol:
+    """The one function called `name` in an object. Raises UserError."""
+    bearers = [each for each in elf.symbols.named(name)[name] if each.kind == STT_FUNC and each.section != SHN_UNDEF]
+    if len(bearers) == 1:
+        return bearers[0]
+    near = get_close_matches(name, [function.name for function in elf.symbols.functions()], 1)
+    raise UserError(
+        f"`literals` names {name}, and there is no such function of Go's",
+        (f"did you mean {near[0]}? " if near else "")
+        + "Go keeps only what main.main can reach, and may put a small function into its callers",
+    )
+
+
+def _absent(literal: Literal, every: Iterable[Formed]) -> UserError:
+    there = sorted({each.value for each in every if each.whole}, key=lambda value: abs(value - literal.value))
+    return UserError(
+        f"`literals` says that {literal.function} holds {literal.value:#x}, and it does not",
+        ("it holds " + ", ".join(map(hex, there[:8])) + ": " if there else "")
+        + "Go may have put its function into another, or may have computed with the number",
+    )
