@@ -55,7 +55,8 @@ def formed(words: Sequence[int], base: int) -> Iterator[Formed]:
         if word & _MOVE != _MOVZ:
             index += 1
             continue
-        start, value, groups = index, 0, []
+        start, value = index, 0
+        groups: list[int] = []
         while index < len(words) and words[index] & _MOVE == (_MOVK if groups else _MOVZ):
             if (words[index] ^ word) & 0x8000_001F or (words[index] >> 21 & 3) in groups:
                 break

@@ -28,6 +28,7 @@ from buildsys.errors import MissingError, UserError
 from buildsys.formats.elf import Elf
 from buildsys.machines.interruption import Interruption
 from buildsys.machines.outcome import End, Outcome
+from buildsys.machines.outcome import ending as ending_at
 
 PROGRAM = "qemu-system-aarch64"
 INSTALL = "apt-get install --no-install-recommends qemu-system-arm"
@@ -64,7 +65,7 @@ def run(
         with theirs:
             process = start(arguments, pass_fds=(theirs.fileno(),), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         with ending(process):
-            watched = _Watched(process, ours, on_serial)
+            watched = _Watched(process, ours, on_serial, board.until)
             stopped = watched.until(began + time_limit, interruption)
             if stopped is not None:
                 process.kill()
@@ -155,14 +156,18 @@ class _Watched:
     """What a running QEMU tells: serial output, its own messages, QMP's answers and events."""
 
     def __init__(
-        self, process: subprocess.Popen[bytes], qmp: socket.socket, on_serial: Callable[[bytes], None] | None
+        self,
+        process: subprocess.Popen[bytes],
+        qmp: socket.socket,
+        on_serial: Callable[[bytes], None] | None,
+        until: bytes = b"",
     ) -> None:
         assert process.stdout is not None
         assert process.stderr is not None
         self.serial, self.messages = bytearray(), bytearray()
         self.started = False
         self.shutdown = ""
-        self._on_serial = on_serial
+        self._on_serial, self._until, self._said = on_serial, until, 0
         self._qmp, self._qmp_text = qmp, b""
         self._selector = selectors.DefaultSelector()
         self._readers = {
@@ -183,12 +188,14 @@ class _Watched:
                 return End.INTERRUPTED
             if remaining <= 0:
                 return End.TIME_LIMIT
+            if self._said:
+                return End.SAID
             for key, _ in self._selector.select(min(remaining, 3600.0)):
                 if key.fd == interruption.fd:
                     interruption.drain()
                 else:
                     self._read(key.fd)
-        return None
+        return End.SAID if self._said else None
 
     def rest(self) -> None:
         """Read what a QEMU that is gone, or going, still said."""
@@ -208,7 +215,14 @@ class _Watched:
             self._selector.unregister(number)
 
     def _on_output(self, data: bytes) -> None:
+        if self._said:
+            return  # it says more until it is ended
+        before = len(self.serial)
         self.serial += data
+        self._said = ending_at(self.serial, self._until, before)
+        if self._said:
+            data = data[: self._said - before]
+            del self.serial[self._said :]
         if self._on_serial is not None:
             self._on_serial(data)
 

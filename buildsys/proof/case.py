@@ -43,8 +43,8 @@ class Case:
     """One image on trial. `rebuild` makes the same image in another folder and returns its path.
 
     `arguments` are what the entry is to be called with, and `redirects`
-    whose calls are to go to what, as `config.project.Project` has them; `own_boot` that boot code is the user's; `expected`
-    what else was promised to the kernel.
+    whose calls are to go to what, as `config.project.Project` has them; `own_boot` that boot code is the user's;
+    `expected` what else was promised to the kernel.
     `alone` asks about the embedded emulator by itself: QEMU is left out, and no claim misses it.
     """
 

@@ -28,8 +28,11 @@ _HALF = 0xFFFF << 5  # C6.2 MOVZ, MOVK: the immediate
 
 @dataclass(frozen=True)
 class Kept:
-    """What was found of the promises: where each symbol is, how many places of Go's refer to them, and where the
-    instructions are that hold an address in the place of a number."""
+    """What was found of the promises.
+
+    Where each symbol is, how many places of Go's refer to them, and where the instructions are that hold
+    an address in the place of a number.
+    """
 
     symbols: dict[str, int]
     places: int

@@ -24,8 +24,8 @@ def expect(go_object: Path, symbols: Sequence[tuple[str, Place]], literals: Sequ
     """Write `made`, the Go object as it is to be linked. Raises UserError for what it has not."""
     elf = Elf.read(go_object)
     ours = {name for name, _ in symbols}
-    for name, symbol in ((name, symbol) for name in ours for symbol in elf.symbols.named(name)[name]):
-        if symbol.kind == STT_FUNC:
+    for name, bearers in elf.symbols.named(*ours).items():
+        if any(bearer.kind == STT_FUNC for bearer in bearers):
             raise UserError(f"`symbols` names {name}, which is a function of Go's", "only variables can be placed")
     for name, place in symbols:
         if place.base and place.base not in ours and elf.symbols.named(place.base)[place.base]:

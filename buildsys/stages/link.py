@@ -117,7 +117,8 @@ def bind(own: Sequence[Path], others: Sequence[Path], go_object: Path, board: Bo
          given: Collection[str], made: Path) -> list[str]:  # fmt: skip
     """Write assembly that binds the Go symbols which the objects `own` name; returns their names.
 
-    Not those `given`, which the linker script defines. One whose address is not in `known` is taken to lie where code begins, which a branch can reach.
+    Not those `given`, which the linker script defines. One whose address is not in `known` is taken to
+    lie where code begins, which a branch can reach.
     """
     from buildsys.stages.assembly import bindings, to_bind
 
