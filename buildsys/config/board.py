@@ -25,7 +25,7 @@ MAPPED = 1 << 39  # bytes page tables can map
 REACHED = 1 << 32  # bytes boot code can name: movz and movk make 32 bits, adrp reaches as far
 STACK_ALIGNMENT = 16  # Arm ARM, SP alignment checking
 LEVELS = (1, 2, 3)
-MODELS = ("fw-cfg", "pcie")
+MODELS = ("fw-cfg", "pcie", "registers")
 
 
 @dataclass(frozen=True)

@@ -46,13 +46,15 @@ class Expected:
     """What the configuration says a kernel expects.
 
     `symbols` are defined for the linker, by name; where Go has a variable of that name, its address is the
-    symbol's. `sections` are flags for sections of the user's assembly, by name. `until` is what a kernel that
-    does not end by itself sends last; empty for one that does.
+    symbol's. `sections` are flags for sections of the user's assembly, by name. Names of files that its assembly
+    includes, and that begin with the first of a pair in `paths`, begin with the second instead. `until` is
+    what a kernel that does not end by itself sends last; empty for one that does.
     """
 
     symbols: tuple[tuple[str, Place], ...] = ()
     literals: tuple[Literal, ...] = ()
     sections: tuple[tuple[str, str], ...] = ()
+    paths: tuple[tuple[str, str], ...] = ()
     until: str = ""
 
 
@@ -60,7 +62,7 @@ NOTHING = Expected()
 
 
 def expected(table: Table) -> Expected:
-    """What `symbols`, `literals`, `sections` and `until` in `table` say. Raises UserError."""
+    """What `symbols`, `literals`, `sections`, `paths` and `until` in `table` say. Raises UserError."""
     until = table.string("until", "")
     if table.has("until") and not until:
         raise table.error("until", "is empty", "it is the text a kernel that does not end by itself sends last")
@@ -68,6 +70,7 @@ def expected(table: Table) -> Expected:
         symbols=tuple(_symbols(table.table("symbols"))),
         literals=tuple(_literals(table.table("literals"))),
         sections=tuple(_sections(table.table("sections"))),
+        paths=tuple(_paths(table.table("paths"))),
         until=until,
     )
 
@@ -105,6 +108,13 @@ def _sections(table: Table) -> Iterator[tuple[str, str]]:
         if flags not in FLAGS:
             raise table.error(name, f"is {flags!r}", nearest(flags, FLAGS))
         yield name, flags
+
+
+def _paths(table: Table) -> Iterator[tuple[str, str]]:
+    for name in table:
+        if isinstance(table.any(name), dict):
+            raise table.error(name, "is a table", f'put the path in quotes: "{name}.…" = "…"')
+        yield name, table.string(name)
 
 
 def _place(table: Table, key: str) -> Place:

@@ -187,8 +187,6 @@ class Steps:
         than the rendering.
         """
         facts = self._up_to_date(self.render(known))
-        if self._expects:
-            self._up_to_date(self.expect())
         actions = [self.assemble(self.project.build / name) for name in TEMPLATES]
         actions += map(self.assemble_own, self._own)
         actions += map(self.adopt, self.project.objects)
@@ -198,6 +196,8 @@ class Steps:
             with ThreadPoolExecutor() as pool:
                 list(pool.map(self.records.perform, stale))  # raises what the assembler raised
         objects = [action.outputs[0] for action in actions]
+        if self._expects:
+            self._up_to_date(self.expect(objects))
         if not (own := objects[len(TEMPLATES) :]):
             self._up_to_date(self.join(objects))
             return self.linked, facts["asked"]
@@ -225,6 +225,10 @@ class Steps:
     @property
     def _flags(self) -> dict[str, str]:
         return dict(self.project.expected.sections)
+
+    @property
+    def _paths(self) -> dict[str, str]:
+        return dict(self.project.expected.paths)
 
     def _up_to_date(self, action: Action) -> dict[str, Any]:
         """The facts of `action`, performed if it must be."""
@@ -281,19 +285,19 @@ class Steps:
             kept=False,
         )
 
-    def expect(self) -> Action:
-        """go.o ─▶ go.expected.o: symbols and addresses as the kernel expects them."""
+    def expect(self, others: Sequence[Path]) -> Action:
+        """go.o ─▶ go.expected.o: symbols and addresses as the kernel, also in the objects `others`, expects them."""
         expected = self.project.expected
 
         def run() -> dict[str, Any]:
             from buildsys.stages.expected import expect
 
-            expect(self.go_object, expected.symbols, expected.literals, self._to_link)
+            expect(self.go_object, others, expected.symbols, expected.literals, self._to_link)
             return {}
 
         return Action(
             name="expect",
-            inputs=(self.go_object, *_code("config", "formats", "stages/expected.py")),
+            inputs=(self.go_object, *others, *_code("config", "formats", "stages/expected.py", "stages/assembly.py")),
             outputs=(self._to_link,),
             parameters=self._expected_parameters,
             run=run,
@@ -308,6 +312,7 @@ class Steps:
             "symbols": {name: str(place) for name, place in expected.symbols},
             "literals": [f"{each.function} {each.value:#x} {each.place}" for each in expected.literals],
             "sections": dict(expected.sections),
+            "paths": dict(expected.paths),
         }
         return {name: value for name, value in found.items() if value}
 
@@ -337,7 +342,7 @@ class Steps:
         def run() -> dict[str, Any]:
             from buildsys.stages.link import assemble_own
 
-            assemble_own(self.binutils, read, source.parent, self.project.root, made, self._flags)
+            assemble_own(self.binutils, read, source.parent, self.project.root, made, self._flags, self._paths)
             return {}
 
         return Action(
@@ -348,6 +353,7 @@ class Steps:
                 "command": self.binutils.assembler[1:],
                 "folder": self.places.name(source.parent),
                 **({"sections": self._flags} if self._flags else {}),
+                **({"paths": self._paths} if self._paths else {}),
             },
             run=run,
             discover=lambda: Discovered(self._included(source)),
@@ -500,7 +506,7 @@ class Steps:
     def _included(self, source: Path) -> tuple[Path, ...]:
         from buildsys.stages.assembly import included
 
-        return tuple(included(source, self.project.root))
+        return tuple(included(source, self.project.root, self._paths))
 
     def _here(self, path: Path) -> Path:
         """`path` as seen from the working folder if it lies in the project, so that a copied tree is its own."""

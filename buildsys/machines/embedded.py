@@ -1,11 +1,11 @@
 """The embedded emulator: an image runs on a board inside this process, by Unicorn; nothing to install.
 
 What it has: the board's flash and RAM, one core that leaves reset at the board's exception
-level, a PL011 that sends, what devices the board's file names, semihosting's exit and console, PSCI power-off and reset, and
-synchronous exceptions of EL0 and EL1, which enter the guest's vectors at EL1 with the registers
-QEMU gives them (`exceptions` says how). EL2 and EL3 are there to be left: an exception taken
-at, or to, one of them ends the run. PSCI is there on a board that begins at EL1, as on QEMU,
-where it stands in for what is above.
+level, a PL011 that sends, the devices the board's file names, semihosting's exit and console,
+PSCI power-off and reset, and synchronous exceptions of EL0 and EL1, which enter the guest's
+vectors at EL1 with the registers QEMU gives them (`exceptions` says how). EL2 and EL3 are there
+to be left: an exception taken at, or to, one of them ends the run. PSCI is there on a board that
+begins at EL1, as on QEMU, where it stands in for what is above.
 
 What it does not have: interrupts, so that `wfi` sleeps until the time limit; any other
 device; other cores; and, Unicorn being of QEMU 5.0, three traps: floating point that was
@@ -28,7 +28,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from buildsys.config.board import Board, drawing
+from buildsys.config.board import Board, Device, drawing
 from buildsys.errors import UserError
 from buildsys.formats.elf import PT_LOAD, Elf
 from buildsys.machines import exceptions, semihosting
@@ -39,6 +39,7 @@ from buildsys.machines.pcie import Pcie
 from buildsys.machines.pl011 import Pl011
 from buildsys.machines.processor import HVC as TO_EL2
 from buildsys.machines.processor import UNDEFINED, AccessError, CoreError, Processor
+from buildsys.machines.registers import Registers
 
 WFI = 0xD503207F
 HVC, HVC_MASK = 0xD4000002, 0xFFE0001F
@@ -93,7 +94,7 @@ class Machine:
         uart = Pl011(self._send)
         self._core.add_device(board.uart.base, board.uart.size, uart.read, uart.write)
         for device in board.devices:
-            model = FwCfg(device.files, self._core.load, self._copy_in) if device.model == "fw-cfg" else Pcie()
+            model = self._model(device)
             self._core.add_registers(device.base, device.size, model.read, model.write)
         self._core.on_exception(self._excepted)
         self._core.on_lost_write(self._wrote_flash)
@@ -154,6 +155,11 @@ class Machine:
     def watch(self, address: int, callback: Callable[[Machine], None]) -> None:
         """Call `callback` each time the instruction at `address` is about to run; only before run()."""
         self._core.on_execution(address, lambda: callback(self))
+
+    def _model(self, device: Device) -> FwCfg | Pcie | Registers:
+        if device.model == "fw-cfg":
+            return FwCfg(device.files, self._core.load, self._copy_in)
+        return Pcie() if device.model == "pcie" else Registers()
 
     def _copy_in(self, address: int, data: bytes) -> None:
         """What a device writes to memory; what is not RAM keeps what it has."""

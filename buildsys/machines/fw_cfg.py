@@ -44,7 +44,7 @@ class FwCfg:
         """`size` bytes at `offset`, as the processor sees them."""
         if offset < SELECTOR:
             return int.from_bytes(self._take(size), "little")
-        if DMA_HIGH <= offset and offset + size <= DMA_HIGH + len(DMA_SIGNATURE):
+        if offset >= DMA_HIGH and offset + size <= DMA_HIGH + len(DMA_SIGNATURE):
             return int.from_bytes(DMA_SIGNATURE[offset - DMA_HIGH :][:size], "little")
         return 0
 

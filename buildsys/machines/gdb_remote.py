@@ -160,8 +160,8 @@ class Remote:
 def halted(image: Path, board: Board) -> Iterator[Remote]:
     """QEMU with `image` loaded on `board` and not started; gone when the block ends.
 
-    What the guest sends over its serial port is read for what ends its run, and dropped. Raises UserError without QEMU and
-    for a file that is no image, RemoteError if QEMU does not start.
+    What the guest sends over its serial port is read for what ends its run, and dropped. Raises
+    UserError without QEMU and for a file that is no image, RemoteError if QEMU does not start.
     """
     Elf.read(image)
     ours, theirs = socket.socketpair()

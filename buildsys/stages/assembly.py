@@ -27,12 +27,32 @@ _COMPUTED = ("\\", "{{", "{%")  # a macro's argument, a template's expression
 _SYMBOL = struct.Struct("<IBBHQQ")  # System V ABI, figure 4-16
 
 
-def included(source: Path, root: Path) -> Iterator[Path]:
+def moved(text: str, paths: Mapping[str, str]) -> str:
+    """Assembly with other names of files in it: those that begin with a path in `paths`."""
+
+    def name(found: re.Match[str]) -> str:
+        if found[2] is None:
+            return found[0]
+        start, end = (at - found.start() for at in found.span(2))
+        return found[0][:start] + elsewhere(found[2], paths) + found[0][end:]
+
+    return _INCLUDE.sub(name, text)
+
+
+def elsewhere(name: str, paths: Mapping[str, str]) -> str:
+    """The name of a file, with its beginning exchanged if `paths` has it, the longest first."""
+    for old in sorted(paths, key=len, reverse=True):
+        if name.startswith(old.rstrip("/") + "/"):
+            return paths[old].rstrip("/") + name[len(old.rstrip("/")) :]
+    return name
+
+
+def included(source: Path, root: Path, paths: Mapping[str, str] = NONE) -> Iterator[Path]:
     """Every file that `source` includes by `.include` and `.incbin`, also by way of others.
 
     A name is looked for from `root`, where the assembler runs, and from the folder of `source`. Names in
     no such place are left to the assembler to complain of. Raises UserError for a name that is computed,
-    or is in both places.
+    or is in both places. Names in `source` that begin with a path in `paths` stand for others.
     """
     seen: set[Path] = set()
     pending = [source]
@@ -50,6 +70,8 @@ def included(source: Path, root: Path) -> Iterator[Path]:
                     f"{where}: what .{directive} reads cannot be told: {(name or other).strip()}",
                     "write the file's name in quotes: the image is made again when that file changes",
                 )
+            if file == source:
+                name = elsewhere(name, paths)
             places = [at for at in dict.fromkeys((root / name, source.parent / name)) if at.is_file()]
             if len(places) > 1 and not places[0].samefile(places[1]):
                 raise UserError(f"{where}: {name} may be {places[0]} or {places[1]}", "rename one of the two")

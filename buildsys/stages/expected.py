@@ -17,12 +17,18 @@ from buildsys.files import replace
 from buildsys.formats.callsites import words_of
 from buildsys.formats.elf import Elf
 from buildsys.formats.rewriting import Formed, Use, formed, rewritten
-from buildsys.formats.symbols import SHN_UNDEF, STT_FUNC, Symbol
+from buildsys.formats.symbols import SHN_UNDEF, STT_FUNC, STT_OBJECT, Symbol
+from buildsys.stages.assembly import undefined
 
 
-def expect(go_object: Path, symbols: Sequence[tuple[str, Place]], literals: Sequence[Literal], made: Path) -> None:
-    """Write `made`, the Go object as it is to be linked. Raises UserError for what it has not."""
+def expect(go_object: Path, others: Sequence[Path], symbols: Sequence[tuple[str, Place]],
+           literals: Sequence[Literal], made: Path) -> None:  # fmt: skip
+    """Write `made`, the Go object as it is to be linked, with the objects `others`.
+
+    Raises UserError for what it has not, and for a symbol that nobody names.
+    """
     elf = Elf.read(go_object)
+    _refuse_unnamed(elf, [Elf.read(path) for path in others], [name for name, _ in symbols])
     ours = {name for name, _ in symbols}
     for name, bearers in elf.symbols.named(*ours).items():
         if any(bearer.kind == STT_FUNC for bearer in bearers):
@@ -34,6 +40,20 @@ def expect(go_object: Path, symbols: Sequence[tuple[str, Place]], literals: Sequ
                 "assembly may name it itself",
             )
     replace(made, rewritten(elf, sorted(ours), list(uses(elf, literals, ours))))
+
+
+def _refuse_unnamed(elf: Elf, others: Sequence[Elf], names: Sequence[str]) -> None:
+    """Raise UserError for a symbol that neither Go nor assembly names: it would change nothing."""
+    wanted = undefined(elf).union(*map(undefined, others))
+    for name, bearers in elf.symbols.named(*names).items():
+        if not bearers and name not in wanted:
+            known = [each.name for each in elf.symbols.all() if each.kind == STT_OBJECT]
+            same = [each for each in known if each.rpartition(".")[2] == name]
+            near = same or get_close_matches(name, [*wanted, *known], 1)
+            raise UserError(
+                f"`symbols` has {name}, which neither Go nor assembly names",
+                f"did you mean {near[0]}?" if near else "a variable of Go's is named with its package: main.x",
+            )
 
 
 def uses(elf: Elf, literals: Iterable[Literal], symbols: Iterable[str]) -> list[Use]:

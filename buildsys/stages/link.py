@@ -84,14 +84,25 @@ def assemble(toolchain: BinaryToolchain, source: Path) -> None:
 
 
 def assemble_own(toolchain: BinaryToolchain, source: Path, folder: Path, root: Path, made: Path,
-                 flags: Mapping[str, str]) -> None:  # fmt: skip
+                 flags: Mapping[str, str], paths: Mapping[str, str]) -> None:  # fmt: skip
     """Assemble a file of the user's to `made`, fit to be linked here; what it includes is in `root` or `folder`.
 
-    `flags` are those of sections that are given none.
+    `flags` are those of sections that are given none; `paths` says what names of files begin with instead.
     """
+    from buildsys.stages.assembly import moved
+
     made.parent.mkdir(parents=True, exist_ok=True)
     with partial(made) as beside:
-        toolchain.assemble(source, beside, folder, root)
+        text = source.read_text("utf-8", "surrogateescape") if paths else ""
+        if (other := moved(text, paths)) != text:
+            copy = made.with_name(f"{source.name}.moved.s")
+            replace(copy, other.encode("utf-8", "surrogateescape"))
+            try:
+                toolchain.assemble(copy, beside, folder, root)
+            except UserError as error:
+                raise UserError(error.message.replace(str(copy), str(source)), error.hint) from error
+        else:
+            toolchain.assemble(source, beside, folder, root)
         replace(made, _fit(beside.read_bytes(), str(source), flags))
 
 
