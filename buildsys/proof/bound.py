@@ -89,6 +89,12 @@ def wrong_at(case: Case, use: Use, goal: int) -> str:
         target = a64.branch_target(word, use.place)
         return "" if target in _goals(case, goal) else _differs("it goes to", target, goal)
     found: int | None
+    if use.kind in _PAGES and word == a64.NOP:
+        word = case.elf.word(use.place + 4)  # a linker makes NOP and ADR of ADRP and ADD if what is meant is near
+        formed = None if word is None else a64.adr(word, use.place + 4)
+        return "" if formed and formed[1] == goal else _differs("it forms", formed and formed[1], goal)
+    if use.kind == R_AARCH64_ADD_ABS_LO12_NC and (formed := a64.adr(word, use.place)):
+        return "" if formed[1] == goal else _differs("it forms", formed[1], goal)
     if use.kind in (R_AARCH64_ABS64, R_AARCH64_ABS32):
         found, wanted = word, goal & (1 << 8 * size) - 1
     elif use.kind in _PAGES:
