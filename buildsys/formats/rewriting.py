@@ -13,12 +13,13 @@ from typing import NamedTuple
 
 from buildsys.errors import UserError
 from buildsys.formats.elf import SHT_RELA, SHT_SYMTAB, Elf, Section
-from buildsys.formats.symbols import SHN_UNDEF, STB_GLOBAL, Symbol
+from buildsys.formats.symbols import SHN_UNDEF, STB_GLOBAL, STT_SECTION, Symbol
 
 # R_AARCH64_MOVW_UABS_G0 to G3, by 16-bit group: checked for overflow, and not (there is no unchecked G3).
 CHECKED, UNCHECKED = (263, 265, 267, 269), (264, 266, 268)
 _MOVE, _MOVZ, _MOVK = 0x7F80_0000, 0x5280_0000, 0x7280_0000  # C6.2 MOVZ, MOVK, of 32 or 64 bits
 _HALF = 0xFFFF << 5  # the immediate
+_ALL = (1 << 64) - 1
 
 _SECTION_HEADERS, _SECTION_SIZE, _OFFSET_AND_SIZE = 0x28, 64, 24  # e_shoff; sh_offset and sh_size in an Elf64_Shdr
 _SYMBOL = struct.Struct("<IBBHQQ")
@@ -86,6 +87,22 @@ def rewritten(elf: Elf, retargeted: Iterable[str], uses: Sequence[Use]) -> bytes
     return image.contents()
 
 
+def section_symbols(elf: Elf) -> dict[int, int]:
+    """The sections that the object's section symbols stand for, by the symbol's number."""
+    found = {}
+    for number in range(len(elf.symbols)):
+        symbol = elf.symbols.by_index(number)
+        if symbol is not None and symbol.kind == STT_SECTION:
+            found[number] = symbol.section
+    return found
+
+
+def _within(elf: Elf, number: int, section: int, offset: int) -> bool:
+    """Whether `offset` into `section` is in the variable that has this number."""
+    symbol = elf.symbols.by_index(number)
+    return symbol is not None and symbol.section == section and symbol.value <= offset < symbol.end
+
+
 class _Tables:
     """The bytes of an object whose symbol table, names and relocations can grow."""
 
@@ -96,6 +113,7 @@ class _Tables:
         self._symbols = bytearray(elf.contents(self._table))
         self._names = bytearray(elf.contents(self._strings))
         self._grown: dict[int, bytearray] = {}
+        self._values: dict[int, int] = {}
         self._numbers = {symbol.name: at for at, symbol in self._globals()}
 
     def _globals(self) -> Iterator[tuple[int, Symbol]]:
@@ -112,6 +130,7 @@ class _Tables:
             symbol = self._elf.symbols.by_index(at)
             if symbol is not None and symbol.name == name and symbol.section != SHN_UNDEF:
                 found.append(at)
+                self._values[at] = symbol.value
         return found
 
     def number(self, name: str) -> int:
@@ -134,14 +153,23 @@ class _Tables:
 
     def rename(self, changed: dict[int, int]) -> None:
         """Let every relocation to a symbol in `changed`, by number, be to another."""
+        sections = section_symbols(self._elf)
         for section in self._elf.sections:
             if section.kind != SHT_RELA or not section.size:
                 continue
             words = array("Q", self._elf.contents(section))
             infos = words[1::3]
-            if places := [at for at, info in enumerate(infos) if info >> 32 in changed]:
+            if places := [at for at, info in enumerate(infos) if info >> 32 in changed or info >> 32 in sections]:
                 for at in places:
-                    words[3 * at + 1] = changed[infos[at] >> 32] << 32 | infos[at] & 0xFFFF_FFFF
+                    number, into = infos[at] >> 32, 0
+                    if number in sections:  # the variable may be named by its section and an offset
+                        addend = words[3 * at + 2]
+                        found = [each for each in changed if _within(self._elf, each, sections[number], addend)]
+                        if not found:
+                            continue
+                        number, into = found[0], self._values[found[0]]
+                    words[3 * at + 1] = changed[number] << 32 | infos[at] & 0xFFFF_FFFF
+                    words[3 * at + 2] = words[3 * at + 2] - into & _ALL
                 self._data[section.offset : section.offset + section.size] = words.tobytes()
 
     def relocate(self, use: Use) -> None:

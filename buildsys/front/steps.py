@@ -287,17 +287,22 @@ class Steps:
 
     def expect(self, others: Sequence[Path]) -> Action:
         """go.o ─▶ go.expected.o: symbols and addresses as the kernel, also in the objects `others`, expects them."""
-        expected = self.project.expected
+        expected, script = self.project.expected, self.project.build / SCRIPT
 
         def run() -> dict[str, Any]:
             from buildsys.stages.expected import expect
 
-            expect(self.go_object, others, expected.symbols, expected.literals, self._to_link)
+            expect(self.go_object, others, script, expected.symbols, expected.literals, self._to_link)
             return {}
 
         return Action(
             name="expect",
-            inputs=(self.go_object, *others, *_code("config", "formats", "stages/expected.py", "stages/assembly.py")),
+            inputs=(
+                self.go_object,
+                *others,
+                script,
+                *_code("config", "formats", "stages/expected.py", "stages/assembly.py"),
+            ),
             outputs=(self._to_link,),
             parameters=self._expected_parameters,
             run=run,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from buildsys.config.expected import Literal, Place
 from buildsys.formats.callsites import words_of
 from buildsys.formats.elf import SHF_ALLOC, Section
-from buildsys.formats.rewriting import CHECKED, UNCHECKED, Formed, formed
+from buildsys.formats.rewriting import CHECKED, UNCHECKED, Formed, formed, section_symbols
 from buildsys.formats.symbols import SHN_ABS, SHN_UNDEF, STT_FUNC
 from buildsys.proof.bootcode import at
 from buildsys.proof.bound import Binding, Use, wrong_at
@@ -98,18 +98,23 @@ def _moved(case: Case, section: Section) -> int | None:
 def _uses(case: Case, name: str, goal: int, moved: dict[int, int | None]) -> Iterator[Use]:
     """Every place in memory that Go made from the address of its variable `name`."""
     go = case.object
-    numbers = {
-        number
+    bearers = {
+        number: symbol
         for number in range(len(go.symbols))
         if (symbol := go.symbols.by_index(number)) and symbol.name == name and symbol.section != SHN_UNDEF
     }
-    for table in go.relocations() if numbers else ():
+    sections = section_symbols(go) if bearers else {}
+    for table in go.relocations() if bearers else ():
         if not go.sections[table.target].flags & SHF_ALLOC:
             continue
         for offset, info, addend in zip(table.offsets, table.infos, table.addends, strict=True):
-            if info >> 32 in numbers:
+            number, into = info >> 32, 0
+            if number in sections:
+                held = (each for each in bearers.values() if each.section == sections[number])
+                into = next((each.value for each in held if each.value <= addend < each.end), -1)
+            if number in bearers or (number in sections and into >= 0):
                 place = offset + (moved[table.target] or 0)
-                yield Use(Binding(name, goal, goal), place, info & 0xFFFF_FFFF, addend)
+                yield Use(Binding(name, goal, goal), place, info & 0xFFFF_FFFF, addend - into)
 
 
 def _literal(case: Case, literal: Literal, moved: dict[int, int | None], instructions: set[int]) -> Iterator[str]:

@@ -7,6 +7,7 @@ Both are done by relocations, so the linker does the rest, and keeps them for `d
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
@@ -18,12 +19,12 @@ from buildsys.formats.callsites import words_of
 from buildsys.formats.elf import Elf
 from buildsys.formats.rewriting import Formed, Use, formed, rewritten
 from buildsys.formats.symbols import SHN_UNDEF, STT_FUNC, STT_OBJECT, Symbol
-from buildsys.stages.assembly import undefined
+from buildsys.stages.assembly import defined, undefined
 
 
-def expect(go_object: Path, others: Sequence[Path], symbols: Sequence[tuple[str, Place]],
+def expect(go_object: Path, others: Sequence[Path], script: Path, symbols: Sequence[tuple[str, Place]],
            literals: Sequence[Literal], made: Path) -> None:  # fmt: skip
-    """Write `made`, the Go object as it is to be linked, with the objects `others`.
+    """Write `made`, the Go object as it is to be linked, by `script` and with the objects `others`.
 
     Raises UserError for what it has not, and for a symbol that nobody names.
     """
@@ -33,13 +34,24 @@ def expect(go_object: Path, others: Sequence[Path], symbols: Sequence[tuple[str,
     for name, bearers in elf.symbols.named(*ours).items():
         if any(bearer.kind == STT_FUNC for bearer in bearers):
             raise UserError(f"`symbols` names {name}, which is a function of Go's", "only variables can be placed")
+    known = {*ours, *re.findall(r'(?m)^\s*"?([\w.$/]+)"?\s*=', script.read_text("utf-8"))}
+    known = known.union(*(defined(Elf.read(path)) for path in others))
     for name, place in symbols:
-        if place.base and place.base not in ours and elf.symbols.named(place.base)[place.base]:
-            raise UserError(
-                f"`symbols` has {name} = {str(place)!r}, and {place.base} is Go's, which a linker cannot name",
-                "assembly may name it itself",
-            )
+        if place.base and place.base not in known:
+            raise _no_base(f"`symbols` has {name} = {str(place)!r}", place.base, known, elf, gos=False)
+    for literal in literals:
+        if literal.place.base and literal.place.base not in known | elf.symbols.all_names():
+            where = f"`literals` has {literal.value:#x} = {str(literal.place)!r} in {literal.function}"
+            raise _no_base(where, literal.place.base, known, elf, gos=True)
     replace(made, rewritten(elf, sorted(ours), list(uses(elf, literals, ours))))
+
+
+def _no_base(where: str, base: str, known: set[str], elf: Elf, gos: bool) -> UserError:
+    names = elf.symbols.all_names()
+    if base in names:
+        return UserError(f"{where}, and {base} is Go's, which a linker cannot name", "assembly may name it itself")
+    near = get_close_matches(base, known | names if gos else known, 1)
+    return UserError(f"{where}, and nothing is called {base}", f"did you mean {near[0]}?" if near else "")
 
 
 def _refuse_unnamed(elf: Elf, others: Sequence[Elf], names: Sequence[str]) -> None:
