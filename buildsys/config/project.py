@@ -24,6 +24,9 @@ BOARD_TABLE = "board"  # the argument that is the address of the board table
 ADDRESS_OF = "&"
 ARGUMENT_REGISTERS = 8  # x0 to x7, as in a call of C; ABIInternal has more
 
+# Functions of ours that are in an image only if a redirect names them: templates/boot.s.j2.
+READY = ("buildsys.nothing", "buildsys.unexpected")
+
 Argument = int | str
 
 
@@ -173,10 +176,15 @@ def _argument(table: Table, value: object) -> Argument:
 
 
 def _redirects(table: Table) -> Iterable[tuple[str, str]]:
+    from difflib import get_close_matches
+
     for old in table:
         if isinstance(table.any(old), dict):
             raise table.error(old, "is a table", f'put the names of functions in quotes: "{old}.…" = "…"')
-        yield old, table.string(old)
+        new = table.string(old)
+        if new not in READY and (near := get_close_matches(new, READY, 1, 0.9)):
+            raise table.error(old, f"is {new!r}", f"did you mean {near[0]}?")
+        yield old, new
 
 
 def _boot(root: Path, table: Table) -> Path | None:

@@ -14,7 +14,7 @@ from buildsys.cache.action import Action, Discovered, Records
 from buildsys.cache.caches import Caches
 from buildsys.cache.fingerprint import of_file
 from buildsys.cache.key import Places
-from buildsys.config.project import PACKAGE, Project, shipped
+from buildsys.config.project import PACKAGE, READY, Project, shipped
 from buildsys.errors import UserError
 from buildsys.go import toolchain as go_toolchain
 from buildsys.go.toolchain import GoToolchain
@@ -223,6 +223,11 @@ class Steps:
         return self.project.build / "go.expected.o" if self._expects else self.go_object
 
     @property
+    def _ready(self) -> tuple[str, ...]:
+        """The functions of ours that are in the image because a redirect names them."""
+        return tuple(sorted({new for _, new in self.project.redirects if new in READY}))
+
+    @property
     def _flags(self) -> dict[str, str]:
         return dict(self.project.expected.sections)
 
@@ -260,6 +265,7 @@ class Steps:
                 own=tuple((str(path.relative_to(project.root)), made) for path, made in self._rendered),
                 own_boot=project.boot is not None,
                 symbols=tuple((name, str(place)) for name, place in project.expected.symbols),
+                ready=self._ready,
             )
             return {"asked": render(sources, build, known)}
 
@@ -318,6 +324,7 @@ class Steps:
             "literals": [f"{each.function} {each.value:#x} {each.place}" for each in expected.literals],
             "sections": dict(expected.sections),
             "paths": dict(expected.paths),
+            "ready": self._ready,
         }
         return {name: value for name, value in found.items() if value}
 

@@ -36,7 +36,7 @@ class Sources:
 
     `own` are further templates of the user's, with what each makes; `own_boot` that one of them, or another
     file, has `_start`. `arguments` are those of the entry, as `config.project.Project` has them. `symbols` are
-    defined by the linker script: names and expressions.
+    defined by the linker script: names and expressions. `ready` are functions of ours that redirects name.
     """
 
     layout: Mapping[str, int]
@@ -51,6 +51,7 @@ class Sources:
     own: tuple[tuple[str, Path], ...] = ()
     own_boot: bool = False
     symbols: tuple[tuple[str, str], ...] = ()
+    ready: tuple[str, ...] = ()
 
 
 def render(sources: Sources, build: Path, known: Mapping[str, int]) -> list[str]:
@@ -207,6 +208,7 @@ def _values(sources: Sources, addresses: Callable[[str], int]) -> dict[str, Any]
         "flag": FLAG,
         "own_boot": sources.own_boot,
         "plan": sources.plan,
+        "ready": sources.ready,
         "stack_guard": STACK_GUARD,
         "symbols": sources.symbols,
         "toolchain": sources.toolchain,

@@ -238,3 +238,9 @@ def test_the_go_object_alone_says_what_was_to_be_made(case: Case) -> None:
     assert case.go_object.name == "go.o"
     assert Elf.read(case.go_object).symbols.named("__end")["__end"]
     assert not any(each.section for each in case.before.symbols.named("__end")["__end"] if not each.is_global)
+
+
+def test_the_document_shows_this_configuration() -> None:
+    (shown,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "your-kernel.md").read_text("utf-8"), re.DOTALL)
+    written = (FOREIGN / "buildsys.toml").read_text("utf-8").splitlines(keepends=True)
+    assert shown == "".join(line for line in written if not line.startswith(("#", "time-limit")))
