@@ -36,6 +36,8 @@ class Steps:
         self.project, self.variant = project, variant
         # Called when Go has been started.
         self.compiling: Callable[[], object] = lambda: None
+        # Called, in another thread, with the name of the moment of an image that is not known to be sound yet.
+        self.written: Callable[[Path], object] = lambda image: None
         self._told = False
         build = project.build
         self.records = Records(build / ".done", caches, lambda: self.places, self._waiting)
@@ -148,7 +150,9 @@ class Steps:
         def run() -> dict[str, Any]:
             from buildsys.stages.link import link
 
-            return {"passes": link(self._linked, project.entry, self._made(self.unpatched), self.binding)}
+            passes = link(self._linked, project.entry, self._made(self.unpatched), self.binding)
+            self.records.alike(self.linked, self.unpatched)
+            return {"passes": passes}
 
         return Action(
             name="link",
@@ -442,9 +446,8 @@ class Steps:
 
             _, plan = read_runtime(self.runtime_json)
             redirects = dict(self.project.redirects)
-            return patch_image(
-                self.unpatched, plan, self.project.entry, self._made(self.image), self.patch_json, redirects
-            )
+            image, report = self._made(self.image), self.patch_json
+            return patch_image(self.unpatched, plan, self.project.entry, image, report, redirects, self.written)
 
         return Action(
             name="patch",

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -28,12 +28,19 @@ NONE: Mapping[str, str] = MappingProxyType({})
 
 
 def patch_image(
-    unpatched: Path, plan: Plan, entry: str, image: Path, report: Path, wanted: Mapping[str, str] = NONE
+    unpatched: Path,
+    plan: Plan,
+    entry: str,
+    image: Path,
+    report: Path,
+    wanted: Mapping[str, str] = NONE,
+    written: Callable[[Path], object] = lambda image: None,
 ) -> dict[str, Any]:
     """Write `image` and `report`; returns facts: sites patched, and a remark if there is one to make.
 
-    `wanted` are redirects of the user's: the calls of what go to what. Raises UserError, leaving
-    earlier files alone, if not all of the job can be done.
+    `wanted` are redirects of the user's: the calls of what go to what. `written` is told, in another
+    thread, where the image is before it is known to be sound. Raises UserError, leaving earlier files
+    alone, if not all of the job can be done.
     """
     elf = Elf.mapped(unpatched)
     redirects = resolve(elf, plan.functions)
@@ -48,7 +55,8 @@ def patch_image(
             f"{unpatched}: no call site of {', '.join(barriers)}",
             "no barrier was compiled in: is this the object of the Go release in use?",
         )
-    with replacing(image, 0o755, *done.pieces):  # it takes as long as what is still to be found out
+    # It takes as long as what is still to be found out.
+    with replacing(image, 0o755, *done.pieces, written=written):
         patched = elf.with_code(done.code)
         pointers = address_takers(patched, [redirect.old for redirect in (*calls, *users)])
         code = code_of(patched)
