@@ -244,3 +244,28 @@ def test_the_document_shows_this_configuration() -> None:
     (shown,) = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "your-kernel.md").read_text("utf-8"), re.DOTALL)
     written = (FOREIGN / "buildsys.toml").read_text("utf-8").splitlines(keepends=True)
     assert shown == "".join(line for line in written if not line.startswith(("#", "time-limit")))
+
+
+def test_thousands_of_lines_in_dozens_of_files_are_no_other_matter(foreign: Outside) -> None:
+    files, functions = 40, 12
+    for number in range(files):
+        tag = "//go:build !small\n\n" if number % 2 else ""
+        text = f"{tag}package main\n\ntype node{number} struct {{\n\tnext  *node{number}\n\tvalue uint64\n}}\n"
+        text += f"\nvar head{number} *node{number}\n\nvar pool{number} [{functions}]node{number}\n"
+        for each in range(functions):
+            text += f"\n//go:noinline\nfunc push{number}x{each}() {{\n\tn := &pool{number}[{each}]\n"
+            text += f"\tn.value = {each + 1}\n\tn.next = head{number}\n\thead{number} = n\n}}\n"
+        calls = "".join(f"\tpush{number}x{each}()\n" for each in range(functions))
+        text += f"\nfunc sum{number}() uint64 {{\n{calls}\ttotal := uint64(0)\n"
+        text += f"\tfor n := head{number}; n != nil; n = n.next {{\n\t\ttotal += n.value\n\t}}\n\treturn total\n}}\n"
+        foreign.write(f"kernel/part{number}.go", text)
+    total = files * functions * (functions + 1) // 2
+    sums = " + ".join(f"sum{number}()" for number in range(files))
+    foreign.replace(
+        "kernel/main.go", "\tpagesInit()\n", f'\tpagesInit()\n\tif {sums} != {total} {{\n\t\tfail("a list")\n\t}}\n'
+    )
+    lines = sum(len(path.read_text().splitlines()) for path in foreign.path("kernel").glob("*.go"))
+    assert lines > 3000
+    said = foreign.doit("verify", "--strict").succeeded().out
+    assert "12 of 12 claims hold" in said
+    assert re.search(r"(\d+) of them in the kernel's own packages", said)
