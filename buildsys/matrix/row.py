@@ -24,8 +24,8 @@ from buildsys import files
 from buildsys.cache.action import BUILT, Action
 from buildsys.cache.caches import Caches
 from buildsys.cache.fingerprint import of_file
-from buildsys.config.project import PACKAGE, load
 from buildsys.config.expected import NOTHING
+from buildsys.config.project import PACKAGE, load
 from buildsys.errors import MissingError, UserError
 from buildsys.front.steps import Steps
 from buildsys.front.verify import case_of, check, copy_sources
