@@ -11,6 +11,7 @@ from buildsys.config import board as boards
 from buildsys.config.barrier import DISCARDING, BarrierPolicy, barrier_policy
 from buildsys.config.board import Board
 from buildsys.config.caching import Caching, caching, go_folder
+from buildsys.config.expected import NOTHING, Expected, expected
 from buildsys.config.redirects import Redirection, redirections
 from buildsys.config.toml import Table, read
 from buildsys.errors import UserError
@@ -56,6 +57,7 @@ class Project:
     objects: tuple[Path, ...] = ()
     redirects: tuple[Redirection, ...] = ()
     barrier: BarrierPolicy = DISCARDING
+    expected: Expected = NOTHING
     kernel: str = ""
     file: Path = Path(FILE)
     setting: str = "tool.buildsys."
@@ -123,11 +125,12 @@ def _project(root: Path, table: Table, kept: Caching | None) -> Project:
     if name.endswith(".toml"):
         name = str(root / name)
     board = boards.load(name, table.where("board"))
+    expects = expected(table)
     project = Project(
         root=root,
         package=root / table.string("package"),
         entry=table.string("entry", "main.KernelMain"),
-        board=replace(board, qemu=(*board.qemu, *table.strings("qemu-arguments"))),
+        board=replace(board, qemu=(*board.qemu, *table.strings("qemu-arguments")), until=expects.until.encode()),
         toolchain=table.choice("toolchain", TOOLCHAINS, "zig"),
         go=table.string("go", "wheel"),
         go_setting=table.where("go"),
@@ -146,6 +149,7 @@ def _project(root: Path, table: Table, kept: Caching | None) -> Project:
         objects=tuple(_files(root, table, "objects", (".o",))),
         redirects=tuple(redirections(table.table("redirect"))),
         barrier=barrier_policy(table),
+        expected=expects,
         file=table.path,
         setting=table.prefix,
     )

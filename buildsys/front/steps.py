@@ -17,7 +17,7 @@ from buildsys.cache.fingerprint import of_file
 from buildsys.cache.key import Places
 from buildsys.config.barrier import COUNT
 from buildsys.config.project import PACKAGE, Project, shipped
-from buildsys.config.redirects import Redirection
+from buildsys.config.redirects import READY, Redirection
 from buildsys.errors import UserError
 from buildsys.go import toolchain as go_toolchain
 from buildsys.go.toolchain import GoToolchain
@@ -187,6 +187,7 @@ class Steps:
             ),
             parameters={
                 **self._own_parameters,
+                **self._expected_parameters,
                 "entry": project.entry,
                 "toolchain": self.binutils.name,
                 "templates": [self.places.name(folder) for folder in project.templates],
@@ -220,6 +221,8 @@ class Steps:
             standing = self.assemble(self.project.build / ORIGINALS)
             self._up_to_date(standing)
             objects[len(TEMPLATES) : len(TEMPLATES)] = standing.outputs
+        if self._expects:
+            self._up_to_date(self.expect(objects))
         if not own:
             self._up_to_date(self.join(objects))
             return self.linked, facts["asked"]
@@ -234,6 +237,29 @@ class Steps:
 
             raise explained(error, own, self.go_object) from error
         return self.linked, sorted({*facts["asked"], *bound})
+
+    @property
+    def _expects(self) -> bool:
+        """Whether the Go object is not linked as Go made it."""
+        return bool(self.project.expected.symbols or self.project.expected.literals)
+
+    @property
+    def _to_link(self) -> Path:
+        """The Go object that is linked."""
+        return self.project.build / "go.expected.o" if self._expects else self.go_object
+
+    @property
+    def _ready(self) -> tuple[str, ...]:
+        """The functions of ours that are in the image because a redirect names them."""
+        return tuple(sorted({each.to for each in self.project.redirects if each.to in READY}))
+
+    @property
+    def _flags(self) -> dict[str, str]:
+        return dict(self.project.expected.sections)
+
+    @property
+    def _paths(self) -> dict[str, str]:
+        return dict(self.project.expected.paths)
 
     def _up_to_date(self, action: Action) -> dict[str, Any]:
         """The facts of `action`, performed if it must be."""
@@ -266,6 +292,8 @@ class Steps:
                 own_boot=project.boot is not None,
                 barrier=project.barrier,
                 sites=self._site_table(plan),
+                symbols=tuple((name, str(place)) for name, place in project.expected.symbols),
+                ready=self._ready,
             )
             return {"asked": render(sources, build, known), "originals": read_originals(self.runtime_json)}
 
@@ -285,6 +313,7 @@ class Steps:
             ),
             parameters={
                 **self._own_parameters,
+                **self._expected_parameters,
                 "addresses": dict(known),
                 "entry": project.entry,
                 "toolchain": self.binutils.name,
@@ -305,6 +334,43 @@ class Steps:
         if self.project.barrier.name != COUNT:
             return NO_SITES
         return table_for(calls(Elf.mapped(self.go_object), plan.called))
+
+    def expect(self, others: Sequence[Path]) -> Action:
+        """go.o ─▶ go.expected.o: symbols and addresses as the kernel, also in the objects `others`, expects them."""
+        expected, script = self.project.expected, self.project.build / SCRIPT
+
+        def run() -> dict[str, Any]:
+            from buildsys.stages.expected import expect
+
+            expect(self.go_object, others, script, expected.symbols, expected.literals, self._to_link)
+            return {}
+
+        return Action(
+            name="expect",
+            inputs=(
+                self.go_object,
+                *others,
+                script,
+                *_code("config", "formats", "stages/expected.py", "stages/assembly.py"),
+            ),
+            outputs=(self._to_link,),
+            parameters=self._expected_parameters,
+            run=run,
+            kept=False,
+        )
+
+    @property
+    def _expected_parameters(self) -> dict[str, Any]:
+        """What the kernel expects, where it expects anything: the keys of others stay as they are."""
+        expected = self.project.expected
+        found: dict[str, Any] = {
+            "symbols": {name: str(place) for name, place in expected.symbols},
+            "literals": [f"{each.function} {each.value:#x} {each.place}" for each in expected.literals],
+            "sections": dict(expected.sections),
+            "paths": dict(expected.paths),
+            "ready": self._ready,
+        }
+        return {name: value for name, value in found.items() if value}
 
     def assemble(self, source: Path) -> Action:
         """boot.s ─▶ boot.o, and the like."""
@@ -332,14 +398,19 @@ class Steps:
         def run() -> dict[str, Any]:
             from buildsys.stages.link import assemble_own
 
-            assemble_own(self.binutils, read, source.parent, self.project.root, made)
+            assemble_own(self.binutils, read, source.parent, self.project.root, made, self._flags, self._paths)
             return {}
 
         return Action(
             name=f"assemble {_in_a_name(source)}",
             inputs=(read, *self.binutils.files, *_code("toolchains", "stages/link.py", "stages/assembly.py")),
             outputs=(made,),
-            parameters={"command": self.binutils.assembler[1:], "folder": self.places.name(source.parent)},
+            parameters={
+                "command": self.binutils.assembler[1:],
+                "folder": self.places.name(source.parent),
+                **({"sections": self._flags} if self._flags else {}),
+                **({"paths": self._paths} if self._paths else {}),
+            },
             run=run,
             discover=lambda: Discovered(self._included(source)),
             kept=False,
@@ -352,14 +423,14 @@ class Steps:
         def run() -> dict[str, Any]:
             from buildsys.stages.link import adopt
 
-            adopt(given, made)
+            adopt(given, made, self._flags)
             return {}
 
         return Action(
             name=f"adopt {_in_a_name(given)}",
             inputs=(given, *_code("formats", "stages/link.py", "stages/assembly.py")),
             outputs=(made,),
-            parameters={},
+            parameters={"sections": self._flags} if self._flags else {},
             run=run,
             kept=False,
         )
@@ -389,13 +460,18 @@ class Steps:
         def run() -> dict[str, Any]:
             from buildsys.stages.link import bind
 
-            return {"bound": bind(own, others, self.go_object, self.project.board, known, made)}
+            given = [name for name, _ in self.project.expected.symbols]
+            return {"bound": bind(own, others, self.go_object, self.project.board, known, given, made)}
 
         return Action(
             name="bind",
             inputs=(*own, *others, self.go_object, *_code("formats", "stages/link.py", "stages/assembly.py")),
             outputs=(made,),
-            parameters={"addresses": dict(known), "text": self.project.board.text},
+            parameters={
+                "addresses": dict(known),
+                "text": self.project.board.text,
+                **self._expected_parameters,
+            },
             run=run,
             kept=False,
         )
@@ -407,12 +483,12 @@ class Steps:
         def run() -> dict[str, Any]:
             from buildsys.stages.link import join
 
-            join(self.binutils, script, [*objects, self.go_object], self.linked)
+            join(self.binutils, script, [*objects, self._to_link], self.linked)
             return {}
 
         return Action(
             name="join",
-            inputs=(script, *objects, self.go_object, *self.binutils.files, *_code("toolchains", "stages/link.py")),
+            inputs=(script, *objects, self._to_link, *self.binutils.files, *_code("toolchains", "stages/link.py")),
             outputs=(self.linked,),
             parameters={"command": self.binutils.linker[1:]},
             run=run,
@@ -548,7 +624,7 @@ class Steps:
     def _included(self, source: Path) -> tuple[Path, ...]:
         from buildsys.stages.assembly import included
 
-        return tuple(included(source, self.project.root))
+        return tuple(included(source, self.project.root, self._paths))
 
     def _here(self, path: Path) -> Path:
         """`path` as seen from the working folder if it lies in the project, so that a copied tree is its own."""

@@ -47,6 +47,7 @@ def case_of(steps: Steps) -> Case:
         redirects=steps.redirects,
         barrier=project.barrier,
         own_boot=project.boot is not None,
+        expected=project.expected,
         rebuild=lambda folder: rebuild(project, folder),
     )
 

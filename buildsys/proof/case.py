@@ -13,6 +13,7 @@ from pathlib import Path
 
 from buildsys.config.barrier import DISCARDING, BarrierPolicy
 from buildsys.config.board import Board
+from buildsys.config.expected import NOTHING, Expected
 from buildsys.config.redirects import Redirection
 from buildsys.errors import UserError
 from buildsys.formats.callsites import CallSite, call_sites
@@ -26,6 +27,7 @@ from buildsys.go.passing import Passed, reached
 from buildsys.go.reach import Reach
 from buildsys.go.runtime import FLAG, Plan, plan
 from buildsys.proof.bootcode import Boot, boot
+from buildsys.proof.expected import Kept, kept
 from buildsys.proof.following import Followed
 from buildsys.proof.observation import Observation, Places, follow_stores, observe_embedded, places
 from buildsys.proof.redirects import Redirected
@@ -48,7 +50,7 @@ class Case:
 
     `arguments` are what the entry is to be called with, and `barrier` what barriers do, as
     `config.project.Project` has them, and `redirects` what is to take the place of what; `own_boot` says
-    that boot code is the user's.
+    that boot code is the user's; `expected` is what else was promised to the kernel.
     `alone` asks about the embedded emulator by itself: QEMU is left out, and no claim misses it.
     """
 
@@ -64,6 +66,7 @@ class Case:
     redirects: tuple[Redirection, ...] = ()
     barrier: BarrierPolicy = DISCARDING
     own_boot: bool = False
+    expected: Expected = NOTHING
     alone: bool = False
 
     @cached_property
@@ -128,6 +131,11 @@ class Case:
         """The one function called `name`; what is bound to a function of Go's is none itself."""
         found = {each.value: each for each in self.elf.symbols.named(name)[name] if each.kind == STT_FUNC}
         return next(iter(found.values())) if len(found) == 1 else None
+
+    @cached_property
+    def kept(self) -> Kept:
+        """What became of the promises in `expected`."""
+        return kept(self)
 
     @cached_property
     def barriers(self) -> dict[str, Pair]:

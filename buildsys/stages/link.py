@@ -9,7 +9,8 @@ values and two links settle it; a guess from the last build usually needs one.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,8 @@ class Sources:
 
     `own` are further templates of the user's, with what each makes; `own_boot` that one of them, or another
     file, has `_start`. `arguments` are those of the entry, as `config.project.Project` has them.
-    `sites` is the table of a policy that counts.
+    `sites` is the table of a policy that counts. `symbols` are defined by the linker script: names and
+    expressions. `ready` are functions of ours that redirects name.
     """
 
     layout: Mapping[str, int]
@@ -53,6 +55,8 @@ class Sources:
     own_boot: bool = False
     barrier: BarrierPolicy = DISCARDING
     sites: SiteTable = NO_SITES
+    symbols: tuple[tuple[str, str], ...] = ()
+    ready: tuple[str, ...] = ()
 
 
 def render(sources: Sources, build: Path, known: Mapping[str, int]) -> list[str]:
@@ -66,7 +70,11 @@ def render(sources: Sources, build: Path, known: Mapping[str, int]) -> list[str]
     templates = Templates(sources.folders, build / COMPILED)
     values = _values(sources, addresses)
     for name in sources.templates:
-        replace(build / name, templates.render(f"{name}.j2", values).encode())
+        text = templates.render(f"{name}.j2", values)
+        for symbol, _ in sources.symbols:
+            if len(re.findall(rf'(?m)^\s*"?{re.escape(symbol)}"?\s*=', text)) > 1:
+                raise UserError(f"`symbols` names {symbol}, which {name} defines already", "leave it out of `symbols`")
+        replace(build / name, text.encode())
     for name, made in sources.own:
         made.parent.mkdir(parents=True, exist_ok=True)
         replace(made, templates.render(name, values).encode())
@@ -81,37 +89,57 @@ def assemble(toolchain: BinaryToolchain, source: Path) -> None:
         put(beside, made)
 
 
-def assemble_own(toolchain: BinaryToolchain, source: Path, folder: Path, root: Path, made: Path) -> None:
-    """Assemble a file of the user's to `made`, fit to be linked here; what it includes is in `root` or `folder`."""
-    from buildsys.stages.assembly import placed, typed
+def assemble_own(toolchain: BinaryToolchain, source: Path, folder: Path, root: Path, made: Path,
+                 flags: Mapping[str, str], paths: Mapping[str, str]) -> None:  # fmt: skip
+    """Assemble a file of the user's to `made`, fit to be linked here; what it includes is in `root` or `folder`.
+
+    `flags` are those of sections that are given none; `paths` says what names of files begin with instead.
+    """
+    from buildsys.stages.assembly import moved
 
     made.parent.mkdir(parents=True, exist_ok=True)
     with partial(made) as beside:
-        toolchain.assemble(source, beside, folder, root)
-        replace(made, placed(typed(beside.read_bytes(), str(source)), str(source)))
+        text = source.read_text("utf-8", "surrogateescape") if paths else ""
+        if (other := moved(text, paths)) != text:
+            copy = made.with_name(f"{source.name}.moved.s")
+            replace(copy, other.encode("utf-8", "surrogateescape"))
+            try:
+                toolchain.assemble(copy, beside, folder, root)
+            except UserError as error:
+                raise UserError(error.message.replace(str(copy), str(source)), error.hint) from error
+        else:
+            toolchain.assemble(source, beside, folder, root)
+        replace(made, _fit(beside.read_bytes(), str(source), flags))
 
 
-def adopt(given: Path, made: Path) -> None:
+def adopt(given: Path, made: Path, flags: Mapping[str, str]) -> None:
     """Copy an object of the user's to `made`, fit to be linked here. Raises UserError if it is no object."""
     from buildsys.formats.elf import ET_REL
-    from buildsys.stages.assembly import placed, typed
 
     elf = Elf.read(given)
     if elf.kind != ET_REL:
         raise UserError(f"{given}: is not an object to be linked", "give what an assembler or compiler wrote with -c")
     made.parent.mkdir(parents=True, exist_ok=True)
-    replace(made, placed(typed(elf.data, str(given)), str(given)))
+    replace(made, _fit(elf.data, str(given), flags))
+
+
+def _fit(contents: bytes, name: str, flags: Mapping[str, str]) -> bytes:
+    from buildsys.stages.assembly import placed, typed
+
+    # First the sections: code that has no flags is seen as code only with them.
+    return typed(placed(contents, name, flags), name)
 
 
 def bind(own: Sequence[Path], others: Sequence[Path], go_object: Path, board: Board, known: Mapping[str, int],
-         made: Path) -> list[str]:  # fmt: skip
+         given: Collection[str], made: Path) -> list[str]:  # fmt: skip
     """Write assembly that binds the Go symbols which the objects `own` name; returns their names.
 
-    One whose address is not in `known` is taken to lie where code begins, which a branch can reach.
+    Not those `given`, which the linker script defines. One whose address is not in `known` is taken to
+    lie where code begins, which a branch can reach.
     """
     from buildsys.stages.assembly import bindings, to_bind
 
-    names = to_bind(own, others, go_object)
+    names = to_bind(own, others, go_object, given)
     replace(made, bindings([(name, known.get(name, board.text)) for name in names]).encode())
     return names
 
@@ -190,7 +218,9 @@ def _values(sources: Sources, addresses: Callable[[str], int]) -> dict[str, Any]
         "own_boot": sources.own_boot,
         "plan": sources.plan,
         "sites": sources.sites,
+        "ready": sources.ready,
         "stack_guard": STACK_GUARD,
+        "symbols": sources.symbols,
         "toolchain": sources.toolchain,
         "translate": translate,
         "variant": sources.variant,
