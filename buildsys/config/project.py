@@ -10,13 +10,15 @@ from pathlib import Path
 from buildsys.config import board as boards
 from buildsys.config.board import Board
 from buildsys.config.caching import Caching, caching, go_folder
-from buildsys.config.toml import Table, read
+from buildsys.config.toml import Table, nearest, read
 from buildsys.errors import UserError
+from buildsys.go import sets
 from buildsys.go.options import GoOptions
 
 # The configuration is a table of the first, or the whole of the second.
 FILE, OWN_FILE = "pyproject.toml", "buildsys.toml"
 PACKAGE = Path(__file__).parent.parent
+DEFAULT_SETS = ("print",)
 TOOLCHAINS = ("zig", "gnu", "llvm")
 
 BOARD_TABLE = "board"  # the argument that is the address of the board table
@@ -32,7 +34,8 @@ class Project:
 
     `kernel` is its name among several, "" if it is the only one; `setting` what messages put before its keys.
     An argument of the entry is a number, BOARD_TABLE, or ADDRESS_OF and a symbol.
-    `redirects` are names of functions: calls of the first of each pair go to the second.
+    `redirects` are names of functions: calls of the first of each pair go to the second. `sets` are the names of
+    the ready sets.
     `go_setting` is how messages name the setting that chose the Go toolchain, `go_folder` where trees are fetched to.
     """
 
@@ -53,6 +56,7 @@ class Project:
     assembly: tuple[Path, ...] = ()
     objects: tuple[Path, ...] = ()
     redirects: tuple[tuple[str, str], ...] = ()
+    sets: tuple[str, ...] = ()
     kernel: str = ""
     file: Path = Path(FILE)
     setting: str = "tool.buildsys."
@@ -142,6 +146,7 @@ def _project(root: Path, table: Table, kept: Caching | None) -> Project:
         assembly=tuple(_files(root, table, "assembly", (".s", ".s.j2"))),
         objects=tuple(_files(root, table, "objects", (".o",))),
         redirects=tuple(_redirects(table.table("redirect"))),
+        sets=tuple(_sets(table)),
         file=table.path,
         setting=table.prefix,
     )
@@ -173,6 +178,14 @@ def _redirects(table: Table) -> Iterable[tuple[str, str]]:
         if isinstance(table.any(old), dict):
             raise table.error(old, "is a table", f'put the names of functions in quotes: "{old}.…" = "…"')
         yield old, table.string(old)
+
+
+def _sets(table: Table) -> Iterable[str]:
+    named = table.strings("sets", DEFAULT_SETS)
+    for name in named:
+        if name not in sets.known():
+            raise table.error("sets", f"names {name!r}, which is no ready set", nearest(name, sets.known()))
+    return dict.fromkeys(name for name in named if name != sets.BARRIER)
 
 
 def _boot(root: Path, table: Table) -> Path | None:

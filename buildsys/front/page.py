@@ -287,12 +287,12 @@ def _functions(case: Case, seen: Sequence[Observation]) -> Functions:
         return Calls(pair.name, redirected, left, tuple(each[pair.name] for each in ran))
 
     rows = {name: calls(pair) for name, pair in case.called.items()}
-    entered = sum(ours is not None and _enters(case, old, ours) for old, ours in case.fatal_olds.items())
+    entered = sum(ours is not None and _enters(case, old, ours) for old, ours in case.entered_olds.items())
     return Functions(
         barriers=tuple(row for name, row in rows.items() if name in case.barriers),
         readers=tuple(row for name, row in rows.items() if name not in case.barriers),
         entered=entered,
-        fatal=len(case.fatal),
+        fatal=len(case.entered),
         machines=tuple(machines),
     )
 

@@ -16,6 +16,7 @@ from buildsys.cache.fingerprint import of_file
 from buildsys.cache.key import Places
 from buildsys.config.project import PACKAGE, Project, shipped
 from buildsys.errors import UserError
+from buildsys.go import sets
 from buildsys.go import toolchain as go_toolchain
 from buildsys.go.toolchain import GoToolchain
 from buildsys.stages.variant import SHIPPED, Variant
@@ -26,6 +27,7 @@ SCRIPT = "kernel.ld"
 BINDINGS = "bindings.s"
 OWN = "own"  # the folder in the build folder where what comes of the user's own assembly is
 RENDERED = ".s.j2"
+SETS = "sets"  # the folder in a folder of templates where those of ready sets are
 TEMPLATES = ("boot.s", "writebarrier.s", "fatal.s")
 
 
@@ -44,6 +46,7 @@ class Steps:
         self.linked = build / ".linked.elf"
         self.unpatched, self.image = build / "kernel.unpatched.elf", build / "kernel.elf"
         self.patch_json = build / "patch.json"
+        self.templates = (*TEMPLATES, *sets.templates(project.sets))
 
     @cached_property
     def go(self) -> GoToolchain:
@@ -126,18 +129,19 @@ class Steps:
 
     def runtime(self) -> Action:
         """go.o ─▶ runtime.json: field offsets from DWARF, the functions to take over."""
+        redirected = tuple(old for old, _ in self.project.redirects)
 
         def run() -> dict[str, Any]:
             from buildsys.stages.objects import describe_runtime
 
-            describe_runtime(self.go_object, self._made(self.runtime_json))
+            describe_runtime(self.go_object, self._made(self.runtime_json), self.project.sets, redirected)
             return {}
 
         return Action(
             name="runtime",
             inputs=(self.go_object, *_code("go", "formats", "stages/objects.py")),
             outputs=(self.runtime_json,),
-            parameters={},
+            parameters={"sets": self.project.sets, "redirected": redirected},
             run=run,
         )
 
@@ -157,12 +161,12 @@ class Steps:
                 self.runtime_json,
                 project.board.path,
                 *self.binutils.files,
-                *_code("config", "formats", "go/runtime.py", "stages", "toolchains"),
+                *_code("config", "formats", "go/runtime.py", "go/sets.py", "stages", "toolchains"),
                 *_jinja(),
             ),
             outputs=(
-                *(build / name for name in TEMPLATES),
-                *((build / name).with_suffix(".o") for name in TEMPLATES),
+                *(build / name for name in self.templates),
+                *((build / name).with_suffix(".o") for name in self.templates),
                 build / SCRIPT,
                 self.unpatched,
                 self.binding,
@@ -186,7 +190,7 @@ class Steps:
         than the rendering.
         """
         facts = self._up_to_date(self.render(known))
-        actions = [self.assemble(self.project.build / name) for name in TEMPLATES]
+        actions = [self.assemble(self.project.build / name) for name in self.templates]
         actions += map(self.assemble_own, self._own)
         actions += map(self.adopt, self.project.objects)
         if stale := [action for action in actions if self.records.stale(action)]:
@@ -195,14 +199,14 @@ class Steps:
             with ThreadPoolExecutor() as pool:
                 list(pool.map(self.records.perform, stale))  # raises what the assembler raised
         objects = [action.outputs[0] for action in actions]
-        if not (own := objects[len(TEMPLATES) :]):
+        if not (own := objects[len(self.templates) :]):
             self._up_to_date(self.join(objects))
             return self.linked, facts["asked"]
-        bound = self._up_to_date(self.bind(own, objects[: len(TEMPLATES)], known))["bound"]
+        bound = self._up_to_date(self.bind(own, objects[: len(self.templates)], known))["bound"]
         bindings = self.assemble(self.project.build / BINDINGS)
         self._up_to_date(bindings)
         try:
-            self._up_to_date(self.join([*own, *objects[: len(TEMPLATES)], *bindings.outputs]))
+            self._up_to_date(self.join([*own, *objects[: len(self.templates)], *bindings.outputs]))
         except UserError as error:
             from buildsys.stages.assembly import explained
 
@@ -232,7 +236,7 @@ class Steps:
                 board=project.board,
                 entry=project.entry,
                 folders=(*project.templates, project.root) if self._rendered else project.templates,
-                templates=(SCRIPT, *TEMPLATES),
+                templates=(SCRIPT, *self.templates),
                 toolchain=self.binutils.name,
                 variant=self.variant,
                 arguments=project.arguments,
@@ -243,9 +247,14 @@ class Steps:
 
         return Action(
             name="render",
-            inputs=(self.runtime_json, project.board.path, *_code("config", "go/runtime.py", "stages"), *_jinja()),
+            inputs=(
+                self.runtime_json,
+                project.board.path,
+                *_code("config", "go/runtime.py", "go/sets.py", "stages"),
+                *_jinja(),
+            ),
             outputs=(
-                *(build / name for name in TEMPLATES),
+                *(build / name for name in self.templates),
                 *(made for _, made in self._rendered),
                 build / SCRIPT,
             ),
@@ -272,13 +281,17 @@ class Steps:
             return {}
 
         return Action(
-            name=f"assemble {source.name}",
+            name=self.assembles(source),
             inputs=(source, *self.binutils.files, *_code("toolchains", "stages/link.py")),
             outputs=(source.with_suffix(".o"),),
             parameters={"command": self.binutils.assembler[1:]},
             run=run,
             kept=False,
         )
+
+    def assembles(self, source: Path) -> str:
+        """The name of the action that assembles `source`, which a template made: none that a user's file has."""
+        return f"assemble {':'.join(source.relative_to(self.project.build).parts)}"
 
     def assemble_own(self, source: Path) -> Action:
         """src/lib.s ─▶ own/src/lib.s.o, and what it includes."""
@@ -401,7 +414,8 @@ class Steps:
 
     def _templates(self) -> Discovered:
         """Every file a template could include, and the folders they are looked for in; what own assembly reads."""
-        folders = tuple(folder for folder in self.project.templates if folder.is_dir())
+        every = (at for folder in self.project.templates for at in (folder, folder / SETS))
+        folders = tuple(folder for folder in every if folder.is_dir())
         files = [file for folder in folders for file in sorted(folder.glob("*.j2"))]
         for source in self._own:
             files += [source, *self._included(source)]

@@ -9,15 +9,18 @@ Three kinds of function are taken over for a bare kernel:
   throws) and need the scheduler and the collector to say why. Nothing calls
   an original on, so these are taken over at their first instruction, which
   catches calls through pointers as well.
+
+What ready sets (buildsys.go.sets) serve comes on top, and takes the place of the fatal ones.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from buildsys.errors import UserError
+from buildsys.go.sets import Taken, taken
 
 FLAG = "runtime.writeBarrier"
 G0 = "runtime.g0"
@@ -67,6 +70,7 @@ class Plan:
     barriers: tuple[Barrier, ...]
     readers: tuple[str, ...]
     fatal: tuple[str, ...]
+    sets: tuple[Taken, ...] = ()
 
     @property
     def slot_bytes(self) -> int:
@@ -81,16 +85,35 @@ class Plan:
     @property
     def called(self) -> tuple[str, ...]:
         """The functions taken over call site by call site: their originals stay as they are."""
-        return (*(barrier.name for barrier in self.barriers), *self.readers)
+        of_sets = (name for each in self.sets for name in each.calls)
+        return (*(barrier.name for barrier in self.barriers), *self.readers, *of_sets)
+
+    @property
+    def entered(self) -> tuple[str, ...]:
+        """The functions taken over at their first instruction."""
+        return (*self.fatal, *(name for each in self.sets for name in each.entries))
+
+    @property
+    def ends(self) -> tuple[str, ...]:
+        """Those that do not return to who called them."""
+        return (*self.fatal, *(name for each in self.sets if not each.returns for name in (*each.calls, *each.entries)))
+
+    def of_set(self, name: str) -> Taken:
+        """What the ready set `name` takes over; nothing if it was not chosen."""
+        return next((each for each in self.sets if each.name == name), Taken(name))
 
     @property
     def functions(self) -> tuple[str, ...]:
         """Every function taken over."""
-        return (*self.called, *self.fatal)
+        return (*self.called, *self.entered)
 
 
-def plan(functions: Collection[str], name: str) -> Plan:
-    """The plan for an object that defines `functions`. Raises UserError if it has no known barrier ABI."""
+def plan(functions: Collection[str], name: str, sets: Collection[str] = (), redirected: Iterable[str] = ()) -> Plan:
+    """The plan for an object that defines `functions`, with the ready sets called `sets`.
+
+    `redirected` are functions, or patterns of their names, that the kernel redirects itself. Raises UserError
+    if the object has no known barrier ABI.
+    """
     slotted = tuple(Barrier(barrier, slots) for slots, barrier in enumerate(SLOTTED, 1) if barrier in functions)
     storing = (Barrier(STORING, 0),) if STORING in functions else ()
     if bool(slotted) == bool(storing):
@@ -99,10 +122,13 @@ def plan(functions: Collection[str], name: str) -> Plan:
             f"{name}: an unknown write barrier ABI: its barrier functions are {found}",
             f"known are {SLOTTED[0]}..{len(SLOTTED)} (Go 1.21 and newer) and {STORING} (Go 1.20 and older)",
         )
+    served = taken(functions, sets, redirected)
+    by_sets = {function for each in served for function in (*each.calls, *each.entries, *each.left)}
     return Plan(
         barriers=slotted or storing,
         readers=tuple(reader for reader in READERS if reader in functions),
-        fatal=tuple(sorted(each for each in functions if _is_fatal(each))),
+        fatal=tuple(sorted(each for each in functions if _is_fatal(each) and each not in by_sets)),
+        sets=served,
     )
 
 

@@ -41,7 +41,8 @@ class Case:
     """One image on trial. `rebuild` makes the same image in another folder and returns its path.
 
     `arguments` are what the entry is to be called with, and `redirects`
-    whose calls are to go to what, as `config.project.Project` has them; `own_boot` that boot code is the user's.
+    whose calls are to go to what, as `config.project.Project` has them, and `sets`; `own_boot` that boot code is
+    the user's.
     `alone` asks about the embedded emulator by itself: QEMU is left out, and no claim misses it.
     """
 
@@ -55,6 +56,7 @@ class Case:
     rebuild: Callable[[Path], Path]
     arguments: tuple[int | str, ...] = ("board",)
     redirects: tuple[tuple[str, str], ...] = ()
+    sets: tuple[str, ...] = ()
     own_boot: bool = False
     alone: bool = False
 
@@ -76,7 +78,8 @@ class Case:
     @cached_property
     def plan(self) -> Plan:
         """What must have been taken over, told from the names the Go object defines."""
-        return plan({function.name for function in self.object.symbols.functions()}, str(self.go_object))
+        functions = {function.name for function in self.object.symbols.functions()}
+        return plan(functions, str(self.go_object), self.sets, [old for old, _ in self.redirects])
 
     @cached_property
     def flag(self) -> int:
@@ -110,13 +113,13 @@ class Case:
 
     @cached_property
     def called(self) -> dict[str, Pair]:
-        """The pairs redirected at their call sites: barriers and readers of the flag."""
+        """The pairs redirected at their call sites: barriers, readers of the flag, some of ready sets."""
         return {name: self.pairs[name] for name in self.plan.called}
 
     @cached_property
-    def fatal(self) -> dict[str, Pair]:
+    def entered(self) -> dict[str, Pair]:
         """The pairs redirected at the old function's entry."""
-        return {name: self.pairs[name] for name in self.plan.fatal}
+        return {name: self.pairs[name] for name in self.plan.entered}
 
     @cached_property
     def names(self) -> dict[int, str]:
@@ -129,9 +132,9 @@ class Case:
         return {pair.old.value: name for name, pair in self.called.items() if pair.old}
 
     @cached_property
-    def fatal_olds(self) -> dict[int, int | None]:
+    def entered_olds(self) -> dict[int, int | None]:
         """The functions redirected at their entry: the address of the old one and of ours."""
-        return {pair.old.value: pair.new.value if pair.new else None for pair in self.fatal.values() if pair.old}
+        return {pair.old.value: pair.new.value if pair.new else None for pair in self.entered.values() if pair.old}
 
     @cached_property
     def sites(self) -> list[CallSite]:
@@ -169,7 +172,8 @@ class Case:
     @cached_property
     def ends(self) -> set[int]:
         """The addresses of functions that do not return: what only leads to a call of one is passed over."""
-        return {each.value for pair in self.fatal.values() for each in (pair.old, pair.new) if each}
+        pairs = (self.pairs[name] for name in self.plan.ends)
+        return {each.value for pair in pairs for each in (pair.old, pair.new) if each}
 
     @cached_property
     def modules(self) -> frozenset[str]:

@@ -87,7 +87,7 @@ def places(case: Case) -> Places:
     for name, pair in case.pairs.items():
         if pair.old is not None:
             # A function redirected at its entry begins with our branch: it runs if what follows does.
-            skipped = 4 if name in case.fatal else 0
+            skipped = 4 if name in case.entered else 0
             originals[range(pair.old.value + skipped, max(pair.old.end, pair.old.value + 4))] = name
     for name, pair in case.barriers.items():
         if pair.old is not None and (common := _common(case, pair.old.value, pair.old.end)):

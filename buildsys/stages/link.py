@@ -61,6 +61,7 @@ def render(sources: Sources, build: Path, known: Mapping[str, int]) -> list[str]
     templates = Templates(sources.folders, build / COMPILED)
     values = _values(sources, addresses)
     for name in sources.templates:
+        (build / name).parent.mkdir(exist_ok=True)
         replace(build / name, templates.render(f"{name}.j2", values).encode())
     for name, made in sources.own:
         made.parent.mkdir(parents=True, exist_ok=True)

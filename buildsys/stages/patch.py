@@ -52,7 +52,8 @@ def patch_image(
         patched = elf.with_code(done.code)
         pointers = address_takers(patched, [redirect.old for redirect in (*calls, *users)])
         code = code_of(patched)
-        ends = {address for redirect in entries for address in (redirect.old, redirect.new)}
+        lasting = set(plan.ends)
+        ends = {at for redirect in redirects if redirect.name in lasting for at in (redirect.old, redirect.new)}
         reached = _reach(patched, code, entry, ends)
         _refuse_reachable(patched, code, reached, calls, users, pointers)
         described = _report(elf, done, [*redirects, *users], plan, pointers)
@@ -122,22 +123,24 @@ def _report(
         ("barrier", [barrier.name for barrier in plan.barriers]),
         ("reader", plan.readers),
         ("fatal", plan.fatal),
+        *((each.name, (*each.calls, *each.entries)) for each in plan.sets),
     ]
     kinds = dict.fromkeys((redirect.name for redirect in redirects), "redirect")
     kinds |= {name: kind for kind, names in groups for name in names}
-    sites = _sites(elf, done)
+    sites, entered = _sites(elf, done), set(plan.entered)
     totals = {
         "abi": plan.abi,
         "sites_patched": len(done.rewrites),
         "entries_patched": len(done.entries),
         "barrier_sites": sum(len(sites[barrier.name]) for barrier in plan.barriers),
+        "sets": {each.name: {"functions": len((*each.calls, *each.entries)), "left": each.left} for each in plan.sets},
     }
     functions = []
     for redirect in redirects:
         about = {
             "name": redirect.name,
             "kind": kinds[redirect.name],
-            "redirected": "at its entry" if kinds[redirect.name] == "fatal" else "at its call sites",
+            "redirected": "at its entry" if redirect.name in entered else "at its call sites",
             "old": hex(redirect.old),
             "new": hex(redirect.new),
             "count": len(sites[redirect.name]),

@@ -95,7 +95,7 @@ def relinked(
     # Not the patch stage: it refuses some of these images, and it is the claims that are tried here.
     unpatched = Elf.read(steps.unpatched)
     plan = case.plan
-    done = patch(unpatched, resolve(unpatched, plan.called), resolve(unpatched, plan.fatal))
+    done = patch(unpatched, resolve(unpatched, plan.called), resolve(unpatched, plan.entered))
     steps.image.write_bytes(done.contents)
     return of_files(case, steps.image, steps.unpatched)
 

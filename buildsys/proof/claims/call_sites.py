@@ -34,7 +34,7 @@ def check(case: Case) -> Verdict:
     kept, made = Counter(linked.values()), Counter(compiled.values())
     left, loops = still_called(case.elf, case.sites, case.olds, linked)
     left_at = {site.address for site in left}
-    entries = {pair.old.value for pair in case.fatal.values() if pair.old}
+    entries = {pair.old.value for pair in case.entered.values() if pair.old}
     redirected = _redirected_sites(case)
     olds = case.olds | {pair.old.value: name for name, pair in case.redirected.items() if pair.old}
     problems = [
@@ -53,10 +53,11 @@ def check(case: Case) -> Verdict:
         *_formed(case, olds),
         *_pointers(case, olds),
     ]
-    barriers = sum(decoded[name] for name in case.barriers)
+    barriers, readers = (sum(decoded[name] for name in group) for group in (case.barriers, case.plan.readers))
+    of_sets = ", ".join(f"{sum(decoded[name] for name in each.calls)} of {each.name}" for each in case.plan.sets)
     return verdict(
         problems,
-        f"{barriers} barrier calls, {decoded.total() - barriers} of flag readers, {len(entries)} entries"
+        f"{barriers} barrier calls, {readers} of flag readers{of_sets and ', ' + of_sets}, {len(entries)} entries"
         + (f", {len(redirected)} of the kernel's redirects" if case.redirects else "")
         + "; none left",
         {
@@ -113,7 +114,7 @@ def _goals(case: Case, linked: Mapping[int, str], left: Collection[int]) -> Iter
 
 def _entries(case: Case) -> Iterator[str]:
     """Functions that must be redirected at their first instruction, and are not."""
-    for name, pair in case.fatal.items():
+    for name, pair in case.entered.items():
         word = case.elf.word(pair.old.value) if pair.old else None
         goal = a64.branch_target(word, pair.old.value) if pair.old and word is not None and a64.is_b(word) else None
         if pair.old and (pair.new is None or goal != pair.new.value):

@@ -84,8 +84,8 @@ def _doomed(case: Case, use: Reference) -> bool:
 def _taken_over(case: Case, function: int) -> bool:
     """Whether `function` is an original that nobody enters, or that begins with a branch to ours."""
     if function not in case.reach.functions:
-        return function in case.olds or function in case.fatal_olds
-    return function in case.fatal_olds and case.reach.entered.get(function) == case.fatal_olds[function]
+        return function in case.olds or function in case.entered_olds
+    return function in case.entered_olds and case.reach.entered.get(function) == case.entered_olds[function]
 
 
 def _name(use: Reference) -> str:

@@ -1,0 +1,104 @@
+"""Ready sets: groups of the runtime's functions that buildsys can take over for a kernel, each with its assembly.
+
+`sets` in the configuration chooses them. A set is a template and the names of the functions it serves; which
+of these an object has is told from the names it defines, so no table of Go releases is needed. A function the
+kernel redirects itself is left to that redirect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+BARRIER = "barrier"  # what every image has: templates/writebarrier.s.j2
+
+
+@dataclass(frozen=True)
+class ReadySet:
+    """One set: its name, its template (without `.j2`; "" if others have its code), and the functions it serves.
+
+    `calls` are taken over call site by call site, so that their originals can still be called, `entries` at
+    their first instruction; both are patterns of names, and `but` are exceptions to them. `returns` tells that
+    its functions return to their callers. `needs` are sets that come with it. A `spare` one serves only what
+    is on its way to a function that does not return: a kernel that reaches it otherwise is refused.
+    """
+
+    name: str
+    template: str = ""
+    calls: tuple[str, ...] = ()
+    entries: tuple[str, ...] = ()
+    but: tuple[str, ...] = ()
+    returns: bool = True
+    needs: tuple[str, ...] = ()
+    spare: bool = False
+
+
+@dataclass(frozen=True)
+class Taken:
+    """What one set takes over of one object, by name; `left` are functions that the kernel redirects itself."""
+
+    name: str
+    calls: tuple[str, ...] = ()
+    entries: tuple[str, ...] = ()
+    returns: bool = True
+    spare: bool = False
+    left: tuple[str, ...] = ()
+
+
+# Earlier ones come first where two would serve a function. A name with a space is none a user can give.
+SETS = (
+    # src/runtime/print.go: whatever print and println print is written by gwrite; the lock is getg().m's.
+    ReadySet("print", "sets/print.s", calls=("runtime.gwrite", "runtime.printlock", "runtime.printunlock")),
+)
+
+
+def known() -> tuple[str, ...]:
+    """The names a user can give."""
+    return (BARRIER, *(each.name for each in SETS if " " not in each.name))
+
+
+def chosen(names: Collection[str]) -> tuple[ReadySet, ...]:
+    """The sets called `names`, and those they need, in the order they are looked at."""
+    by_name = {each.name: each for each in SETS}
+    wanted, pending = set[str](), [name for name in names if name != BARRIER]
+    while pending:
+        name = pending.pop()
+        if name not in wanted:
+            wanted.add(name)
+            pending += by_name[name].needs
+    return tuple(each for each in SETS if each.name in wanted)
+
+
+def templates(names: Collection[str]) -> tuple[str, ...]:
+    """The templates of the sets called `names`, without `.j2`."""
+    return tuple(each.template for each in chosen(names) if each.template)
+
+
+def taken(functions: Collection[str], names: Collection[str], redirected: Iterable[str] = ()) -> tuple[Taken, ...]:
+    """What the sets called `names` take over of an object that defines `functions`.
+
+    `redirected` are the names, or patterns of names, of functions that the kernel redirects itself.
+    """
+    own = tuple(redirected)
+    served: set[str] = set()
+    found = []
+    for each in chosen(names):
+        left = []
+        lists: list[tuple[str, ...]] = []
+        for patterns in (each.calls, each.entries):
+            matching = sorted(name for name in functions if _matches(name, patterns) and not _matches(name, each.but))
+            left += [name for name in matching if any(fnmatchcase(name, pattern) for pattern in own)]
+            lists.append(tuple(name for name in matching if name not in served and name not in left))
+            served.update(matching)
+        found.append(Taken(each.name, lists[0], lists[1], each.returns, each.spare, tuple(left)))
+    return tuple(found)
+
+
+def _matches(function: str, patterns: Iterable[str]) -> bool:
+    """Whether the function has one of the names `patterns`, in either ABI.
+
+    A pattern names functions as the source does: a further dot marks a closure inside one, which only it calls.
+    """
+    plain = function.removesuffix(".abi0")
+    return any(fnmatchcase(plain, each) and plain.count(".") == each.count(".") for each in patterns)
