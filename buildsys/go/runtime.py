@@ -51,6 +51,7 @@ FATAL = (
     "runtime.throw",
     "runtime.fatal",
 )
+NOT_FATAL = ("runtime.panicCheck1", "runtime.panicCheck2")  # called on the way to a panic: they return
 
 STACK_GUARD = 928  # internal/abi/stack.go StackGuard without instrumentation: 800 + 128
 
@@ -91,12 +92,17 @@ class Plan:
     @property
     def entered(self) -> tuple[str, ...]:
         """The functions taken over at their first instruction."""
-        return (*self.fatal, *(name for each in self.sets for name in each.entries))
+        return (*self.fatal, *(name for each in self.sets for name in (*each.entries, *each.spare)))
 
     @property
     def ends(self) -> tuple[str, ...]:
         """Those that do not return to who called them."""
         return (*self.fatal, *(name for each in self.sets if not each.returns for name in (*each.calls, *each.entries)))
+
+    @property
+    def spare(self) -> tuple[str, ...]:
+        """Those that serve only what is on its way to a function that does not return."""
+        return tuple(name for each in self.sets for name in each.spare)
 
     def of_set(self, name: str) -> Taken:
         """What the ready set `name` takes over; nothing if it was not chosen."""
@@ -135,4 +141,4 @@ def plan(functions: Collection[str], name: str, sets: Collection[str] = (), redi
 def _is_fatal(function: str) -> bool:
     plain = function.removesuffix(".abi0")
     # A further dot marks a closure inside the function, which only it calls.
-    return plain.count(".") == 1 and any(fnmatchcase(plain, pattern) for pattern in FATAL)
+    return plain.count(".") == 1 and plain not in NOT_FATAL and any(fnmatchcase(plain, pattern) for pattern in FATAL)
