@@ -129,7 +129,7 @@ def plan(functions: Collection[str], name: str, sets: Collection[str] = (), redi
             f"known are {SLOTTED[0]}..{len(SLOTTED)} (Go 1.21 and newer) and {STORING} (Go 1.20 and older)",
         )
     served = taken(functions, sets, redirected)
-    by_sets = {function for each in served for function in (*each.calls, *each.entries, *each.left)}
+    by_sets = {function for each in served for function in (*each.functions, *each.left)}
     return Plan(
         barriers=slotted or storing,
         readers=tuple(reader for reader in READERS if reader in functions),

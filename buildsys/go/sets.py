@@ -49,6 +49,11 @@ class Taken:
     left: tuple[str, ...] = ()
     returns: bool = True
 
+    @property
+    def functions(self) -> tuple[str, ...]:
+        """Every function taken over."""
+        return (*self.calls, *self.entries, *self.spare)
+
 
 # Earlier ones come first where two would serve a function.
 SETS = (

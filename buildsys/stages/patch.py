@@ -135,7 +135,7 @@ def _report(
         ("barrier", [barrier.name for barrier in plan.barriers]),
         ("reader", plan.readers),
         ("fatal", plan.fatal),
-        *((each.name, (*each.calls, *each.entries, *each.spare)) for each in plan.sets),
+        *((each.name, each.functions) for each in plan.sets),
     ]
     kinds = dict.fromkeys((redirect.name for redirect in redirects), "redirect")
     kinds |= {name: kind for kind, names in groups for name in names}
@@ -145,7 +145,7 @@ def _report(
         "sites_patched": len(done.rewrites),
         "entries_patched": len(done.entries),
         "barrier_sites": sum(len(sites[barrier.name]) for barrier in plan.barriers),
-        "sets": {each.name: {"functions": len((*each.calls, *each.entries, *each.spare)), "left": each.left} for each in plan.sets},
+        "sets": {each.name: {"functions": len(each.functions), "left": each.left} for each in plan.sets},
     }
     functions = []
     for redirect in redirects:
