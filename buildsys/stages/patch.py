@@ -23,6 +23,7 @@ from buildsys.formats.references import Code
 from buildsys.go.flag import COPIES, code_of, judge
 from buildsys.go.reach import Reach, reach
 from buildsys.go.runtime import FLAG, Plan
+from buildsys.go.stops import stops
 
 NONE: Mapping[str, str] = MappingProxyType({})
 
@@ -54,7 +55,7 @@ def patch_image(
         code = code_of(patched)
         lasting = set(plan.ends)
         ends = {at for redirect in redirects if redirect.name in lasting for at in (redirect.old, redirect.new)}
-        reached = _reach(patched, code, entry, ends)
+        reached = _reach(patched, code, entry, ends, stops(patched, plan))
         _refuse_spare(plan, entries, reached)
         _refuse_reachable(patched, code, reached, calls, users, pointers)
         described = _report(elf, done, [*redirects, *users], plan, pointers)
@@ -64,13 +65,13 @@ def patch_image(
     return {"sites": len(done.rewrites), "remark": remark}
 
 
-def _reach(elf: Elf, code: Code, entry: str, ends: Container[int]) -> Reach:
+def _reach(elf: Elf, code: Code, entry: str, ends: Container[int], stopped: Container[int]) -> Reach:
     """What boot code and the kernel can run: boot code calls `entry` by an address it computes."""
     found = elf.symbols.addresses(entry, FLAG)
     for name in (entry, FLAG):
         if name not in found:
             raise UserError(f"{elf.name}: there is no symbol {name}")
-    return reach(elf, code, (found[entry], elf.entry), found[FLAG], ends)
+    return reach(elf, code, (found[entry], elf.entry), found[FLAG], ends, stops=stopped)
 
 
 def _refuse_recursion(elf: Elf, done: Patch, users: Sequence[Redirect]) -> None:
