@@ -25,9 +25,7 @@ ROOMY = (
 def stops(elf: Elf, plan: Plan) -> set[int]:
     """The addresses of functions of the image that are reached and not followed."""
     reports = [name for each in plan.sets if not each.returns for name in (*each.calls, *each.entries)]
-    found = {
-        symbol.value for symbols in elf.symbols.named(*reports).values() for symbol in symbols if symbol.is_global
-    }
+    found = {symbol.value for symbols in elf.symbols.named(*reports).values() for symbol in symbols if symbol.is_global}
     if reports:
         found.update(elf.symbols.addresses(*REPORTS).values())
     if plan.spare and plan.of_set("print").calls:

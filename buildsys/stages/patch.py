@@ -20,6 +20,7 @@ from buildsys.files import replace, replacing
 from buildsys.formats.elf import Elf
 from buildsys.formats.patch import Patch, Redirect, Rewrite, address_takers, patch, resolve, resolve_named
 from buildsys.formats.references import Code
+from buildsys.go import sets
 from buildsys.go.flag import COPIES, code_of, judge
 from buildsys.go.reach import Reach, reach
 from buildsys.go.runtime import FLAG, Plan
@@ -91,9 +92,10 @@ def _refuse_spare(plan: Plan, entries: Sequence[Redirect], reached: Reach) -> No
     found = [each.old for each in entries if each.name in plan.spare and each.old in reached.functions]
     if found:
         path = min((reached.path(old) for old in found), key=len)
+        alloc = ', or add "alloc" to `sets`' if "alloc" in sets.known() else ""
         raise UserError(
             f"the kernel can reach {path[-1]}, and has no allocator:\n  " + "\n  → ".join(path),
-            "avoid what leads there (new, make, append, maps, fmt, …) or redirect a function on the way",
+            f"avoid what leads there (new, make, append, maps, fmt, …) or redirect a function on the way{alloc}",
         )
 
 

@@ -2,7 +2,9 @@
 
 The bytes of each function in the image are executed, with random registers,
 flags and memory, thousands of times. What a barrier may do is told from the
-barrier ABI of the Go object; a function for the collector may do nothing.
+barrier ABI of the Go object; a function for the collector may do nothing, and
+no more may the lock of the ready set `print`. What else the sets `print` and
+`panic` serve is called in a run of the image.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from buildsys.formats.elf import PF_W, PT_LOAD
 from buildsys.formats.symbols import Symbol
 from buildsys.proof.case import Case
 from buildsys.proof.claim import Claim, Verdict, verdict
+from buildsys.proof.reports import WRITE, tried
 from buildsys.proof.trials import CASES, SEED, Trial, Trials
 
 POINTER = 8  # bytes
@@ -26,6 +29,7 @@ def check(case: Case) -> Verdict:
     trials = Trials(case.elf, case.board)
     slots: dict[str, int | None] = {barrier.name: barrier.slots for barrier in case.plan.barriers}
     slots |= dict.fromkeys(case.plan.readers)
+    slots |= dict.fromkeys(name for name in case.plan.of_set("print").calls if name != WRITE)
     problems: list[str] = []
     evidence, details = {}, []
     for name, count in slots.items():
@@ -38,10 +42,15 @@ def check(case: Case) -> Verdict:
         problems += found
         evidence[name] = {"address": hex(function.value), "cases": trial.cases, "problems": len(found)}
         details.append(f"{name} at {function.value:#x}: " + (_done(case, trial, count) if not found else found[0]))
+    reports = tried(case)
+    problems += reports.problems
+    of_sets = f"; {reports.texts} texts printed" if reports.texts else ""
+    of_sets += f"; {len(reports.ends)} ways to end, each told" if reports.ends else ""
+    details += [f"{name}: {said!r}" for name, said in reports.ends.items()]
     return verdict(
         problems,
-        f"{len(evidence)} functions, {trials.count} cases",
-        {"seed": SEED, "cases": trials.count, "functions": evidence},
+        f"{len(evidence)} functions, {trials.count} cases{of_sets}",
+        {"seed": SEED, "cases": trials.count, "functions": evidence, "texts": reports.texts, "ends": reports.ends},
         [*details, f"{CASES} cases each of random registers, flags and memory, seed {SEED}"],
         "correct templates/writebarrier.s.j2, or your own in its place",
     )
