@@ -12,24 +12,25 @@ uses it, ADR, in a user's assembly also literals, and MOVZ with MOVK.
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator
 from typing import NamedTuple
 
 from buildsys.formats import a64
-from buildsys.formats.callsites import adrp_sites
+from buildsys.formats.callsites import adrp_sites, by_top
 from buildsys.formats.elf import Elf
 from buildsys.formats.references import Body, Code, Reference, follow, overwrites
 from buildsys.formats.related import BRANCHES, PAGES, Relations
 from buildsys.formats.symbols import STT_FUNC, Symbol
-from buildsys.go.doomed import doomed
+from buildsys.go.doomed import doomed, runs
 from buildsys.go.flag import FLAG_BYTES
 from buildsys.go.held import Held, Variables
 from buildsys.go.typedata import EQUAL, HASHER
 
 # How an edge comes about.
 CALLS, JUMPS, NAMES = "calls", "jumps to", "takes the address of"
-THROUGH, TYPE = "finds a pointer to", "calls by type"
+THROUGH, TYPE = "finds a pointer in", "calls by type, for"
 
 # Some of what a type description points to counts only once something is reached that calls through
 # such: the function that compares two values, the one that hashes one, and the methods.
@@ -41,7 +42,8 @@ CALL_THROUGH_TYPES = ("runtime.", "runtime/", "internal/", "reflect.")
 # of types that other types name, too.
 LOOK_UP_METHODS = ("runtime.getitab", "runtime.(*itab).init", "runtime.itabInit")
 REFLECTION = ("reflect.", "internal/reflectlite.")
-RUN_INITIALISERS = ("runtime.main", "runtime.doInit")  # src/runtime/proc.go
+RECOVERED, PANIC = "runtime.deferreturn", "runtime.gopanic"  # src/runtime/panic.go
+RUN_INITIALISERS = ("runtime.main",)  # src/runtime/proc.go
 
 # B and BL, conditional branches, by their top byte.
 _BRANCHES = bytes(top & 0x7C == 0x14 or top == 0x54 or top & 0x7C == 0x34 for top in range(256))
@@ -51,6 +53,8 @@ _TELLING = bytes(
     _BRANCHES[top] or top & 0x1F == 0x10 or top == 0x91 or top == 0x58 or top & 0x3B == 0x39 or top in (0xD2, 0xF2)
     for top in range(256)
 )
+_BLR, _LOAD = bytes(top == 0xD6 for top in range(256)), bytes(top == 0xF9 for top in range(256))
+_OFFSETS = {EQUAL: EQUALS, HASHER: HASHES}
 _ADR_REACH = 1 << 20
 
 
@@ -71,12 +75,16 @@ class Node(NamedTuple):
 
     `opens` are those of EQUALS, HASHES, METHODS that it can call through, `types` the
     descriptions of types it names, `taken_over` where its first instruction goes, if that is a branch away.
+    `formed` are the addresses of data it forms: (place of the instruction, address), `ended` the functions
+    that do not return which it calls.
     """
 
     edges: tuple[Edge, ...]
     types: tuple[int, ...] = ()
     opens: frozenset[str] = frozenset()
     taken_over: int | None = None
+    formed: tuple[tuple[int, int], ...] = ()
+    ended: tuple[int, ...] = ()
 
 
 class Graph:
@@ -94,7 +102,14 @@ class Graph:
         self._go = (text.get("runtime.text", 0), text.get("runtime.etext", 0))
         self._functions: dict[int, Symbol | None] = {}
         self._nodes: dict[int, Node] = {}
+        self._dead: dict[int, set[int]] = {}
+        self._by_type: dict[tuple[int, str], tuple[list[Edge], list[int]]] = {}
         self._flag: tuple[int, list[int]] | None = None
+        # Functions that defer calls have a place for a recovered panic to land, which calls it. None is recovered
+        # if no panic comes back.
+        known = elf.symbols.addresses(RECOVERED)
+        panics = {each.value for each in elf.symbols.named(PANIC)[PANIC]}
+        self._landing = known.get(RECOVERED) if any(each in ends for each in panics) else None
 
     def function_at(self, address: int) -> Symbol | None:
         """The function `address` lies in, or what else among code bears a symbol, such as a vector table."""
@@ -106,7 +121,13 @@ class Graph:
     def body(self, function: Symbol) -> tuple[Body, set[int]]:
         """The instructions of `function`, and the indices of those that only lead to a call which does not return."""
         body = self._code.body(function.value)
-        return body, doomed(body.words, body.base, self._ends)
+        if body.base not in self._dead:
+            self._dead[body.base] = doomed(body.words, body.base, self._ends)
+        return body, self._dead[body.base]
+
+    def words(self, function: Symbol) -> array[int]:
+        """The instructions of `function`."""
+        return self._code.body(function.value).words
 
     def node(self, function: Symbol) -> Node:
         """Where `function` can transfer control to, each place once, in the order of its instructions."""
@@ -115,14 +136,20 @@ class Graph:
         return self._nodes[function.value]
 
     def by_type(self, place: int, kind: str) -> tuple[list[Edge], list[int]]:
-        """What calls through the type at `place` can come to, and the types that it names, if that is asked for."""
+        """What calls through the type at `place` can come to, and the types it names that then count as well."""
+        if (place, kind) not in self._by_type:
+            self._by_type[place, kind] = self._called_by_type(place, kind)
+        return self._by_type[place, kind]
+
+    def _called_by_type(self, place: int, kind: str) -> tuple[list[Edge], list[int]]:
         types = self.variables.types
         if kind in (METHODS, METHODS_OF_NAMED):
             edges = [edge for method in types.methods(place) for edge in self._entry_of(method, 0, TYPE, METHODS)]
             return edges, list(types.named(place)) if kind == METHODS_OF_NAMED else []
         pointer = types.equal(place) if kind == EQUALS else types.hasher(place)
         held = self.variables.held(pointer) if pointer else Held()
-        return [edge for to, _ in held.functions for edge in self._entry_of(to, 0, TYPE, kind)], []
+        edges = [edge for to, _ in held.functions for edge in self._entry_of(to, 0, TYPE, kind)]
+        return edges, [types.key(place)] if types.key(place) else []
 
     def flag_reads(self, function: Symbol, flag: int) -> list[Reference]:
         """The loads of the word at `flag` in `function`, where they can run."""
@@ -134,7 +161,7 @@ class Graph:
         if body.base - _ADR_REACH <= flag < body.end + _ADR_REACH:
             places = range(body.base, body.end, 4)
             found += [at for at, word in zip(places, body.words, strict=True) if a64.adr(word, at) == (word & 31, flag)]
-        dead = doomed(body.words, body.base, self._ends) if found else ()
+        dead = self.body(function)[1] if found else ()
         touched: list[Reference] = []
         for site in found:
             if site - body.base >> 2 not in dead:
@@ -149,7 +176,7 @@ class Graph:
         target = a64.branch_target(words[0], body.base) if a64.is_b(words[0]) else None
         if function.kind == STT_FUNC and target is not None and not body.base <= target < body.end:
             return Node(tuple(self._entry_of(target, body.base, JUMPS)), taken_over=target)
-        dead = doomed(words, body.base, self._ends)
+        _, dead = self.body(function)
         formed: list[tuple[int, int]] = []
         low, high = self._go
         if low <= body.base < high and self._relations is not None and body.base in self._relations:
@@ -163,33 +190,41 @@ class Graph:
                 if kind not in BRANCHES and kind not in PAGES and place - body.base >> 2 not in dead
             ]
         types: dict[int, None] = {}
-        initialises = function.name.startswith(RUN_INITIALISERS)
+        data: list[tuple[int, int]] = []
+        if function.name in RUN_INITIALISERS:
+            initialisers = self.variables.initialisers()
+            found += [edge for place in initialisers for edge in self._entry_of(place, 0, THROUGH, "inittasks")]
         for place, target in formed:
             if self.variables.is_code(target):
                 found += self._entry_of(target, place, NAMES)
                 continue
-            held = self.variables.held(target, initialises)
+            data.append((place, target))
+            held = self.variables.held(target)
             types.update(dict.fromkeys(held.types))
             for to, through in held.functions:
                 found += self._entry_of(to, place, THROUGH if through else NAMES, through)
+        if self._landing and any(edge.to == self._landing for edge in found):
+            entered = runs(words, body.base, self._ends)
+            if entered is not None:
+                found = [edge for edge in found if edge.to != self._landing or edge.site - body.base >> 2 in entered]
         first: dict[int, Edge] = {}
         for edge in sorted(found, key=_site):
             first.setdefault(edge.to, edge)
-        return Node(tuple(first.values()), tuple(types), _opened(function.name, words))
+        opened = _opened(function.name, words)
+        targets = (a64.branch_target(words[index], body.base + 4 * index) for index in dead)
+        ended = {target for target in targets if target in self._ends and target is not None}
+        return Node(tuple(first.values()), tuple(types), opened, None, tuple(data), tuple(ended))
 
     def _branches(self, body: Body, dead: Container[int]) -> Iterator[Edge]:
         """Of the branches of a function, those that leave it."""
         words, base, end = body.words, body.base, body.end
-        marks = words.tobytes()[3::4].translate(_BRANCHES)
-        index = marks.find(1)
-        while index >= 0:
+        for index in by_top(words, _BRANCHES):
             word, address = words[index], base + 4 * index
             target = a64.branch_target(word, address)
             if target is None:
                 target = a64.conditional_target(word, address)
             if target is not None and not base <= target < end and index not in dead:
                 yield from self._entry_of(target, address, CALLS if a64.is_bl(word) else JUMPS)
-            index = marks.find(1, index + 1)
 
     def _decoded(
         self, function: Symbol, body: Body, dead: Container[int], formed: list[tuple[int, int]]
@@ -247,7 +282,7 @@ def _site(edge: Edge) -> int:
     return edge.site
 
 
-def _opened(name: str, words: Sequence[int]) -> frozenset[str]:
+def _opened(name: str, words: array[int]) -> frozenset[str]:
     """What of types the function `name` can call through."""
     found = set()
     if name.startswith(LOOK_UP_METHODS):
@@ -255,9 +290,9 @@ def _opened(name: str, words: Sequence[int]) -> frozenset[str]:
     if name.startswith(REFLECTION):
         found |= {METHODS, METHODS_OF_NAMED}
     # C6.2 BLR; C6.2 LDR (immediate), 64-bit, from another register than sp.
-    if name.startswith(CALL_THROUGH_TYPES) and any(word & 0xFFFF_FC1F == 0xD63F_0000 for word in words):
-        for offset, kind in ((EQUAL, EQUALS), (HASHER, HASHES)):
-            load = 0xF940_0000 | offset // 8 << 10
-            if any(word & 0xFFFF_FC00 == load and word >> 5 & 31 != 31 for word in words):
-                found.add(kind)
+    if name.startswith(CALL_THROUGH_TYPES) and any(
+        words[at] & 0xFFFF_FC1F == 0xD63F_0000 for at in by_top(words, _BLR)
+    ):
+        loaded = {words[at] & 0xFFFF_FC00 for at in by_top(words, _LOAD) if words[at] >> 5 & 31 != 31}
+        found |= {kind for offset, kind in _OFFSETS.items() if 0xF940_0000 | offset // 8 << 10 in loaded}
     return frozenset(found)

@@ -16,6 +16,7 @@ from buildsys.go.options import GoOptions
 from buildsys.go.runtime import Barrier, Plan, plan
 from buildsys.go.sets import Taken
 from buildsys.go.toolchain import GoToolchain
+from buildsys.stages.originals import called
 
 
 def make_object(
@@ -36,17 +37,21 @@ def make_object(
     return said
 
 
-def describe_runtime(
-    go_object: Path, output: Path, sets: Collection[str] = (), redirected: Collection[str] = ()
-) -> None:
+def describe_runtime(go_object: Path, output: Path, sets: Collection[str] = ()) -> None:
     """Write what an image must know of the object's runtime: field offsets, functions to take over.
 
-    `sets` and `redirected` as for `buildsys.go.runtime.plan`.
+    And which originals of redirected functions it calls by name. `sets` are the names of the ready sets.
     """
     elf = Elf.read(go_object)
-    found = plan({function.name for function in elf.symbols.functions()}, str(go_object), sets, redirected)
-    described = {"offsets": layouts(elf), "plan": asdict(found)}
+    found = plan({function.name for function in elf.symbols.functions()}, str(go_object), sets)
+    described = {"offsets": layouts(elf), "plan": asdict(found), "originals": called(elf)}
     replace(output, json.dumps(described, indent=1).encode() + b"\n")
+
+
+def read_originals(path: Path) -> list[str]:
+    """The names by which the Go object calls originals, as `describe_runtime` wrote them."""
+    found: list[str] = json.loads(path.read_text("utf-8")).get("originals", [])
+    return found
 
 
 def read_runtime(path: Path) -> tuple[dict[str, int], Plan]:
