@@ -13,13 +13,15 @@ from buildsys.config.board import Board
 from buildsys.config.caching import Caching, caching, go_folder
 from buildsys.config.expected import NOTHING, Expected, expected
 from buildsys.config.redirects import Redirection, redirections
-from buildsys.config.toml import Table, read
+from buildsys.config.toml import Table, nearest, read
 from buildsys.errors import UserError
+from buildsys.go import sets
 from buildsys.go.options import GoOptions
 
 # The configuration is a table of the first, or the whole of the second.
 FILE, OWN_FILE = "pyproject.toml", "buildsys.toml"
 PACKAGE = Path(__file__).parent.parent
+DEFAULT_SETS = ("print", "panic")
 TOOLCHAINS = ("zig", "gnu", "llvm")
 
 BOARD_TABLE = "board"  # the argument that is the address of the board table
@@ -36,6 +38,7 @@ class Project:
     `kernel` is its name among several, "" if it is the only one; `setting` what messages put before its keys.
     An argument of the entry is a number, BOARD_TABLE, or ADDRESS_OF and a symbol.
     `redirects` are the functions the configuration replaces by others; the sources may name more (go/directives.py).
+    `sets` are the names of the ready sets.
     `go_setting` is how messages name the setting that chose the Go toolchain, `go_folder` where trees are fetched to.
     """
 
@@ -58,6 +61,7 @@ class Project:
     redirects: tuple[Redirection, ...] = ()
     barrier: BarrierPolicy = DISCARDING
     expected: Expected = NOTHING
+    sets: tuple[str, ...] = ()
     kernel: str = ""
     file: Path = Path(FILE)
     setting: str = "tool.buildsys."
@@ -150,6 +154,7 @@ def _project(root: Path, table: Table, kept: Caching | None) -> Project:
         redirects=tuple(redirections(table.table("redirect"))),
         barrier=barrier_policy(table),
         expected=expects,
+        sets=tuple(_sets(table)),
         file=table.path,
         setting=table.prefix,
     )
@@ -174,6 +179,14 @@ def _argument(table: Table, value: object) -> Argument:
         f"has {value!r} in it",
         f'each is a number of 64 bits, "{BOARD_TABLE}" (the board table), or "{ADDRESS_OF}main.x" (an address)',
     )
+
+
+def _sets(table: Table) -> Iterable[str]:
+    named = table.strings("sets", DEFAULT_SETS)
+    for name in named:
+        if name not in sets.known():
+            raise table.error("sets", f"names {name!r}, which is no ready set", nearest(name, sets.known()))
+    return dict.fromkeys(name for name in named if name != sets.BARRIER)
 
 
 def _boot(root: Path, table: Table) -> Path | None:
