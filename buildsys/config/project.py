@@ -35,7 +35,7 @@ class Project:
     `kernel` is its name among several, "" if it is the only one; `setting` what messages put before its keys.
     An argument of the entry is a number, BOARD_TABLE, or ADDRESS_OF and a symbol.
     `redirects` are names of functions: calls of the first of each pair go to the second. `sets` are the names of
-    the ready sets.
+    the ready sets, and `alloc_memory` is how many bytes the set `alloc` hands out; None for half of what is left.
     `go_setting` is how messages name the setting that chose the Go toolchain, `go_folder` where trees are fetched to.
     """
 
@@ -57,6 +57,7 @@ class Project:
     objects: tuple[Path, ...] = ()
     redirects: tuple[tuple[str, str], ...] = ()
     sets: tuple[str, ...] = ()
+    alloc_memory: int | None = None
     kernel: str = ""
     file: Path = Path(FILE)
     setting: str = "tool.buildsys."
@@ -147,6 +148,7 @@ def _project(root: Path, table: Table, kept: Caching | None) -> Project:
         objects=tuple(_files(root, table, "objects", (".o",))),
         redirects=tuple(_redirects(table.table("redirect"))),
         sets=tuple(_sets(table)),
+        alloc_memory=_alloc_memory(table, board),
         file=table.path,
         setting=table.prefix,
     )
@@ -186,6 +188,20 @@ def _sets(table: Table) -> Iterable[str]:
         if name not in sets.known():
             raise table.error("sets", f"names {name!r}, which is no ready set", nearest(name, sets.known()))
     return dict.fromkeys(name for name in named if name != sets.BARRIER)
+
+
+def _alloc_memory(table: Table, board: Board) -> int | None:
+    key = "alloc-memory"
+    if not table.has(key):
+        return None
+    size = table.integer(key)
+    if sets.ALLOC not in table.strings("sets", DEFAULT_SETS):
+        raise table.error(key, "is for the ready set alloc", 'add "alloc" to `sets`, or leave it out')
+    if size <= 0 or size % boards.PAGE:
+        raise table.error(key, f"is {size}", f"it is a number of bytes, a multiple of {boards.PAGE}")
+    if size >= board.ram.length:
+        raise table.error(key, f"is {size:#x} bytes; all RAM of board {board.name} is {board.ram.length:#x}")
+    return size
 
 
 def _boot(root: Path, table: Table) -> Path | None:

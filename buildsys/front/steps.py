@@ -177,6 +177,7 @@ class Steps:
                 "toolchain": self.binutils.name,
                 "templates": [self.places.name(folder) for folder in project.templates],
                 "variant": self.variant._asdict(),
+                "alloc memory": project.alloc_memory,
             },
             run=run,
             tells=("passes",),
@@ -242,6 +243,7 @@ class Steps:
                 arguments=project.arguments,
                 own=tuple((str(path.relative_to(project.root)), made) for path, made in self._rendered),
                 own_boot=project.boot is not None,
+                alloc_memory=project.alloc_memory,
             )
             return {"asked": render(sources, build, known)}
 
@@ -265,6 +267,7 @@ class Steps:
                 "toolchain": self.binutils.name,
                 "templates": [self.places.name(folder) for folder in project.templates],
                 "variant": self.variant._asdict(),
+                "alloc memory": project.alloc_memory,
             },
             run=run,
             discover=self._templates,

@@ -40,9 +40,8 @@ class Pair:
 class Case:
     """One image on trial. `rebuild` makes the same image in another folder and returns its path.
 
-    `arguments` are what the entry is to be called with, and `redirects`
-    whose calls are to go to what, as `config.project.Project` has them, and `sets`; `own_boot` that boot code is
-    the user's.
+    `arguments` are what the entry is to be called with, and `redirects` whose calls are to go to what, as
+    `config.project.Project` has them, and `sets` and `alloc_memory`; `own_boot` that boot code is the user's.
     `alone` asks about the embedded emulator by itself: QEMU is left out, and no claim misses it.
     """
 
@@ -57,6 +56,7 @@ class Case:
     arguments: tuple[int | str, ...] = ("board",)
     redirects: tuple[tuple[str, str], ...] = ()
     sets: tuple[str, ...] = ()
+    alloc_memory: int | None = None
     own_boot: bool = False
     alone: bool = False
 

@@ -34,7 +34,8 @@ class Sources:
     """What the templates are filled with. `folders` are searched for `templates`, the user's first.
 
     `own` are further templates of the user's, with what each makes; `own_boot` that one of them, or another
-    file, has `_start`. `arguments` are those of the entry, as `config.project.Project` has them.
+    file, has `_start`. `arguments` are those of the entry, `alloc_memory` is what the set `alloc` hands
+    out, both as `config.project.Project` has them.
     """
 
     layout: Mapping[str, int]
@@ -48,6 +49,7 @@ class Sources:
     arguments: tuple[int | str, ...] = ("board",)
     own: tuple[tuple[str, Path], ...] = ()
     own_boot: bool = False
+    alloc_memory: int | None = None
 
 
 def render(sources: Sources, build: Path, known: Mapping[str, int]) -> list[str]:
@@ -174,6 +176,7 @@ def _values(sources: Sources, addresses: Callable[[str], int]) -> dict[str, Any]
 
     return {
         "address": addresses,
+        "alloc_memory": sources.alloc_memory,
         "offset": offset,
         "board": sources.board,
         "arguments": sources.arguments,
