@@ -2,15 +2,21 @@
 
 The bytes of each function in the image are executed, with random registers,
 flags and memory, thousands of times. What a barrier may do is told from the
-barrier ABI of the Go object; a function for the collector may do nothing.
+barrier ABI of the Go object; a function for the collector may do nothing. The
+allocator of the ready set `alloc`, if there is one, is called as often, for
+blocks of every size.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
 
 from buildsys.formats.elf import PF_W, PT_LOAD
 from buildsys.formats.symbols import Symbol
+from buildsys.go.sets import ALLOC
+from buildsys.proof.allocations import tried
 from buildsys.proof.case import Case
 from buildsys.proof.claim import Claim, Verdict, verdict
 from buildsys.proof.trials import CASES, SEED, Trial, Trials
@@ -38,10 +44,19 @@ def check(case: Case) -> Verdict:
         problems += found
         evidence[name] = {"address": hex(function.value), "cases": trial.cases, "problems": len(found)}
         details.append(f"{name} at {function.value:#x}: " + (_done(case, trial, count) if not found else found[0]))
+    figure, found_of = "", dict[str, Any]()
+    if case.plan.allocates:
+        allocator = tried(case.elf, case.board, [new for name in case.plan.of_set(ALLOC).calls
+                                                 if (new := case.pairs[name].new)])  # fmt: skip
+        problems += allocator.problems
+        figure = f", {allocator.blocks} blocks allocated"
+        found_of = {ALLOC: asdict(allocator)}
+        done = f"{allocator.blocks} blocks, {allocator.refused} calls refused, {allocator.interrupted} interrupted"
+        details.append(f"the allocator: {done}" if not allocator.problems else allocator.problems[0])
     return verdict(
         problems,
-        f"{len(evidence)} functions, {trials.count} cases",
-        {"seed": SEED, "cases": trials.count, "functions": evidence},
+        f"{len(evidence)} functions, {trials.count} cases{figure}",
+        {"seed": SEED, "cases": trials.count, "functions": evidence, **found_of},
         [*details, f"{CASES} cases each of random registers, flags and memory, seed {SEED}"],
         "correct templates/writebarrier.s.j2, or your own in its place",
     )
