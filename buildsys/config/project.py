@@ -18,7 +18,7 @@ from buildsys.go.options import GoOptions
 # The configuration is a table of the first, or the whole of the second.
 FILE, OWN_FILE = "pyproject.toml", "buildsys.toml"
 PACKAGE = Path(__file__).parent.parent
-DEFAULT_SETS = ("print",)
+DEFAULT_SETS = ("print", "panic")
 TOOLCHAINS = ("zig", "gnu", "llvm")
 
 BOARD_TABLE = "board"  # the argument that is the address of the board table

@@ -52,6 +52,7 @@ FATAL = (
     "runtime.throw",
     "runtime.fatal",
 )
+NOT_FATAL = ("runtime.panicCheck1", "runtime.panicCheck2")  # called on the way to a panic: they return
 
 STACK_GUARD = 928  # internal/abi/stack.go StackGuard without instrumentation: 800 + 128
 
@@ -92,7 +93,7 @@ class Plan:
     @property
     def entered(self) -> tuple[str, ...]:
         """The functions taken over at their first instruction."""
-        return (*self.fatal, *(name for each in self.sets for name in each.entries))
+        return (*self.fatal, *(name for each in self.sets for name in (*each.entries, *each.spare)))
 
     @property
     def ends(self) -> tuple[str, ...]:
@@ -103,6 +104,11 @@ class Plan:
     def allocates(self) -> bool:
         """Whether the image has an allocator of ours, with memory set aside for it."""
         return bool(self.of_set(ALLOC).calls)
+
+    @property
+    def spare(self) -> tuple[str, ...]:
+        """Those that serve only what is on its way to a function that does not return."""
+        return tuple(name for each in self.sets for name in each.spare)
 
     def of_set(self, name: str) -> Taken:
         """What the ready set `name` takes over; nothing if it was not chosen."""
@@ -129,7 +135,7 @@ def plan(functions: Collection[str], name: str, sets: Collection[str] = (), redi
             f"known are {SLOTTED[0]}..{len(SLOTTED)} (Go 1.21 and newer) and {STORING} (Go 1.20 and older)",
         )
     served = taken(functions, sets, redirected)
-    by_sets = {function for each in served for function in (*each.calls, *each.entries, *each.left)}
+    by_sets = {function for each in served for function in (*each.functions, *each.left)}
     return Plan(
         barriers=slotted or storing,
         readers=tuple(reader for reader in READERS if reader in functions),
@@ -141,4 +147,4 @@ def plan(functions: Collection[str], name: str, sets: Collection[str] = (), redi
 def _is_fatal(function: str) -> bool:
     plain = function.removesuffix(".abi0")
     # A further dot marks a closure inside the function, which only it calls.
-    return plain.count(".") == 1 and any(fnmatchcase(plain, pattern) for pattern in FATAL)
+    return plain.count(".") == 1 and plain not in NOT_FATAL and any(fnmatchcase(plain, pattern) for pattern in FATAL)

@@ -17,22 +17,25 @@ ALLOC = "alloc"  # the one that has memory of its own: linker/kernel.ld.j2
 
 @dataclass(frozen=True)
 class ReadySet:
-    """One set: its name, its template (without `.j2`; "" if others have its code), and the functions it serves.
+    """One set: its name, its template (without `.j2`), and the functions it serves.
 
     `calls` are taken over call site by call site, so that their originals can still be called, `entries` at
     their first instruction; both are patterns of names, and `but` are exceptions to them. `returns` tells that
-    its functions return to their callers. `needs` are sets that come with it. A `spare` one serves only what
-    is on its way to a function that does not return: a kernel that reaches it otherwise is refused.
+    these functions return to their callers. `spare` are patterns of further ones, taken over at their first
+    instruction unless another set has them: they return, but serve only what is on its way to a function that
+    does not; a kernel that can reach them otherwise is refused. `uses` are functions of the runtime that the
+    template may call, if the object has them. `needs` are sets that come with this one.
     """
 
     name: str
-    template: str = ""
+    template: str
     calls: tuple[str, ...] = ()
     entries: tuple[str, ...] = ()
     but: tuple[str, ...] = ()
+    spare: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()
     returns: bool = True
     needs: tuple[str, ...] = ()
-    spare: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,12 +45,18 @@ class Taken:
     name: str
     calls: tuple[str, ...] = ()
     entries: tuple[str, ...] = ()
-    returns: bool = True
-    spare: bool = False
+    spare: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
+    returns: bool = True
+
+    @property
+    def functions(self) -> tuple[str, ...]:
+        """Every function taken over."""
+        return (*self.calls, *self.entries, *self.spare)
 
 
-# Earlier ones come first where two would serve a function. A name with a space is none a user can give.
+# Earlier ones come first where two would serve a function.
 SETS = (
     # src/runtime/print.go: whatever print and println print is written by gwrite; the lock is getg().m's.
     ReadySet("print", "sets/print.s", calls=("runtime.gwrite", "runtime.printlock", "runtime.printunlock")),
@@ -66,12 +75,25 @@ SETS = (
             "runtime.persistentalloc1",
         ),
     ),
+    # src/runtime/panic.go, stack.go, asm_arm64.s, error.go. What is called by compiled code prepares a value and
+    # calls gopanic; on the way there, and to make a text of the value, memory is allocated.
+    ReadySet(
+        "panic",
+        "sets/panic.s",
+        calls=("runtime.goPanic*", "runtime.panic*"),
+        entries=("runtime.gopanic", "runtime.throw", "runtime.fatal", "runtime.morestack", "runtime.morestack_noctxt"),
+        but=("runtime.panicCheck1", "runtime.panicCheck2"),  # called on the way: they return
+        spare=("runtime.mallocgc", "runtime.mallocgc*SC[0-9]*", "runtime.persistentalloc"),
+        uses=("runtime.(*PanicNilError).Error", "runtime.(*unwinder).initAt"),
+        returns=False,
+        needs=("print",),
+    ),
 )
 
 
 def known() -> tuple[str, ...]:
     """The names a user can give."""
-    return (BARRIER, *(each.name for each in SETS if " " not in each.name))
+    return (BARRIER, *(each.name for each in SETS))
 
 
 def chosen(names: Collection[str]) -> tuple[ReadySet, ...]:
@@ -88,7 +110,7 @@ def chosen(names: Collection[str]) -> tuple[ReadySet, ...]:
 
 def templates(names: Collection[str]) -> tuple[str, ...]:
     """The templates of the sets called `names`, without `.j2`."""
-    return tuple(each.template for each in chosen(names) if each.template)
+    return tuple(each.template for each in chosen(names))
 
 
 def taken(functions: Collection[str], names: Collection[str], redirected: Iterable[str] = ()) -> tuple[Taken, ...]:
@@ -97,17 +119,19 @@ def taken(functions: Collection[str], names: Collection[str], redirected: Iterab
     `redirected` are the names, or patterns of names, of functions that the kernel redirects itself.
     """
     own = tuple(redirected)
+    kept = {name for name in functions if any(fnmatchcase(name, pattern) for pattern in own)}
     served: set[str] = set()
     found = []
     for each in chosen(names):
-        left = []
-        lists: list[tuple[str, ...]] = []
-        for patterns in (each.calls, each.entries):
-            matching = sorted(name for name in functions if _matches(name, patterns) and not _matches(name, each.but))
-            left += [name for name in matching if any(fnmatchcase(name, pattern) for pattern in own)]
-            lists.append(tuple(name for name in matching if name not in served and name not in left))
-            served.update(matching)
-        found.append(Taken(each.name, lists[0], lists[1], each.returns, each.spare, tuple(left)))
+        matching = [
+            sorted(name for name in functions if _matches(name, patterns) and not _matches(name, each.but))
+            for patterns in (each.calls, each.entries, each.spare)
+        ]
+        calls, entries, spare = (tuple(name for name in names if name not in served | kept) for names in matching)
+        served.update(*matching)
+        left = tuple(sorted(kept.intersection(set().union(*matching))))
+        uses = tuple(name for name in each.uses if name in functions)
+        found.append(Taken(each.name, calls, entries, spare, uses, left, each.returns))
     return tuple(found)
 
 

@@ -32,7 +32,9 @@ _PAGE = 0x1000
 _KEPT = (18, 28, 29)
 _ALIGNS = "persistentalloc"  # its second argument is the alignment wished for: src/runtime/malloc.go
 MEMORY = ("__alloc_low", "__alloc_high")
-ZERO, COUNT, FATAL = "runtime.zerobase", "buildsys.allocated", "buildsys.fatal"
+ZERO, COUNT = "runtime.zerobase", "buildsys.allocated"
+# Ours of this name; where it comes to that, the run ends. Without the set `panic` it is a branch to the second.
+THROW, FATAL = "runtime.throw", "buildsys.fatal"
 
 
 @dataclass
@@ -45,11 +47,15 @@ class Tried:
     problems: list[str] = field(default_factory=list)
 
 
-def tried(elf: Elf, board: Board, functions: Sequence[Symbol]) -> Tried:
-    """Call the allocator's `functions` in turn, until something is wrong. Raises UserError for an unknown processor."""
+def tried(elf: Elf, board: Board, functions: Sequence[Symbol], throw: Symbol | None) -> Tried:
+    """Call the allocator's `functions` in turn, until something is wrong; `throw` is what ends a run.
+
+    Raises UserError for an unknown processor.
+    """
     found = Tried()
-    names = elf.symbols.addresses(*MEMORY, ZERO, COUNT, FATAL)
-    if missing := [name for name in (*MEMORY, ZERO, COUNT, FATAL) if name not in names]:
+    wanted = (*MEMORY, ZERO, COUNT, FATAL)
+    names = elf.symbols.addresses(*wanted) | ({THROW: throw.value} if throw else {})
+    if missing := [name for name in (*wanted, THROW) if name not in names]:
         found.problems.append(f"the allocator cannot be tried: there is no symbol {missing[0]}, or several")
         return found
     memory = range(*(names[name] for name in MEMORY))
@@ -104,8 +110,8 @@ class _Bench:
         self._stack = self._returned + 2 * _PAGE
         self._uc.mem_map(self._returned, 2 * _PAGE)
         # Where it goes that has no memory left; the core stops there.
-        fatal = names[FATAL]
-        self._uc.hook_add(self._unicorn.UC_HOOK_CODE, self._end, begin=fatal, end=fatal)
+        for fatal in (names[THROW], names[FATAL]):
+            self._uc.hook_add(self._unicorn.UC_HOOK_CODE, self._end, begin=fatal, end=fatal)
         self._fatal = False
         self._blocks: list[tuple[int, int]] = []
         self._slack: list[range] = []
@@ -142,7 +148,7 @@ class _Bench:
         kept = self._enter(wish)
         self._run(wish, self._uc.reg_read(self._arm.UC_ARM64_REG_PC))
         if self._fatal:
-            raise _WrongError(f"{wish}, and came to {FATAL}, though there is room")
+            raise _WrongError(f"{wish}, and ended the run, though there is room")
         self._judge(wish, kept)
 
     def _refused(self, wish: _Wish) -> None:
@@ -164,7 +170,7 @@ class _Bench:
             self._run(wish, self._uc.reg_read(self._arm.UC_ARM64_REG_PC), after)
         pc = self._uc.reg_read(self._arm.UC_ARM64_REG_PC)
         if self._fatal:
-            raise _WrongError(f"{wish}, and came to {FATAL}, though there is room")
+            raise _WrongError(f"{wish}, and ended the run, though there is room")
         if pc == self._returned:  # it was over before
             self._judge(wish, kept)
             return
@@ -174,12 +180,12 @@ class _Bench:
         nested_kept = self._enter(nested, sp - 256)
         self._run(nested, nested.function.value)
         if self._fatal:
-            raise _WrongError(f"{nested}, and came to {FATAL}, though there is room")
+            raise _WrongError(f"{nested}, and ended the run, though there is room")
         self._judge(nested, nested_kept)
         self._uc.context_restore(context)
         self._run(wish, pc)
         if self._fatal:
-            raise _WrongError(f"{wish}, was interrupted, and came to {FATAL}, though there is room")
+            raise _WrongError(f"{wish}, was interrupted, and ended the run, though there is room")
         self._judge(wish, kept)
         self._found.interrupted += 1
 

@@ -20,7 +20,7 @@ from buildsys.files import partial, put, replace, share
 from buildsys.formats.elf import Elf
 from buildsys.formats.symbols import SHN_ABS, STT_OBJECT
 from buildsys.go.runtime import FLAG, STACK_GUARD, Plan
-from buildsys.stages.render import ABSENT
+from buildsys.stages.render import ABSENT, ORIGINAL
 from buildsys.stages.variant import SHIPPED, Variant
 from buildsys.toolchains.binary import BinaryToolchain
 
@@ -178,6 +178,7 @@ def _values(sources: Sources, addresses: Callable[[str], int]) -> dict[str, Any]
         "address": addresses,
         "alloc_memory": sources.alloc_memory,
         "offset": offset,
+        "original": lambda function: addresses(ORIGINAL + function),
         "board": sources.board,
         "arguments": sources.arguments,
         "entry": sources.entry,
@@ -193,8 +194,11 @@ def _values(sources: Sources, addresses: Callable[[str], int]) -> dict[str, Any]
 
 def _addresses(elf: Elf, asked: Sequence[str], entry: str) -> dict[str, int]:
     """The address of each symbol in `asked` that the image has."""
+    plain = {name: name.removeprefix(ORIGINAL) for name in asked}
+    named = elf.symbols.named(*plain.values())
     found = {}
-    for name, bearers in elf.symbols.named(*asked).items():
+    for name, symbol_name in plain.items():
+        bearers = [each for each in named[symbol_name] if name == symbol_name or not each.is_global]
         # The absolute ones are bound to the others: what is looked for here is what they must be.
         symbols = [symbol for symbol in bearers if symbol.section != SHN_ABS] or bearers
         if len({symbol.value for symbol in symbols}) > 1:

@@ -55,6 +55,7 @@ def patch_image(
         lasting = set(plan.ends)
         ends = {at for redirect in redirects if redirect.name in lasting for at in (redirect.old, redirect.new)}
         reached = _reach(patched, code, entry, ends)
+        _refuse_spare(plan, entries, reached)
         _refuse_reachable(patched, code, reached, calls, users, pointers)
         described = _report(elf, done, [*redirects, *users], plan, pointers)
     replace(report, described)
@@ -82,6 +83,17 @@ def _refuse_recursion(elf: Elf, done: Patch, users: Sequence[Redirect]) -> None:
                 f"{inside.name} calls {rewrite.redirect.name} at {rewrite.address:#x}, and is put in its place",
                 "it would call itself for ever: let it do without",
             )
+
+
+def _refuse_spare(plan: Plan, entries: Sequence[Redirect], reached: Reach) -> None:
+    """Raise UserError if the kernel allocates other than to end: what serves that then has no more to give."""
+    found = [each.old for each in entries if each.name in plan.spare and each.old in reached.functions]
+    if found:
+        path = min((reached.path(old) for old in found), key=len)
+        raise UserError(
+            f"the kernel can reach {path[-1]}, and has no allocator:\n  " + "\n  → ".join(path),
+            "avoid what leads there (new, make, append, maps, fmt, …) or redirect a function on the way",
+        )
 
 
 def _refuse_reachable(
@@ -123,7 +135,7 @@ def _report(
         ("barrier", [barrier.name for barrier in plan.barriers]),
         ("reader", plan.readers),
         ("fatal", plan.fatal),
-        *((each.name, (*each.calls, *each.entries)) for each in plan.sets),
+        *((each.name, each.functions) for each in plan.sets),
     ]
     kinds = dict.fromkeys((redirect.name for redirect in redirects), "redirect")
     kinds |= {name: kind for kind, names in groups for name in names}
@@ -133,7 +145,7 @@ def _report(
         "sites_patched": len(done.rewrites),
         "entries_patched": len(done.entries),
         "barrier_sites": sum(len(sites[barrier.name]) for barrier in plan.barriers),
-        "sets": {each.name: {"functions": len((*each.calls, *each.entries)), "left": each.left} for each in plan.sets},
+        "sets": {each.name: {"functions": len(each.functions), "left": each.left} for each in plan.sets},
     }
     functions = []
     for redirect in redirects:

@@ -16,7 +16,7 @@ from typing import Any
 from buildsys.formats.elf import PF_W, PT_LOAD
 from buildsys.formats.symbols import Symbol
 from buildsys.go.sets import ALLOC
-from buildsys.proof.allocations import tried
+from buildsys.proof.allocations import THROW, tried
 from buildsys.proof.case import Case
 from buildsys.proof.claim import Claim, Verdict, verdict
 from buildsys.proof.trials import CASES, SEED, Trial, Trials
@@ -46,8 +46,9 @@ def check(case: Case) -> Verdict:
         details.append(f"{name} at {function.value:#x}: " + (_done(case, trial, count) if not found else found[0]))
     figure, found_of = "", dict[str, Any]()
     if case.plan.allocates:
-        allocator = tried(case.elf, case.board, [new for name in case.plan.of_set(ALLOC).calls
-                                                 if (new := case.pairs[name].new)])  # fmt: skip
+        called = [new for name in case.plan.of_set(ALLOC).calls if (new := case.pairs[name].new)]
+        throw = case.pairs[THROW].new if THROW in case.pairs else None
+        allocator = tried(case.elf, case.board, called, throw)
         problems += allocator.problems
         figure = f", {allocator.blocks} blocks allocated"
         found_of = {ALLOC: asdict(allocator)}
