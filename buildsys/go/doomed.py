@@ -31,9 +31,9 @@ def doomed(words: Sequence[int], base: int, ends: Container[int]) -> set[int]:
         return set()
     before: dict[int, list[int]] = {}  # for a place that is branched to: from where
     for at in branches:
-        for after in _successors(words, at, base) or ():
-            if after != at + 1:
-                before.setdefault(after, []).append(at)
+        after = _goes_to(words[at], at)
+        if after is not None:
+            before.setdefault(after, []).append(at)
     found, pending = set(calls), list(calls)
     while pending:
         after = pending.pop()
@@ -44,6 +44,18 @@ def doomed(words: Sequence[int], base: int, ends: Container[int]) -> set[int]:
                     found.add(at)
                     pending.append(at)
     return found
+
+
+def _goes_to(word: int, at: int) -> int | None:
+    """Where a branch at the index `at` that makes no call goes, as an index; None for any other word."""
+    top = word >> 24
+    if top & 0xFC == 0x14:
+        return at + ((word & 0x1FF_FFFF) - (word & 0x200_0000))  # C6.2 B: imm26
+    if top == 0x54 or top & 0x7E == 0x34:
+        return at + (((word >> 5) & 0x3_FFFF) - ((word >> 5) & 0x4_0000))  # C6.2 B.cond, CBZ: imm19
+    if top & 0x7E == 0x36:
+        return at + (((word >> 5) & 0x1FFF) - ((word >> 5) & 0x2000))  # C6.2 TBZ: imm14
+    return None
 
 
 def _successors(words: Sequence[int], at: int, base: int) -> list[int] | None:
