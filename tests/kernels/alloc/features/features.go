@@ -69,6 +69,7 @@ func Run(print Printer) {
 	for i := range table {
 		print(table[i].name + ": " + table[i].use())
 	}
+	more(print)
 }
 
 type point struct{ x, y int }
@@ -532,7 +533,6 @@ func useStrings() string {
 		strings.Replace("aXbXc", "X", "--", -1) + strings.Join(strings.Fields(" x  y z "), "|")
 }
 
-// Sorting by hand: package sort's Slice asks reflect for a swapper, which it makes of the runtime's maps.
 func useSorting() string {
 	r := random(99)
 	all := make([]string, 0, 50)
