@@ -28,7 +28,7 @@ type feature struct {
 	use  func() string
 }
 
-// table is of static data: no package initialiser has to run for it.
+// The tables are static data: no package initialiser has to run for them.
 var table = [...]feature{
 	{"new", useNew},
 	{"zero-sized", useZeroSized},
