@@ -19,7 +19,9 @@ from buildsys.config.board import Board
 from buildsys.errors import UserError
 from buildsys.formats.elf import PT_LOAD, Elf
 from buildsys.formats.symbols import Symbol
+from buildsys.go.sets import ALLOC
 from buildsys.machines.processor import CPACR_EL1, MODELS, SCR_EL3, SCR_RW
+from buildsys.proof.case import Case
 
 SEED = 20260801
 CALLS = 1500  # beside those that interrupt and are interrupted
@@ -47,17 +49,21 @@ class Tried:
     problems: list[str] = field(default_factory=list)
 
 
-def tried(elf: Elf, board: Board, functions: Sequence[Symbol], throw: Symbol | None) -> Tried:
-    """Call the allocator's `functions` in turn, until something is wrong; `throw` is what ends a run.
+def tried(case: Case) -> Tried:
+    """Call the functions of the allocator in turn, until something is wrong; none if the image has none of ours.
 
     Raises UserError for an unknown processor.
     """
-    found = Tried()
-    wanted = (*MEMORY, ZERO, COUNT, FATAL)
-    names = elf.symbols.addresses(*wanted) | ({THROW: throw.value} if throw else {})
-    if missing := [name for name in (*wanted, THROW) if name not in names]:
+    found, elf, board = Tried(), case.elf, case.board
+    if not case.plan.allocates:
+        return found
+    pairs = {name: case.pairs[name].new for name in (*case.plan.of_set(ALLOC).calls, THROW) if name in case.pairs}
+    names = elf.symbols.addresses(*MEMORY, ZERO, COUNT, FATAL)
+    names |= {name: function.value for name, function in pairs.items() if function}
+    if missing := [name for name in (*MEMORY, ZERO, COUNT, FATAL, THROW, *pairs) if name not in names]:
         found.problems.append(f"the allocator cannot be tried: there is no symbol {missing[0]}, or several")
         return found
+    functions = [function for name, function in pairs.items() if function and name != THROW]
     memory = range(*(names[name] for name in MEMORY))
     if not memory or memory[0] not in board.ram or memory[-1] not in board.ram:
         found.problems.append(f"what it hands out, {memory.start:#x}..{memory.stop:#x}, is not in RAM")

@@ -22,6 +22,7 @@ from buildsys.go.layout import layouts
 from buildsys.go.packages import own_modules
 from buildsys.go.reach import Reach, reach
 from buildsys.go.runtime import FLAG, Plan, plan
+from buildsys.go.stops import stops
 from buildsys.proof.bootcode import Boot, boot
 from buildsys.proof.following import Followed
 from buildsys.proof.observation import Observation, Places, follow_stores, observe_embedded, places
@@ -167,7 +168,7 @@ class Case:
     def reach(self) -> Reach:
         """What boot code and the kernel can run: boot code calls the entry by an address it computes."""
         entries = (*self.elf.symbols.addresses(self.entry).values(), self.elf.entry)
-        return reach(self.elf, self.code, entries, self.flag, self.ends)
+        return reach(self.elf, self.code, entries, self.flag, self.ends, stops=stops(self.elf, self.plan))
 
     @cached_property
     def ends(self) -> set[int]:

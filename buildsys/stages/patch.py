@@ -20,9 +20,11 @@ from buildsys.files import replace, replacing
 from buildsys.formats.elf import Elf
 from buildsys.formats.patch import Patch, Redirect, Rewrite, address_takers, patch, resolve, resolve_named
 from buildsys.formats.references import Code
+from buildsys.go import sets
 from buildsys.go.flag import COPIES, code_of, judge
 from buildsys.go.reach import Reach, reach
 from buildsys.go.runtime import FLAG, Plan
+from buildsys.go.stops import stops
 
 NONE: Mapping[str, str] = MappingProxyType({})
 
@@ -54,7 +56,7 @@ def patch_image(
         code = code_of(patched)
         lasting = set(plan.ends)
         ends = {at for redirect in redirects if redirect.name in lasting for at in (redirect.old, redirect.new)}
-        reached = _reach(patched, code, entry, ends)
+        reached = _reach(patched, code, entry, ends, stops(patched, plan))
         _refuse_spare(plan, entries, reached)
         _refuse_reachable(patched, code, reached, calls, users, pointers)
         described = _report(elf, done, [*redirects, *users], plan, pointers)
@@ -64,13 +66,13 @@ def patch_image(
     return {"sites": len(done.rewrites), "remark": remark}
 
 
-def _reach(elf: Elf, code: Code, entry: str, ends: Container[int]) -> Reach:
+def _reach(elf: Elf, code: Code, entry: str, ends: Container[int], stopped: Container[int]) -> Reach:
     """What boot code and the kernel can run: boot code calls `entry` by an address it computes."""
     found = elf.symbols.addresses(entry, FLAG)
     for name in (entry, FLAG):
         if name not in found:
             raise UserError(f"{elf.name}: there is no symbol {name}")
-    return reach(elf, code, (found[entry], elf.entry), found[FLAG], ends)
+    return reach(elf, code, (found[entry], elf.entry), found[FLAG], ends, stops=stopped)
 
 
 def _refuse_recursion(elf: Elf, done: Patch, users: Sequence[Redirect]) -> None:
@@ -90,9 +92,10 @@ def _refuse_spare(plan: Plan, entries: Sequence[Redirect], reached: Reach) -> No
     found = [each.old for each in entries if each.name in plan.spare and each.old in reached.functions]
     if found:
         path = min((reached.path(old) for old in found), key=len)
+        alloc = ', or add "alloc" to `sets`' if "alloc" in sets.known() else ""
         raise UserError(
             f"the kernel can reach {path[-1]}, and has no allocator:\n  " + "\n  → ".join(path),
-            "avoid what leads there (new, make, append, maps, fmt, …) or redirect a function on the way",
+            f"avoid what leads there (new, make, append, maps, fmt, …) or redirect a function on the way{alloc}",
         )
 
 

@@ -2,23 +2,23 @@
 
 The bytes of each function in the image are executed, with random registers,
 flags and memory, thousands of times. What a barrier may do is told from the
-barrier ABI of the Go object; a function for the collector may do nothing. The
-allocator of the ready set `alloc`, if there is one, is called as often, for
-blocks of every size.
+barrier ABI of the Go object; a function for the collector may do nothing, and
+no more may the lock of the ready set `print`. What else the sets `print` and
+`panic` serve is called in a run of the image. The allocator of the set `alloc`
+is called as often as a barrier, for blocks of every size.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any
 
 from buildsys.formats.elf import PF_W, PT_LOAD
 from buildsys.formats.symbols import Symbol
-from buildsys.go.sets import ALLOC
-from buildsys.proof.allocations import THROW, tried
+from buildsys.proof import allocations
 from buildsys.proof.case import Case
 from buildsys.proof.claim import Claim, Verdict, verdict
+from buildsys.proof.reports import WRITE, tried
 from buildsys.proof.trials import CASES, SEED, Trial, Trials
 
 POINTER = 8  # bytes
@@ -32,6 +32,7 @@ def check(case: Case) -> Verdict:
     trials = Trials(case.elf, case.board)
     slots: dict[str, int | None] = {barrier.name: barrier.slots for barrier in case.plan.barriers}
     slots |= dict.fromkeys(case.plan.readers)
+    slots |= dict.fromkeys(name for name in case.plan.of_set("print").calls if name != WRITE)
     problems: list[str] = []
     evidence, details = {}, []
     for name, count in slots.items():
@@ -44,20 +45,28 @@ def check(case: Case) -> Verdict:
         problems += found
         evidence[name] = {"address": hex(function.value), "cases": trial.cases, "problems": len(found)}
         details.append(f"{name} at {function.value:#x}: " + (_done(case, trial, count) if not found else found[0]))
-    figure, found_of = "", dict[str, Any]()
-    if case.plan.allocates:
-        called = [new for name in case.plan.of_set(ALLOC).calls if (new := case.pairs[name].new)]
-        throw = case.pairs[THROW].new if THROW in case.pairs else None
-        allocator = tried(case.elf, case.board, called, throw)
-        problems += allocator.problems
-        figure = f", {allocator.blocks} blocks allocated"
-        found_of = {ALLOC: asdict(allocator)}
-        done = f"{allocator.blocks} blocks, {allocator.refused} calls refused, {allocator.interrupted} interrupted"
-        details.append(f"the allocator: {done}" if not allocator.problems else allocator.problems[0])
+    reports, allocator = tried(case), allocations.tried(case)
+    problems += [*reports.problems, *allocator.problems]
+    of_sets = f"; {reports.texts} texts printed" if reports.texts else ""
+    of_sets += f"; {len(reports.ends)} ways to end, each told" if reports.ends else ""
+    of_sets += f"; {allocator.blocks} blocks allocated" if allocator.blocks else ""
+    details += [f"{name}: {said!r}" for name, said in reports.ends.items()]
+    if allocator.blocks and not allocator.problems:
+        details.append(
+            f"the allocator: {allocator.blocks} blocks, {allocator.refused} calls refused, "
+            f"{allocator.interrupted} interrupted"
+        )
     return verdict(
         problems,
-        f"{len(evidence)} functions, {trials.count} cases{figure}",
-        {"seed": SEED, "cases": trials.count, "functions": evidence, **found_of},
+        f"{len(evidence)} functions, {trials.count} cases{of_sets}",
+        {
+            "seed": SEED,
+            "cases": trials.count,
+            "functions": evidence,
+            "texts": reports.texts,
+            "ends": reports.ends,
+            "allocator": asdict(allocator),
+        },
         [*details, f"{CASES} cases each of random registers, flags and memory, seed {SEED}"],
         "correct templates/writebarrier.s.j2, or your own in its place",
     )
