@@ -35,7 +35,8 @@ class Project:
     `kernel` is its name among several, "" if it is the only one; `setting` what messages put before its keys.
     An argument of the entry is a number, BOARD_TABLE, or ADDRESS_OF and a symbol.
     `redirects` are names of functions: calls of the first of each pair go to the second. `sets` are the names of
-    the ready sets, and `alloc_memory` is how many bytes the set `alloc` hands out; None for half of what is left.
+    the ready sets. The set `alloc` hands out `alloc_memory` bytes, None for half of what is left, or has the
+    function `allocator` of the kernel do it.
     `go_setting` is how messages name the setting that chose the Go toolchain, `go_folder` where trees are fetched to.
     """
 
@@ -57,6 +58,7 @@ class Project:
     objects: tuple[Path, ...] = ()
     redirects: tuple[tuple[str, str], ...] = ()
     sets: tuple[str, ...] = ()
+    allocator: str = ""
     alloc_memory: int | None = None
     kernel: str = ""
     file: Path = Path(FILE)
@@ -148,6 +150,7 @@ def _project(root: Path, table: Table, kept: Caching | None) -> Project:
         objects=tuple(_files(root, table, "objects", (".o",))),
         redirects=tuple(_redirects(table.table("redirect"))),
         sets=tuple(_sets(table)),
+        allocator=table.string("alloc", ""),
         alloc_memory=_alloc_memory(table, board),
         file=table.path,
         setting=table.prefix,
@@ -187,6 +190,8 @@ def _sets(table: Table) -> Iterable[str]:
     for name in named:
         if name not in sets.known():
             raise table.error("sets", f"names {name!r}, which is no ready set", nearest(name, sets.known()))
+    if table.has("alloc"):  # an allocator of the kernel's own is served by that set
+        named = [*named, sets.ALLOC]
     return dict.fromkeys(name for name in named if name != sets.BARRIER)
 
 
@@ -195,6 +200,8 @@ def _alloc_memory(table: Table, board: Board) -> int | None:
     if not table.has(key):
         return None
     size = table.integer(key)
+    if table.has("alloc"):
+        raise table.error(key, "is not for an allocator of your own", "leave out this, or `alloc`")
     if sets.ALLOC not in table.strings("sets", DEFAULT_SETS):
         raise table.error(key, "is for the ready set alloc", 'add "alloc" to `sets`, or leave it out')
     if size <= 0 or size % boards.PAGE:

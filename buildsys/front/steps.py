@@ -134,14 +134,16 @@ class Steps:
         def run() -> dict[str, Any]:
             from buildsys.stages.objects import describe_runtime
 
-            describe_runtime(self.go_object, self._made(self.runtime_json), self.project.sets, redirected)
+            describe_runtime(
+                self.go_object, self._made(self.runtime_json), self.project.sets, redirected, self.project.allocator
+            )
             return {}
 
         return Action(
             name="runtime",
             inputs=(self.go_object, *_code("go", "formats", "stages/objects.py")),
             outputs=(self.runtime_json,),
-            parameters={"sets": self.project.sets, "redirected": redirected},
+            parameters={"sets": self.project.sets, "redirected": redirected, "alloc": self.project.allocator},
             run=run,
         )
 
@@ -177,7 +179,7 @@ class Steps:
                 "toolchain": self.binutils.name,
                 "templates": [self.places.name(folder) for folder in project.templates],
                 "variant": self.variant._asdict(),
-                "alloc memory": project.alloc_memory,
+                "alloc": (project.allocator, project.alloc_memory),
             },
             run=run,
             tells=("passes",),
@@ -243,6 +245,7 @@ class Steps:
                 arguments=project.arguments,
                 own=tuple((str(path.relative_to(project.root)), made) for path, made in self._rendered),
                 own_boot=project.boot is not None,
+                allocator=project.allocator,
                 alloc_memory=project.alloc_memory,
             )
             return {"asked": render(sources, build, known)}
@@ -267,7 +270,7 @@ class Steps:
                 "toolchain": self.binutils.name,
                 "templates": [self.places.name(folder) for folder in project.templates],
                 "variant": self.variant._asdict(),
-                "alloc memory": project.alloc_memory,
+                "alloc": (project.allocator, project.alloc_memory),
             },
             run=run,
             discover=self._templates,
@@ -381,16 +384,25 @@ class Steps:
             from buildsys.stages.patch import patch_image
 
             _, plan = read_runtime(self.runtime_json)
-            redirects = dict(self.project.redirects)
             return patch_image(
-                self.unpatched, plan, self.project.entry, self._made(self.image), self.patch_json, redirects
+                self.unpatched,
+                plan,
+                self.project.entry,
+                self._made(self.image),
+                self.patch_json,
+                dict(self.project.redirects),
+                self.project.allocator,
             )
 
         return Action(
             name="patch",
             inputs=(self.unpatched, self.runtime_json, *_code("formats", "go", "stages/patch.py")),
             outputs=(self.image, self.patch_json),
-            parameters={"entry": self.project.entry, "redirects": self.project.redirects},
+            parameters={
+                "entry": self.project.entry,
+                "redirects": self.project.redirects,
+                "alloc": self.project.allocator,
+            },
             run=run,
             tells=("sites", "remark"),
         )

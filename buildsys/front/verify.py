@@ -46,6 +46,7 @@ def case_of(steps: Steps) -> Case:
         arguments=project.arguments,
         redirects=project.redirects,
         sets=project.sets,
+        allocator=project.allocator,
         alloc_memory=project.alloc_memory,
         own_boot=project.boot is not None,
         rebuild=lambda folder: rebuild(project, folder),

@@ -50,12 +50,12 @@ class Tried:
 
 
 def tried(case: Case) -> Tried:
-    """Call the functions of the allocator in turn, until something is wrong; none if the image has none of ours.
+    """Call the functions of our allocator in turn, until something is wrong; none if the image has another, or none.
 
     Raises UserError for an unknown processor.
     """
     found, elf, board = Tried(), case.elf, case.board
-    if not case.plan.allocates:
+    if case.allocator or not case.plan.allocates:
         return found
     pairs = {name: case.pairs[name].new for name in (*case.plan.of_set(ALLOC).calls, THROW) if name in case.pairs}
     names = elf.symbols.addresses(*MEMORY, ZERO, COUNT, FATAL)

@@ -42,7 +42,7 @@ class Case:
     """One image on trial. `rebuild` makes the same image in another folder and returns its path.
 
     `arguments` are what the entry is to be called with, and `redirects` whose calls are to go to what, as
-    `config.project.Project` has them, and `sets` and `alloc_memory`; `own_boot` that boot code is the user's.
+    `config.project.Project` has them, and `sets` and what they are told; `own_boot` that boot code is the user's.
     `alone` asks about the embedded emulator by itself: QEMU is left out, and no claim misses it.
     """
 
@@ -57,6 +57,7 @@ class Case:
     arguments: tuple[int | str, ...] = ("board",)
     redirects: tuple[tuple[str, str], ...] = ()
     sets: tuple[str, ...] = ()
+    allocator: str = ""
     alloc_memory: int | None = None
     own_boot: bool = False
     alone: bool = False

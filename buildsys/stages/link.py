@@ -34,8 +34,8 @@ class Sources:
     """What the templates are filled with. `folders` are searched for `templates`, the user's first.
 
     `own` are further templates of the user's, with what each makes; `own_boot` that one of them, or another
-    file, has `_start`. `arguments` are those of the entry, `alloc_memory` is what the set `alloc` hands
-    out, both as `config.project.Project` has them.
+    file, has `_start`. `arguments` are those of the entry, `allocator` and `alloc_memory` are for the set
+    `alloc`, all as `config.project.Project` has them.
     """
 
     layout: Mapping[str, int]
@@ -49,6 +49,7 @@ class Sources:
     arguments: tuple[int | str, ...] = ("board",)
     own: tuple[tuple[str, Path], ...] = ()
     own_boot: bool = False
+    allocator: str = ""
     alloc_memory: int | None = None
 
 
@@ -177,6 +178,7 @@ def _values(sources: Sources, addresses: Callable[[str], int]) -> dict[str, Any]
     return {
         "address": addresses,
         "alloc_memory": sources.alloc_memory,
+        "allocator": sources.allocator,
         "offset": offset,
         "original": lambda function: addresses(ORIGINAL + function),
         "board": sources.board,

@@ -22,19 +22,28 @@ from buildsys.formats.patch import Patch, Redirect, Rewrite, address_takers, pat
 from buildsys.formats.references import Code
 from buildsys.go import sets
 from buildsys.go.flag import COPIES, code_of, judge
-from buildsys.go.reach import Reach, reach
+from buildsys.go.graph import Graph
+from buildsys.go.reach import Reach, reach, search
 from buildsys.go.runtime import FLAG, Plan
 from buildsys.go.stops import stops
 
+ALLOCATE = "buildsys.allocate"  # what allocates comes by there
 NONE: Mapping[str, str] = MappingProxyType({})
 
 
 def patch_image(
-    unpatched: Path, plan: Plan, entry: str, image: Path, report: Path, wanted: Mapping[str, str] = NONE
+    unpatched: Path,
+    plan: Plan,
+    entry: str,
+    image: Path,
+    report: Path,
+    wanted: Mapping[str, str] = NONE,
+    allocator: str = "",
 ) -> dict[str, Any]:
     """Write `image` and `report`; returns facts: sites patched, and a remark if there is one to make.
 
-    `wanted` are redirects of the user's: the calls of what go to what. Raises UserError, leaving
+    `wanted` are redirects of the user's: the calls of what go to what. `allocator` is the function of the
+    kernel's that allocates, if there is one. Raises UserError, leaving
     earlier files alone, if not all of the job can be done.
     """
     elf = Elf.mapped(unpatched)
@@ -57,6 +66,7 @@ def patch_image(
         lasting = set(plan.ends)
         ends = {at for redirect in redirects if redirect.name in lasting for at in (redirect.old, redirect.new)}
         reached = _reach(patched, code, entry, ends, stops(patched, plan))
+        _refuse_allocating(patched, code, allocator, ends)
         _refuse_spare(plan, entries, reached)
         _refuse_reachable(patched, code, reached, calls, users, pointers)
         described = _report(elf, done, [*redirects, *users], plan, pointers)
@@ -84,6 +94,19 @@ def _refuse_recursion(elf: Elf, done: Patch, users: Sequence[Redirect]) -> None:
             raise UserError(
                 f"{inside.name} calls {rewrite.redirect.name} at {rewrite.address:#x}, and is put in its place",
                 "it would call itself for ever: let it do without",
+            )
+
+
+def _refuse_allocating(elf: Elf, code: Code, allocator: str, ends: Container[int]) -> None:
+    """Raise UserError if the kernel's own `allocator` comes to what calls it: templates/sets/alloc.s.j2."""
+    found = elf.symbols.addresses(allocator, ALLOCATE) if allocator else {}
+    if len(found) == 2:
+        reached = search(Graph(elf, code, ends), (found[allocator],))
+        if found[ALLOCATE] in reached.functions:
+            raise UserError(
+                f"{allocator} is to allocate, and allocates itself:\n  "
+                + "\n  → ".join(reached.path(found[ALLOCATE])[:-1]),
+                "it would call itself for ever: let it do without new, make, append, closures, …",
             )
 
 

@@ -86,11 +86,11 @@ def check(case: Case) -> Verdict:
         "extents": [{"name": each.name, "low": hex(each.low), "high": hex(each.high)} for each in taken],
         "bytes stored": stored,
         "bytes of heap": heap,
-        **({"bytes for alloc": handed_out} if case.plan.allocates else {}),
+        **({"bytes for alloc": handed_out} if handed_out else {}),
     }
     first = board.ram.origin if board.in_flash else board.bss
     used = f"RAM {max(0, ram - first) // 1024} KiB from {board.bss:#x}, heap {heap // 1024} KiB"
-    used += f", for alloc {handed_out // 1024} KiB" if case.plan.allocates else ""
+    used += f", for alloc {handed_out // 1024} KiB" if handed_out else ""
     figure = f"flash {stored // 1024} KiB, {used}" if board.in_flash else f"{stored // 1024} KiB loaded, {used}"
     details = [str(extent) for extent in sorted(taken, key=lambda extent: extent.low)]
     return verdict(
@@ -222,7 +222,7 @@ def _reserved(case: Case) -> Iterator[str]:
 
 
 def _to_reserve(case: Case) -> tuple[tuple[str, str, str], ...]:
-    return (*RESERVED, ALLOCATED) if case.plan.allocates else RESERVED
+    return (*RESERVED, ALLOCATED) if case.plan.allocates and not case.allocator else RESERVED
 
 
 def _outside(taken: Sequence[Extent], board: Board) -> Iterator[str]:
