@@ -17,7 +17,7 @@ from typing import Any
 
 from buildsys.config.board import Board
 from buildsys.errors import UserError
-from buildsys.formats.elf import PT_LOAD, Elf
+from buildsys.formats.elf import PF_W, PT_LOAD, Elf
 from buildsys.formats.symbols import Symbol
 from buildsys.go.sets import ALLOC
 from buildsys.machines.processor import CPACR_EL1, MODELS, SCR_EL3, SCR_RW
@@ -109,9 +109,10 @@ class _Bench:
         self._uc.ctl_set_cpu_model(getattr(self._arm, MODELS[board.cpu]))
         self._uc.reg_write(self._arm.UC_ARM64_REG_CP_REG, (*SCR_EL3, SCR_RW))
         self._uc.reg_write(self._arm.UC_ARM64_REG_CP_REG, (*CPACR_EL1, 3 << 20))
+        rights = self._unicorn
         for region in board.regions:
             if region.kind != "device":
-                self._uc.mem_map(region.origin, region.length)
+                self._uc.mem_map(region.origin, region.length, rights.UC_PROT_READ | rights.UC_PROT_EXEC)
         self._returned = max(region.end for region in board.regions) + _PAGE & -_PAGE
         self._stack = self._returned + 2 * _PAGE
         self._uc.mem_map(self._returned, 2 * _PAGE)
@@ -124,7 +125,7 @@ class _Bench:
         self._filled: dict[int, bytes] = {}
         # What memory must hold at the end, from each address on.
         self._expected: dict[int, bytearray] = {}
-        self._fill(board)
+        self._fill()
 
     def work(self) -> None:
         """Make every kind of call."""
@@ -255,14 +256,17 @@ class _Bench:
 
     # The core
 
-    def _fill(self, board: Board) -> None:
-        """The image as after boot, and noise in what is to be handed out."""
+    def _fill(self) -> None:
+        """The image as after boot, and noise in what is to be handed out; these can be written, and no more."""
         for segment in self._elf.segments:
             if segment.kind == PT_LOAD and segment.memory_size:
                 size = min(segment.file_size, segment.memory_size)
                 data = bytearray(segment.memory_size)
                 data[:size] = self._elf.data[segment.offset : segment.offset + size]
                 self._expect(segment.vma, data)
+                if segment.flags & PF_W:
+                    self._may_be_written(segment.vma, segment.vma + segment.memory_size)
+        self._may_be_written(self._low, self._high)
         last = max(self._low, self._high - TAIL)
         self._expect(self._low, bytearray(self._random.randbytes(min(8 << 20, last - self._low))))
         self._expect(last, bytearray(self._random.randbytes(self._high - last)))
@@ -274,6 +278,10 @@ class _Bench:
                 self._uc.mem_write(start, bytes(data))
             except self._unicorn.UcError as error:
                 raise UserError(f"{self._elf.name}: {start:#x} does not lie in memory: {error}") from error
+
+    def _may_be_written(self, low: int, high: int) -> None:
+        low, high = low & -_PAGE, high + _PAGE - 1 & -_PAGE
+        self._uc.mem_protect(low, high - low, self._unicorn.UC_PROT_ALL)
 
     def _enter(self, wish: _Wish, sp: int | None = None) -> dict[str, int]:
         """Set every register for a call; gives those that must be the same after it."""

@@ -80,6 +80,7 @@ def relinked(
         for old, new in replacements.items():
             assert old in text, f"{source} has no {old!r}: this is no mutant"
             text = text.replace(old, new)
+        (templates / name).parent.mkdir(exist_ok=True)
         (templates / name).write_text(text)
     project = dataclasses.replace(
         built.project,
