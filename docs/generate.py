@@ -34,6 +34,7 @@ DOCUMENTS = (
     "docs/verify.md",
     "docs/cache.md",
     "docs/your-kernel.md",
+    "docs/sets.md",
     "docs/matrix.md",
 )
 PART = re.compile(r"(<!-- generated: (.+?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
@@ -192,6 +193,40 @@ def claims() -> str:
     return "\n".join(rows)
 
 
+LEDGER = """package main
+
+// Pages are what an account has, by its number.
+var pages = []int{20, 30, 50}
+
+//go:noinline
+func balance(account int) int {
+\treturn pages[account]
+}
+"""
+
+
+def panicking() -> str:
+    """A kernel of `buildsys new` that prints something and then panics: what is in it, and what it says."""
+    from buildsys.front.new import new
+
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder, "mine")
+        new(root)
+        (root / "src" / "ledger.go").write_text(LEDGER)
+        main = root / "src" / "main.go"
+        text, at = main.read_text(), "\tconsole.Drain() "
+        assert text.count(at) == 1
+        main.write_text(
+            text.replace(at, f'\tprintln("balance:", balance(1), 0.5)\n\tprintln("balance:", balance(3))\n{at}')
+        )
+        doit = Path(sys.executable).with_name("doit")
+        subprocess.run([doit, "build"], cwd=root, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        done = subprocess.run([doit, "run"], cwd=root, check=False, capture_output=True, text=True)
+        assert done.returncode == 2, done.stderr
+    lines = [line.rstrip() for line in f"$ doit run\n{done.stdout}{done.stderr}".splitlines()]
+    return "\n".join(["```go", LEDGER.rstrip(), "```", "", "```", *lines, "```"])
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "matrix": matrix,
     "board maps": board_maps,
@@ -199,6 +234,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "barrier table": barrier_table,
     "claims": claims,
     "cache_story": cache_story,
+    "a panic": panicking,
 }
 
 

@@ -199,7 +199,7 @@ def _alloc_memory(table: Table, board: Board) -> int | None:
     key = "alloc-memory"
     if not table.has(key):
         return None
-    size = table.integer(key)
+    size = table.integer("alloc-memory")
     if table.has("alloc"):
         raise table.error(key, "is not for an allocator of your own", "leave out this, or `alloc`")
     if sets.ALLOC not in table.strings("sets", DEFAULT_SETS):

@@ -96,7 +96,7 @@ class Calls:
 
 @dataclass(frozen=True)
 class Functions:
-    """The functions taken over: barriers and flag readers at their calls, `entered` of `fatal` at their entry.
+    """The functions taken over: barriers and others at their calls, `entered` of `fatal` at their entry.
 
     `machines` are those that `ran` counts for: only the first if the others saw the same.
     """

@@ -43,6 +43,8 @@ def tried(case: Case) -> Tried:
     if write is not None:
         found, texts = _print(case, write)
         problems += found
+    if problems:  # what cannot be printed cannot be told
+        return Tried(tuple(problems), texts, {})
     panic, ends = case.plan.of_set("panic"), dict[str, str]()
     for name in (*panic.calls, *panic.entries):
         function = case.pairs[name].new

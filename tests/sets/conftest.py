@@ -1,67 +1,50 @@
-"""Kernels that allocate, built in a folder of their own, and the same program where Go has its own runtime."""
+"""A project of `buildsys new` that ends in many ways, and one like it that prints."""
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from buildsys.config.project import load
+from buildsys.front.new import new
 from buildsys.front.steps import Steps
-from buildsys.go.toolchain import GoToolchain
-from tests.conftest import ROOT
+from tests.sets.panics import SOURCES
 
-KERNELS = "tests/kernels/alloc"  # in the copy as here, for its go.mod names the packages in src
-
-Build = Callable[..., Steps]
+END = "\tconsole.Drain() "  # where the kernel of `buildsys new` has done all it does
 
 
-def copy_kernels(folder: Path) -> Path:
-    """A project with the kernels that allocate."""
-    shutil.copytree(ROOT / "src", folder / "src")
-    shutil.copytree(ROOT / KERNELS, folder / KERNELS)
-    shutil.copy2(ROOT / KERNELS / "buildsys.toml", folder / "buildsys.toml")
-    return folder
-
-
-def built_of(root: Path, kernel: str, go: str = "") -> Steps:
-    """The kernel `kernel` of the project at `root`, built, by the Go that `go` names. Raises UserError."""
-    project = load(root, kernel)
-    steps = Steps(replace(project, go=go) if go else project)
+def build(root: Path, settings: str = "") -> Steps:
+    """The project in `root`, with further settings, built."""
+    if settings:
+        with (root / "buildsys.toml").open("a") as file:
+            file.write(settings)
+    steps = Steps(load(root))
     steps.make_ready()
     for action in (steps.compile, steps.runtime, steps.link, steps.patch):
         steps.records.perform(action())
     return steps
 
 
-def natively(root: Path, go: GoToolchain) -> str:
-    """What the features say as a program of this machine's own."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("GO")}
-    environment = {**kept, "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=mod", "GOROOT": str(go.root)}
-    command = [str(go.root / "bin" / "go"), "run", "./native"]
-    done = subprocess.run(command, cwd=root / KERNELS, env=environment, capture_output=True, text=True, check=True)
-    return done.stdout
+def fresh(root: Path, code: str) -> Path:
+    """A project as `buildsys new` writes it, in `root`, whose kernel runs `code` at its end."""
+    new(root)
+    source = root / "src" / "main.go"
+    text = source.read_text()
+    assert text.count(END) == 1
+    source.write_text(text.replace(END, f"\t{code}\n{END}"))
+    return root
+
+
+def panicking(root: Path, settings: str = "") -> Steps:
+    """Such a project that ends as `which` says."""
+    fresh(root, "provoke(which)")
+    shutil.copy2(SOURCES / "provoke.go", root / "src")
+    return build(root, settings)
 
 
 @pytest.fixture(scope="session")
-def kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project, for a session."""
-    return copy_kernels(tmp_path_factory.mktemp("kernels"))
-
-
-@pytest.fixture(scope="session")
-def build(kernels: Path) -> Build:
-    """Build one of the kernels, once."""
-    known: dict[str, Steps] = {}
-
-    def of(kernel: str) -> Steps:
-        if kernel not in known:
-            known[kernel] = built_of(kernels, kernel)
-        return known[kernel]
-
-    return of
+def panics(tmp_path_factory: pytest.TempPathFactory) -> Steps:
+    """A project of its own that ends as `which` says; with the Go that is there by default."""
+    return panicking(tmp_path_factory.mktemp("panics") / "mine")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,9 +19,30 @@ from buildsys.machines.outcome import Outcome
 from buildsys.proof import allocations
 from buildsys.proof.claims import boot_code, executions, memory_map
 
-from .conftest import Build, built_of, natively
+from .allocating import built_of, copy_kernels, natively
 
 pytestmark = pytest.mark.slow
+
+Build = Callable[..., Steps]
+
+
+@pytest.fixture(scope="session")
+def kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project, for a session."""
+    return copy_kernels(tmp_path_factory.mktemp("kernels"))
+
+
+@pytest.fixture(scope="session")
+def build(kernels: Path) -> Build:
+    """Build one of the kernels, once."""
+    known: dict[str, Steps] = {}
+
+    def of(kernel: str) -> Steps:
+        if kernel not in known:
+            known[kernel] = built_of(kernels, kernel)
+        return known[kernel]
+
+    return of
 
 
 @pytest.fixture(scope="session")
