@@ -82,7 +82,7 @@ def _tree(
     """The DIE at `at` and all below it: (depth, tag, values by attribute)."""
     depth = 0
     while True:
-        code, at = _uleb(info, at)
+        code, at = uleb(info, at)
         if code == 0:
             depth -= 1
             if depth <= 0:
@@ -106,7 +106,7 @@ def _value(info: bytes, at: int, form: int) -> tuple[int | str | None, int]:
         end = info.index(b"\0", at)
         return info[at:end].decode("utf-8", "replace"), end + 1
     if form in (_UDATA, _SDATA):
-        return _uleb(info, at)  # sizes and offsets are never negative
+        return uleb(info, at)  # sizes and offsets are never negative
     if form == _FLAG_PRESENT:
         return 1, at
     size = _FIXED.get(form)
@@ -119,17 +119,17 @@ def _abbreviations(abbrev: bytes) -> dict[int, _Abbreviation]:
     """The first table of .debug_abbrev; Go writes only one."""
     table, at = {}, 0
     while at < len(abbrev):
-        code, at = _uleb(abbrev, at)
+        code, at = uleb(abbrev, at)
         if code == 0:
             break
-        tag, at = _uleb(abbrev, at)
+        tag, at = uleb(abbrev, at)
         has_children, at = bool(abbrev[at]), at + 1
         attributes = []
         while True:
-            attribute, at = _uleb(abbrev, at)
-            form, at = _uleb(abbrev, at)
+            attribute, at = uleb(abbrev, at)
+            form, at = uleb(abbrev, at)
             if form == _IMPLICIT_CONST:
-                _, at = _uleb(abbrev, at)
+                _, at = uleb(abbrev, at)
             if not attribute and not form:
                 break
             attributes.append((attribute, form))
@@ -137,7 +137,8 @@ def _abbreviations(abbrev: bytes) -> dict[int, _Abbreviation]:
     return table
 
 
-def _uleb(data: bytes, at: int) -> tuple[int, int]:
+def uleb(data: bytes, at: int) -> tuple[int, int]:
+    """The unsigned LEB128 number at `at`, and where it ends. Raises Unreadable if it is too large, IndexError."""
     value, shift = 0, 0
     while True:
         byte = data[at]

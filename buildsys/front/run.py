@@ -159,7 +159,7 @@ class Run(DoitRun):  # type: ignore[misc]  # doit has no type information
     def _order_words(self) -> None:
         """For a task that takes words of its own, put its options first, wherever they stand: doit reads no others.
 
-        Such a task with words is about them, not about the image: it needs no other task.
+        Such a task with words is about them, not about the image, unless it says so: it needs no other task.
         """
         name, *rest = getattr(self, "sel_tasks", None) or [""]
         task = next((task for task in self.task_list if task.name == name and task.pos_arg), None)
@@ -172,7 +172,7 @@ class Run(DoitRun):  # type: ignore[misc]  # doit has no type information
             raise CmdParseError(str(error)) from None
         first = [f"{option}={value}" if value and option[:2] == "--" else option + value for option, value in options]
         self.sel_tasks = [name, *first, *words]
-        if words:
+        if words and not (task.meta or {}).get("of_image"):
             task.task_dep.clear()
 
 

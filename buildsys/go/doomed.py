@@ -1,4 +1,4 @@
-"""The instructions of a function from which every way ends in a call that does not return.
+"""The instructions of a function from which every way ends in a call that does not return, and those never come to.
 
 Go puts the work of preparing a panic (boxing its value, formatting its text) in
 front of the call of `runtime.gopanic`. On bare metal that call ends the run, or
@@ -43,6 +43,29 @@ def doomed(words: Sequence[int], base: int, ends: Container[int]) -> set[int]:
                 if following and found.issuperset(following):
                     found.add(at)
                     pending.append(at)
+    return found
+
+
+def runs(words: Sequence[int], base: int, ends: Container[int]) -> set[int] | None:
+    """The indices that control comes to from the first of `words`; None if a jump through a register hides some.
+
+    What is left out is where a recovered panic lands: the runtime goes there by a table, and only a
+    `runtime.gopanic` that can return does.
+    """
+    found: set[int] = set()
+    pending = [0] if words else []
+    while pending:
+        at = pending.pop()
+        while at not in found:
+            found.add(at)
+            word = words[at]
+            if word & 0xFFFF_FC1F == 0xD61F_0000:  # C6.2 BR
+                return None
+            following = _successors(words, at, base) or []
+            if a64.branch_target(word, base + 4 * at) in ends or not following:
+                break
+            pending += following[1:]
+            at = following[0]
     return found
 
 

@@ -12,6 +12,7 @@ uses it, ADR, in a user's assembly also literals, and MOVZ with MOVK.
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left
 from collections.abc import Container, Iterator, Sequence
 from typing import NamedTuple
@@ -22,7 +23,7 @@ from buildsys.formats.elf import Elf
 from buildsys.formats.references import Body, Code, Reference, follow, overwrites
 from buildsys.formats.related import BRANCHES, PAGES, Relations
 from buildsys.formats.symbols import STT_FUNC, Symbol
-from buildsys.go.doomed import doomed
+from buildsys.go.doomed import doomed, runs
 from buildsys.go.flag import FLAG_BYTES
 from buildsys.go.held import Held, Variables
 from buildsys.go.typedata import EQUAL, HASHER
@@ -41,7 +42,8 @@ CALL_THROUGH_TYPES = ("runtime.", "runtime/", "internal/", "reflect.")
 # of types that other types name, too.
 LOOK_UP_METHODS = ("runtime.getitab", "runtime.(*itab).init", "runtime.itabInit")
 REFLECTION = ("reflect.", "internal/reflectlite.")
-RUN_INITIALISERS = ("runtime.main", "runtime.doInit")  # src/runtime/proc.go
+RECOVERED, PANIC = "runtime.deferreturn", "runtime.gopanic"  # src/runtime/panic.go
+RUN_INITIALISERS = ("runtime.main",)  # src/runtime/proc.go
 
 # B and BL, conditional branches, by their top byte.
 _BRANCHES = bytes(top & 0x7C == 0x14 or top == 0x54 or top & 0x7C == 0x34 for top in range(256))
@@ -71,12 +73,16 @@ class Node(NamedTuple):
 
     `opens` are those of EQUALS, HASHES, METHODS that it can call through, `types` the
     descriptions of types it names, `taken_over` where its first instruction goes, if that is a branch away.
+    `formed` are the addresses of data it forms: (place of the instruction, address), `ended` the functions
+    that do not return which it calls.
     """
 
     edges: tuple[Edge, ...]
     types: tuple[int, ...] = ()
     opens: frozenset[str] = frozenset()
     taken_over: int | None = None
+    formed: tuple[tuple[int, int], ...] = ()
+    ended: tuple[int, ...] = ()
 
 
 class Graph:
@@ -94,7 +100,13 @@ class Graph:
         self._go = (text.get("runtime.text", 0), text.get("runtime.etext", 0))
         self._functions: dict[int, Symbol | None] = {}
         self._nodes: dict[int, Node] = {}
+        self._dead: dict[int, set[int]] = {}
         self._flag: tuple[int, list[int]] | None = None
+        # Functions that defer calls have a place for a recovered panic to land, which calls it. None is recovered
+        # if no panic comes back.
+        known = elf.symbols.addresses(RECOVERED)
+        panics = {each.value for each in elf.symbols.named(PANIC)[PANIC]}
+        self._landing = known.get(RECOVERED) if any(each in ends for each in panics) else None
 
     def function_at(self, address: int) -> Symbol | None:
         """The function `address` lies in, or what else among code bears a symbol, such as a vector table."""
@@ -106,7 +118,13 @@ class Graph:
     def body(self, function: Symbol) -> tuple[Body, set[int]]:
         """The instructions of `function`, and the indices of those that only lead to a call which does not return."""
         body = self._code.body(function.value)
-        return body, doomed(body.words, body.base, self._ends)
+        if body.base not in self._dead:
+            self._dead[body.base] = doomed(body.words, body.base, self._ends)
+        return body, self._dead[body.base]
+
+    def words(self, function: Symbol) -> array[int]:
+        """The instructions of `function`."""
+        return self._code.body(function.value).words
 
     def node(self, function: Symbol) -> Node:
         """Where `function` can transfer control to, each place once, in the order of its instructions."""
@@ -115,14 +133,15 @@ class Graph:
         return self._nodes[function.value]
 
     def by_type(self, place: int, kind: str) -> tuple[list[Edge], list[int]]:
-        """What calls through the type at `place` can come to, and the types that it names, if that is asked for."""
+        """What calls through the type at `place` can come to, and the types it names that then count as well."""
         types = self.variables.types
         if kind in (METHODS, METHODS_OF_NAMED):
             edges = [edge for method in types.methods(place) for edge in self._entry_of(method, 0, TYPE, METHODS)]
             return edges, list(types.named(place)) if kind == METHODS_OF_NAMED else []
         pointer = types.equal(place) if kind == EQUALS else types.hasher(place)
         held = self.variables.held(pointer) if pointer else Held()
-        return [edge for to, _ in held.functions for edge in self._entry_of(to, 0, TYPE, kind)], []
+        edges = [edge for to, _ in held.functions for edge in self._entry_of(to, 0, TYPE, kind)]
+        return edges, [types.key(place)] if types.key(place) else []
 
     def flag_reads(self, function: Symbol, flag: int) -> list[Reference]:
         """The loads of the word at `flag` in `function`, where they can run."""
@@ -134,7 +153,7 @@ class Graph:
         if body.base - _ADR_REACH <= flag < body.end + _ADR_REACH:
             places = range(body.base, body.end, 4)
             found += [at for at, word in zip(places, body.words, strict=True) if a64.adr(word, at) == (word & 31, flag)]
-        dead = doomed(body.words, body.base, self._ends) if found else ()
+        dead = self.body(function)[1] if found else ()
         touched: list[Reference] = []
         for site in found:
             if site - body.base >> 2 not in dead:
@@ -149,7 +168,7 @@ class Graph:
         target = a64.branch_target(words[0], body.base) if a64.is_b(words[0]) else None
         if function.kind == STT_FUNC and target is not None and not body.base <= target < body.end:
             return Node(tuple(self._entry_of(target, body.base, JUMPS)), taken_over=target)
-        dead = doomed(words, body.base, self._ends)
+        _, dead = self.body(function)
         formed: list[tuple[int, int]] = []
         low, high = self._go
         if low <= body.base < high and self._relations is not None and body.base in self._relations:
@@ -163,19 +182,30 @@ class Graph:
                 if kind not in BRANCHES and kind not in PAGES and place - body.base >> 2 not in dead
             ]
         types: dict[int, None] = {}
-        initialises = function.name.startswith(RUN_INITIALISERS)
+        data: list[tuple[int, int]] = []
+        if function.name in RUN_INITIALISERS:
+            initialisers = self.variables.initialisers()
+            found += [edge for place in initialisers for edge in self._entry_of(place, 0, THROUGH, "inittasks")]
         for place, target in formed:
             if self.variables.is_code(target):
                 found += self._entry_of(target, place, NAMES)
                 continue
-            held = self.variables.held(target, initialises)
+            data.append((place, target))
+            held = self.variables.held(target)
             types.update(dict.fromkeys(held.types))
             for to, through in held.functions:
                 found += self._entry_of(to, place, THROUGH if through else NAMES, through)
+        if self._landing and any(edge.to == self._landing for edge in found):
+            entered = runs(words, body.base, self._ends)
+            if entered is not None:
+                found = [edge for edge in found if edge.to != self._landing or edge.site - body.base >> 2 in entered]
         first: dict[int, Edge] = {}
         for edge in sorted(found, key=_site):
             first.setdefault(edge.to, edge)
-        return Node(tuple(first.values()), tuple(types), _opened(function.name, words))
+        opened = _opened(function.name, words)
+        targets = (a64.branch_target(words[index], body.base + 4 * index) for index in dead)
+        ended = {target for target in targets if target in self._ends and target is not None}
+        return Node(tuple(first.values()), tuple(types), opened, None, tuple(data), tuple(ended))
 
     def _branches(self, body: Body, dead: Container[int]) -> Iterator[Edge]:
         """Of the branches of a function, those that leave it."""

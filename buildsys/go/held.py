@@ -17,6 +17,7 @@ ITABS = ("go:itab.", "go.itab.")  # go: since Go 1.20; since 1.27 they have no s
 ITAB_TYPE, ITAB_FUN = 8, 24  # internal/abi/iface.go: ITab.Type, after Inter; ITab.Fun, after that and Hash
 # It tells where everything lies, for tracebacks and the collector. What is called by it are the
 # initialisers of packages, by those who run them: src/runtime/symtab.go, proc.go.
+TABLE = "method table"  # what an ITab is called that has no symbol
 MODULE, INITIALISERS = "runtime.firstmoduledata", "inittask"
 
 
@@ -48,14 +49,20 @@ class Variables:
         """Whether instructions lie there."""
         return any(low <= address < high for low, high in self._code)
 
-    def held(self, address: int, initialises: bool = False) -> Held:
-        """What the variable at `address` stands for; one who `initialises` runs the initialisers of packages."""
+    def held(self, address: int) -> Held:
+        """What the variable at `address` stands for."""
         if address not in self._known:
             self._known[address] = self._held(address)
-        if initialises and (variable := self._variable(address)) and variable.name == MODULE:
-            tasks = [value for value in self._pointers(variable.value, variable.end) if self._is_task(value)]
-            return Held(tuple(each for task in tasks for each in self.held(task).functions))
         return self._known[address]
+
+    def initialisers(self) -> list[int]:
+        """The initialisers of packages, which are called by way of a table of the module's."""
+        found = []
+        for module in self._elf.symbols.named(MODULE)[MODULE]:
+            for task in self._pointers(module.value, module.end):
+                if self._is_task(task):
+                    found += [place for place, _ in self.held(task).functions]
+        return found
 
     def _held(self, address: int) -> Held:
         functions: dict[tuple[int, str], None] = {}
@@ -77,7 +84,7 @@ class Variables:
             if variable is None and place in self.types and not self.is_code(self._word(place)):
                 table = self.types.table(place)
                 types[table[0] if table else place] = None
-                pending += [(self._word(at), "methods") for at in table[1]] if table else []
+                pending += [(self._word(at), TABLE) for at in table[1]] if table else []
                 continue
             if variable and variable.name == MODULE:
                 continue

@@ -21,7 +21,7 @@ KIND_MASK = 31
 ARRAY, CHANNEL, FUNCTION, INTERFACE, MAP, POINTER, SLICE, STRUCTURE = 17, 18, 19, 20, 21, 22, 23, 25
 # Where an UncommonType stands: behind what there is to say of a type of that kind.
 _LENGTHS = {ARRAY: 72, CHANNEL: 64, FUNCTION: 56, INTERFACE: 80, POINTER: 56, SLICE: 56, STRUCTURE: 80}
-HASHER = 72  # MapType.Hasher, after Type, Key, Elem and Bucket or Group
+KEY, HASHER = 48, 72  # MapType.Key; MapType.Hasher, after Type, Key, Elem and Bucket or Group
 _MAPS = ("internal/abi.MapType", "internal/abi.SwissMapType", "internal/abi.OldMapType", "runtime.maptype")
 INTERFACE_METHODS = 64  # InterfaceType.Methods' length, after Type, PkgPath and the slice's pointer
 METHOD_COUNT, METHODS = 4, 8  # UncommonType.Mcount, Moff
@@ -61,6 +61,10 @@ class Types:
     def hasher(self, place: int) -> int:
         """That of the one which hashes keys of the map type at `place`; 0 if it is no map."""
         return self._word(place + HASHER) if self._kind(place) == MAP else 0
+
+    def key(self, place: int) -> int:
+        """The type of the keys of the map type at `place`, which maps compare; 0 if it is no map."""
+        return self._word(place + KEY) if self._kind(place) == MAP else 0
 
     def methods(self, place: int) -> list[int]:
         """The addresses of the code of the methods of the type at `place`."""

@@ -154,6 +154,10 @@ class Machine:
         """Call `callback` each time the instruction at `address` is about to run; only before run()."""
         self._core.on_execution(address, lambda: callback(self))
 
+    def trace(self, callback: Callable[[int], None]) -> None:
+        """Call `callback` with the address of each run of instructions up to a branch; only before run()."""
+        self._core.on_block(callback)
+
     def _send(self, data: bytes) -> None:
         self._serial += data
         if self._on_serial is not None:

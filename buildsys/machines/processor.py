@@ -165,6 +165,10 @@ class Processor:
         hook = self._unicorn.UC_HOOK_CODE
         self._uc.hook_add(hook, lambda uc, at, size, data: callback(), begin=address, end=address)
 
+    def on_block(self, callback: Callable[[int], None]) -> None:
+        """Call `callback` with the address of each run of instructions up to a branch, before it is executed."""
+        self._uc.hook_add(self._unicorn.UC_HOOK_BLOCK, lambda uc, at, size, data: callback(at))
+
     # Running.
 
     def run(self) -> None:

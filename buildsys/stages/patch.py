@@ -149,7 +149,8 @@ def _refuse_reachable(
                 f"{read.function.name} reads the write barrier flag at {read.address:#x} and then needs a Go runtime, "
                 "which bare metal has not; the kernel can reach it:\n  "
                 + "\n  → ".join(reached.path(read.function.value)),
-                "avoid what leads there (allocation, maps, fmt, …) or redirect a function on the way",
+                "avoid what leads there (allocation, maps, fmt, …) or redirect a function on the way; "
+                "`doit reach` tells what else the kernel would need, and where it asks for it",
             )
 
 
