@@ -106,8 +106,13 @@ def share(source: Path, path: Path) -> None:
 
 
 @contextmanager
-def replacing(path: Path, mode: int, *pieces: bytes | memoryview) -> Iterator[None]:
-    """As `replace`, with the writing done while the body runs; renamed when the body ends, unless it raises."""
+def replacing(
+    path: Path, mode: int, *pieces: bytes | memoryview, written: Callable[[Path], object] = lambda beside: None
+) -> Iterator[None]:
+    """As `replace`, with the writing done while the body runs; renamed when the body ends, unless it raises.
+
+    `written` is called, in another thread, once the file is whole, with its name of the moment.
+    """
     with partial(path) as beside:
         failure: list[BaseException] = []
 
@@ -115,6 +120,7 @@ def replacing(path: Path, mode: int, *pieces: bytes | memoryview) -> Iterator[No
             try:
                 _write(beside, pieces)
                 beside.chmod(mode)
+                written(beside)
             except BaseException as error:  # whatever it is, the file is not whole
                 failure.append(error)
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from buildsys.cache.fingerprint import MISSING, Print, boot, distrusted, of_file, of_folder, settled
+from buildsys.cache.fingerprint import MISSING, Print, boot, distrusted, of_file, of_folder, settled, stat_of, unlinked
 from buildsys.cache.lock import Lock, sweep
 from buildsys.errors import UserError
 from buildsys.files import replace
@@ -96,6 +96,7 @@ class Records:
         # Prints of what was looked at in this process: the tools, inputs of several
         # actions and large, and what the actions made, which nobody else writes.
         self._seen: dict[str, Print] = {}
+        self._alike: dict[str, Print] = {}  # prints of outputs that are other names of files known already
 
     def path(self, name: str) -> Path:
         """Where the record of the action `name` is."""
@@ -114,6 +115,16 @@ class Records:
     def forget(self, name: str) -> None:
         """Make the action `name` be done next time."""
         self.path(name).unlink(missing_ok=True)
+
+    def alike(self, known: Path, name: Path) -> None:
+        """That an action has just made its output `name` another name of `known`, which one made before it.
+
+        Its contents are then known, too. Nothing is believed that its stat contradicts.
+        """
+        stat, digest = self._seen.get(str(known), MISSING)
+        found = stat_of(name)
+        if stat and found and unlinked(found) == unlinked(stat):
+            self._alike[str(name)] = ((*found, False), digest)
 
     def stale(self, action: Action) -> str:
         """Why `action` must be done, in words; empty if everything is as it was."""
@@ -187,7 +198,7 @@ class Records:
                 "stop what keeps writing " + ", ".join(sorted(n for n in after if after[n] != before.get(n))[:3]),
             )
         folders = {str(folder) for folder in found.folders}
-        outputs = {str(path): of_file(path) for path in action.outputs}
+        outputs = {str(path): of_file(path, self._alike.pop(str(path), MISSING)) for path in action.outputs}
         if not self._lock.intact():  # then what is there now may have been made by another process
             raise UserError(f"{self.folder} was removed while {action.name} was at work", "build again")
         self._seen |= outputs

@@ -31,7 +31,7 @@ def of_file(path: Path | str, known: Print = MISSING) -> Print:
         status = os.stat(path)
     except OSError:
         return MISSING
-    key = (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev)
+    key = _key(status)
     if key == known[0][:-1]:
         return known
     rests = _rests(status)
@@ -39,6 +39,20 @@ def of_file(path: Path | str, known: Print = MISSING) -> Print:
         return (*key, rests), _digest(path)
     except OSError:
         return MISSING
+
+
+def stat_of(path: Path | str) -> tuple[int, ...]:
+    """The stat of the file at `path`, as a print has it but for whether the file rests; empty if there is none."""
+    try:
+        return _key(os.stat(path))
+    except OSError:
+        return ()
+
+
+def unlinked(stat: tuple[int, ...]) -> tuple[int, ...]:
+    """Those parts of a print's stat that stay when the file is given one more name: all but the time of change."""
+    size, modified, _, inode, device = stat[:5]
+    return size, modified, inode, device
 
 
 def of_folder(path: Path | str, known: Print = MISSING) -> Print:
@@ -76,6 +90,10 @@ def boot() -> str:
             return file.read().strip()
     except OSError:
         return ""
+
+
+def _key(status: os.stat_result) -> tuple[int, ...]:
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev
 
 
 def _rests(status: os.stat_result) -> bool:

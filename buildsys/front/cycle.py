@@ -78,10 +78,17 @@ class Cycle:
         self.serial_bytes += len(data)
         self.serial = (self.serial + self.text.add(data))[-KEPT:]
 
+    def forget(self) -> None:
+        """Forget what a run and checks told: they were of another image."""
+        self.outcome, self.text, self.serial, self.serial_bytes = None, SerialText(), "", 0
+        self.lines.clear()
+        self.checking = frozenset()
+
     @property
     def complete(self) -> bool:
         """Whether all that the verdict needs is there."""
-        return self.failure is not None or (self.outcome is not None and not self.quick & self.checking)
+        known = self.built and self.outcome is not None and not self.quick & self.checking
+        return self.failure is not None or known
 
     @property
     def false(self) -> list[Line]:

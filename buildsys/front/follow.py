@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from buildsys.cache.caches import Caches
 from buildsys.cache.fingerprint import MISSING, Print, of_file, settled
 from buildsys.config.project import PACKAGE, Project
 from buildsys.errors import UserError
+from buildsys.files import share
 from buildsys.front.command import DISK
 from buildsys.front.cycle import Failure, Stage
 from buildsys.front.saves import Places, module, places
@@ -42,6 +44,13 @@ class Did:
 
 
 @dataclass(frozen=True)
+class Written:
+    """There is an image, at `path`; whether it is sound is still being found out: Made or another one will follow."""
+
+    path: Path
+
+
+@dataclass(frozen=True)
 class Made:
     """All is as it should be, or `failure` says why not."""
 
@@ -55,7 +64,7 @@ class Looked:
     places: Places
 
 
-Told = Begun | Doing | Did | Made | Looked
+Told = Begun | Doing | Did | Written | Made | Looked
 
 
 class Chain:
@@ -106,6 +115,16 @@ class Chain:
             map(records.path, STEPS),
         )
 
+    @property
+    def _trial(self) -> Path:
+        """Another name of an image that is not known to be sound yet; it stays when that one is put in its place."""
+        image = self.steps.image
+        return image.with_name(f"{image.name}.trial.{os.getpid()}.partial")  # if we are killed: cache.lock.sweep
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        self._trial.unlink(missing_ok=True)
+
     def settle(self) -> list[str]:
         """Wait until what was made is kept in the caches; returns what went wrong with them."""
         caches = self.steps.records.caches
@@ -148,6 +167,13 @@ class Chain:
 
     def _make(self, begin: Callable[[], None], tell: Callable[[Told], None]) -> Failure | None:
         records = self.steps.records
+
+        def written(image: Path) -> None:
+            with suppress(OSError):  # then it is tried when it is where it belongs
+                share(image, self._trial)
+                tell(Written(self._trial))
+
+        self.steps.written = written
         for name in STEPS:
             began = time.monotonic()
             try:
@@ -195,7 +221,10 @@ def _same_tools(steps: Steps) -> bool:
 
 def _changed(known: dict[str, Print]) -> list[str]:
     """The modules of ours that are no longer those of which `known` is the prints."""
-    now = {str(file) for folder in {Path(path).parent for path in known} for file in folder.glob("*.py")}
+    now: set[str] = set()
+    for folder in {path.rpartition(os.sep)[0] for path in known}:
+        with suppress(OSError):
+            now |= {f"{folder}{os.sep}{name}" for name in os.listdir(folder) if name.endswith(".py")}
     return sorted(
         path for path in now | known.keys() for was in [known.get(path, MISSING)] if of_file(path, was)[1] != was[1]
     )

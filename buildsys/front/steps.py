@@ -38,6 +38,8 @@ class Steps:
         self.project, self.variant = project, variant
         # Called when Go has been started.
         self.compiling: Callable[[], object] = lambda: None
+        # Called, in another thread, with the name of the moment of an image that is not known to be sound yet.
+        self.written: Callable[[Path], object] = lambda image: None
         self._told = False
         build = project.build
         self.records = Records(build / ".done", caches, lambda: self.places, self._waiting)
@@ -154,7 +156,9 @@ class Steps:
         def run() -> dict[str, Any]:
             from buildsys.stages.link import link
 
-            return {"passes": link(self._linked, project.entry, self._made(self.unpatched), self.binding)}
+            passes = link(self._linked, project.entry, self._made(self.unpatched), self.binding)
+            self.records.alike(self.linked, self.unpatched)
+            return {"passes": passes}
 
         return Action(
             name="link",
@@ -384,14 +388,10 @@ class Steps:
             from buildsys.stages.patch import patch_image
 
             _, plan = read_runtime(self.runtime_json)
+            redirects, allocator = dict(self.project.redirects), self.project.allocator
+            image, report = self._made(self.image), self.patch_json
             return patch_image(
-                self.unpatched,
-                plan,
-                self.project.entry,
-                self._made(self.image),
-                self.patch_json,
-                dict(self.project.redirects),
-                self.project.allocator,
+                self.unpatched, plan, self.project.entry, image, report, redirects, self.written, allocator
             )
 
         return Action(

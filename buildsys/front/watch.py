@@ -76,9 +76,7 @@ BEHIND = ("symbols", "call-sites", "flag-readers", "barriers", "handlers")
 SOON, LATER = 0.1, 0.5  # seconds until something that changes by and by is drawn
 TIDYING = 2.0  # seconds
 
-Message = (
-    set[str] | str | UserError | BaseException | follow.Begun | follow.Doing | follow.Did | follow.Made | follow.Looked
-)
+Message = set[str] | str | UserError | BaseException | follow.Told
 
 
 def watch(
@@ -221,6 +219,8 @@ class _Loop:
         elif isinstance(message, follow.Did) and self._cycle is not None:
             self._cycle.stages.append(message.stage)
             self._cycle.doing = "", 0.0
+        elif isinstance(message, follow.Written):
+            self._try(message.path)
         elif isinstance(message, follow.Made):
             self._made(message.failure)
         elif isinstance(message, follow.Looked):
@@ -284,16 +284,35 @@ class _Loop:
         if cycle is None or cycle.built or cycle.failure is not None:
             return  # there was nothing to do
         if failure is not None:
+            self._untry(cycle)
             # If something was saved meanwhile, it may have been read half-written, and is looked at next anyway.
             if not (self._saved and failure.where in follow.STEPS):
                 cycle.failure = failure
                 self._decide()
             return
         cycle.built = True
+        if self._running is None and cycle.outcome is None:
+            self._start(cycle, self._chain.steps.image)
+        elif cycle.complete:
+            self._decide()
+
+    def _try(self, image: Path) -> None:
+        """Run and check an image that is not known to be sound: what is seen counts once it is."""
+        cycle = self._cycle
+        if cycle is not None and not cycle.built and cycle.failure is None:
+            self._untry(cycle)
+            self._start(cycle, image)
+
+    def _untry(self, cycle: Cycle) -> None:
+        """End what goes on and forget what was seen: the image was not sound, or nothing came of it."""
+        self._drop()
+        cycle.forget()
+
+    def _start(self, cycle: Cycle, image: Path) -> None:
         project = self._chain.steps.project
         cycle.time_limit = self._time_limit or project.time_limit
-        self._running = self._bench.start(trial.Run(project, self._machine, cycle.time_limit))
-        self._check((*QUICK, *BEHIND))
+        self._running = self._bench.start(trial.Run(project, image, self._machine, cycle.time_limit))
+        self._check((*QUICK, *BEHIND), image)
         self._draw_soon(SOON)
 
     def _settle(self) -> None:
@@ -331,11 +350,11 @@ class _Loop:
         known = {claim.name: number for number, claim in self._claims.items()}
         return [known[name] for name in names if name in known]
 
-    def _check(self, names: tuple[str, ...]) -> None:
+    def _check(self, names: tuple[str, ...], image: Path) -> None:
         assert self._cycle is not None
         numbers = self._numbers(names)
         self._cycle.checking = frozenset(numbers)
-        self._checking = self._bench.start(trial.Check(self._chain.steps.project, tuple(numbers)))
+        self._checking = self._bench.start(trial.Check(self._chain.steps.project, image, tuple(numbers)))
 
     def _hear(self, connection: Connection) -> None:
         """Take what a run or a check tells."""
@@ -346,6 +365,9 @@ class _Loop:
             told: trial.Told | None = connection.recv()
         except (EOFError, OSError):
             told = None
+        if not cycle.built and self._gave_up(connection, cycle, told):
+            self._untry(cycle)  # it is tried again, and heard, when it is known to be sound
+            return
         if isinstance(told, trial.Serial):
             cycle.add_serial(told.data)
             self._draw_soon(SOON)
@@ -365,6 +387,11 @@ class _Loop:
             self._over(connection, cycle)
         if cycle.complete:
             self._decide()
+
+    def _gave_up(self, connection: Connection, cycle: Cycle, told: trial.Told | None) -> bool:
+        """Whether a run or a check says that it cannot be done, or is gone without having told all."""
+        missing = cycle.outcome is None if connection is self._running else bool(cycle.checking)
+        return isinstance(told, trial.Refused) or (told is None and missing)
 
     def _over(self, connection: Connection, cycle: Cycle) -> None:
         """A hand is gone; it should have told all."""
@@ -430,7 +457,7 @@ class _Loop:
         if self._checking is not None:
             self._checking.close()
         self._verifying, self._note = True, ""
-        self._check(tuple(claim.name for claim in self._claims.values()))
+        self._check(tuple(claim.name for claim in self._claims.values()), self._chain.steps.image)
 
     def _debug(self) -> None:
         from buildsys.front.attach import Waiting
@@ -549,6 +576,7 @@ class _Loop:
         if self._looking is not None:
             processes.end_all()
             self._looking.join(TIDYING)
+        self._chain.close()
 
 
 class _Notes(io.TextIOBase):

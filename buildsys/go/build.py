@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from buildsys import processes
 from buildsys.errors import UserError
@@ -77,10 +78,14 @@ def extract(archive: Path) -> memoryview:
 def run(
     go: GoToolchain, command: Sequence[str], package: Path, meanwhile: Callable[[], object] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run the go command in `package`, with nothing of the user's settings. Raises UserError if it cannot be."""
+    """Run the go command in `package`, with nothing of the user's settings. Raises UserError if it cannot be.
+
+    What it and its linker put aside (`go-build…`, `go-link-…`) is gone afterwards, also if they are ended.
+    """
     if not package.is_dir():
         raise UserError(f"{package}: there is no such folder", "`package` in [tool.buildsys] names the kernel package")
-    return processes.run(command, package, go.environment(), meanwhile)
+    with TemporaryDirectory(prefix="buildsys-go-", ignore_cleanup_errors=True) as aside:
+        return processes.run(command, package, go.environment() | {"TMPDIR": aside}, meanwhile)
 
 
 def located(said: str, package: Path) -> str:

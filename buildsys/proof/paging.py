@@ -69,15 +69,15 @@ def mappings(read: Callable[[int], int | None], ttbr: int, tcr: int, mair: int) 
     if not 25 <= size <= 48:
         raise NoTableError(f"TCR_EL1 {tcr:#x} asks for addresses of {size} bits")
     level = 3 - (size - 13) // 9
-    joined: list[Mapping] = []
+    joined: list[list[Mapping]] = []  # the first of each row of neighbours, and its last
     count = [0]
     for found in _walk(read, _Table(ttbr & _ADDRESS, 0, level, False, False, False), 1 << size, mair, count):
-        last = joined[-1] if joined else None
+        last = joined[-1][-1] if joined else None
         if last and last.end == found.start and _continues(last, found):
-            joined[-1] = replace(last, end=found.end)
+            joined[-1][1:] = [found]
         else:
-            joined.append(found)
-    return joined
+            joined.append([found])
+    return [replace(row[0], end=row[-1].end) for row in joined]
 
 
 def _continues(last: Mapping, found: Mapping) -> bool:

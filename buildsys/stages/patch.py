@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -21,13 +21,12 @@ from buildsys.formats.elf import Elf
 from buildsys.formats.patch import Patch, Redirect, Rewrite, address_takers, patch, resolve, resolve_named
 from buildsys.formats.references import Code
 from buildsys.go import sets
+from buildsys.go.allocator import refuse_recursion
 from buildsys.go.flag import COPIES, code_of, judge
-from buildsys.go.graph import Graph
-from buildsys.go.reach import Reach, reach, search
+from buildsys.go.reach import Reach, reach
 from buildsys.go.runtime import FLAG, Plan
 from buildsys.go.stops import stops
 
-ALLOCATE = "buildsys.allocate"  # what allocates comes by there
 NONE: Mapping[str, str] = MappingProxyType({})
 
 
@@ -38,13 +37,15 @@ def patch_image(
     image: Path,
     report: Path,
     wanted: Mapping[str, str] = NONE,
+    written: Callable[[Path], object] = lambda image: None,
     allocator: str = "",
 ) -> dict[str, Any]:
     """Write `image` and `report`; returns facts: sites patched, and a remark if there is one to make.
 
-    `wanted` are redirects of the user's: the calls of what go to what. `allocator` is the function of the
-    kernel's that allocates, if there is one. Raises UserError, leaving
-    earlier files alone, if not all of the job can be done.
+    `wanted` are redirects of the user's: the calls of what go to what. `written` is told, in another
+    thread, where the image is before it is known to be sound. `allocator` is the function of the kernel's
+    that allocates, if there is one. Raises UserError, leaving earlier files
+    alone, if not all of the job can be done.
     """
     elf = Elf.mapped(unpatched)
     redirects = resolve(elf, plan.functions)
@@ -59,14 +60,15 @@ def patch_image(
             f"{unpatched}: no call site of {', '.join(barriers)}",
             "no barrier was compiled in: is this the object of the Go release in use?",
         )
-    with replacing(image, 0o755, *done.pieces):  # it takes as long as what is still to be found out
+    # It takes as long as what is still to be found out.
+    with replacing(image, 0o755, *done.pieces, written=written):
         patched = elf.with_code(done.code)
         pointers = address_takers(patched, [redirect.old for redirect in (*calls, *users)])
         code = code_of(patched)
         lasting = set(plan.ends)
         ends = {at for redirect in redirects if redirect.name in lasting for at in (redirect.old, redirect.new)}
         reached = _reach(patched, code, entry, ends, stops(patched, plan))
-        _refuse_allocating(patched, code, allocator, ends)
+        refuse_recursion(patched, code, allocator, ends)
         _refuse_spare(plan, entries, reached)
         _refuse_reachable(patched, code, reached, calls, users, pointers)
         described = _report(elf, done, [*redirects, *users], plan, pointers)
@@ -94,19 +96,6 @@ def _refuse_recursion(elf: Elf, done: Patch, users: Sequence[Redirect]) -> None:
             raise UserError(
                 f"{inside.name} calls {rewrite.redirect.name} at {rewrite.address:#x}, and is put in its place",
                 "it would call itself for ever: let it do without",
-            )
-
-
-def _refuse_allocating(elf: Elf, code: Code, allocator: str, ends: Container[int]) -> None:
-    """Raise UserError if the kernel's own `allocator` comes to what calls it: templates/sets/alloc.s.j2."""
-    found = elf.symbols.addresses(allocator, ALLOCATE) if allocator else {}
-    if len(found) == 2:
-        reached = search(Graph(elf, code, ends), (found[allocator],))
-        if found[ALLOCATE] in reached.functions:
-            raise UserError(
-                f"{allocator} is to allocate, and allocates itself:\n  "
-                + "\n  → ".join(reached.path(found[ALLOCATE])[:-1]),
-                "it would call itself for ever: let it do without new, make, append, closures, …",
             )
 
 

@@ -60,6 +60,7 @@ class Templates:
             lstrip_blocks=True,
             keep_trailing_newline=True,
             autoescape=False,
+            optimized=False,  # constants are few, and to fold them takes an eighth of compiling a template
         )
         self._environment.filters |= {"hex": hex, "address32": _address32, "half": _half}
 

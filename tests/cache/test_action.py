@@ -107,6 +107,58 @@ def test_other_contents_with_the_same_size_and_time_are_noticed(done: Step) -> N
     assert done.stale() == f"{done.source} changed"
 
 
+def digest_of_another_name(step: Step, meanwhile: Callable[[Path], object]) -> str:
+    """What is recorded of an output that is another name of what a step before it made, `meanwhile` being over."""
+    records, made = step.records, step.result.with_name("made")
+
+    def make() -> dict[str, Any]:
+        made.write_bytes(b"contents")
+        return {}
+
+    def link() -> dict[str, Any]:
+        step.result.unlink(missing_ok=True)
+        step.result.hardlink_to(made)
+        meanwhile(step.result)
+        records.alike(made, step.result)
+        return {}
+
+    records.perform(Action("before", (step.source,), (made,), {}, make))
+    records.perform(Action("step", (step.source,), (step.result,), {}, link))
+    found: str = json.loads(records.path("step").read_bytes())["outputs"][str(step.result)][1]
+    return found
+
+
+def test_another_name_of_what_was_made_is_not_read_again(step: Step, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest, read = fingerprint._digest, list[str]()
+
+    def noted(path: Path | str) -> str:
+        read.append(Path(path).name)
+        return digest(path)
+
+    monkeypatch.setattr(fingerprint, "_digest", noted)
+    assert digest_of_another_name(step, lambda path: None) == hashlib.sha256(b"contents").hexdigest()
+    assert "made" in read
+    assert "result" not in read
+
+
+def overwrite(path: Path) -> None:
+    path.write_bytes(b"nonsense")
+
+
+def exchange(path: Path) -> None:
+    path.unlink()
+    path.write_bytes(b"nonsense")
+
+
+@pytest.mark.parametrize("meanwhile", [overwrite, exchange])
+def test_another_name_is_read_if_it_is_no_longer_that(step: Step, meanwhile: Callable[[Path], object]) -> None:
+    def later(path: Path) -> None:
+        settle()
+        meanwhile(path)
+
+    assert digest_of_another_name(step, later) == hashlib.sha256(b"nonsense").hexdigest()
+
+
 def test_a_file_edited_and_restored_is_not_stale(done: Step) -> None:
     done.source.write_text("two")
     assert done.stale()

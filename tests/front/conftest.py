@@ -135,11 +135,12 @@ class Checkout:
 
     def left(self) -> list[str]:
         """The command lines of processes started in here that are still there."""
-        found = []
+        found, place = [], f"TMPDIR={self.temporary}".encode()
         for process in Path("/proc").iterdir():
             if process.name.isdecimal():
                 try:
-                    if f"TMPDIR={self.temporary}".encode() in (process / "environ").read_bytes().split(b"\0"):
+                    # Go has a folder of its own in it.
+                    if any(each.startswith(place) for each in (process / "environ").read_bytes().split(b"\0")):
                         found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
                 except OSError:
                     continue

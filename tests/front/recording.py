@@ -112,6 +112,8 @@ def wheel(name: str) -> Path:
 
 
 def _script(path: Path, program: Path, name: str) -> None:
-    # TMPDIR is the checkout's, and is one of the few variables that reach a tool.
-    path.write_text(f'#!/bin/sh\necho "{name}$1" >> "$TMPDIR/{LOG}"\nexec {quote(str(program))} "$@"\n')
+    # TMPDIR is the checkout's, or Go's own in it, and is one of the few variables that reach a tool.
+    path.write_text(
+        f'#!/bin/sh\necho "{name}$1" >> "${{TMPDIR%/buildsys-go-*}}/{LOG}"\nexec {quote(str(program))} "$@"\n'
+    )
     path.chmod(0o755)

@@ -322,6 +322,25 @@ def test_a_guest_that_fails_is_a_failed_run(checkout: Checkout) -> None:
         assert (told["run"]["status"], told["run"]["says"]) == (3, "exited with status 3")
 
 
+def test_nothing_is_told_of_the_run_of_an_image_that_is_refused(checkout: Checkout, from_nothing: FromNothing) -> None:
+    """It begins while the image is still looked at."""
+    checkout.kernel(GOOD, UART)
+    with watching(checkout) as watch:
+        watch.passed("compile", "runtime", "link", "patch")
+        before = checkout.image
+        checkout.kernel(
+            GOOD.replace("return 0", "slice = make([]int32, given.Size)\nreturn 0"), UART + "var slice []int32\n"
+        )
+        told = watch.failed("patch")
+        assert "the kernel can reach it" in told["error"]["message"]
+        assert (told["run"], told["serial"], told["serial_bytes"], told["claims"]["hold"]) == (None, "", 0, [])
+        assert checkout.image == before
+        checkout.kernel(GOOD.replace("well", "very well"), UART)
+        assert watch.passed("compile", "runtime", "link", "patch")["serial"] == "very well\n"
+    assert checkout.image == from_nothing(checkout)
+    assert list(checkout.path("build").glob("*.partial")) == []
+
+
 def test_a_run_ends_at_the_time_limit(checkout: Checkout) -> None:
     checkout.kernel(FOREVER, UART)
     with watching(checkout, "--time-limit", "0.5") as watch:
@@ -352,7 +371,7 @@ def test_a_kernel_that_loops_does_not_make_watch_deaf(checkout: Checkout, from_n
 
 def caught(checkout: Checkout, moment: str) -> None:
     """Save, and return while a tool runs that is called so. They run for some tens of ms: it may take several saves."""
-    for _ in range(20):
+    for _ in range(60):
         checkout.replace("src/main.go", "Testing", "again, Testing")
         deadline = time.monotonic() + 1
         while time.monotonic() < deadline:

@@ -15,8 +15,10 @@ flash. Seen so on QEMU 7.2 by `info roms`.
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 from buildsys.config.board import PAGE, Board
@@ -333,9 +335,8 @@ def _samples(symbols: Iterable[Symbol], wanted: Container[int]) -> dict[int, lis
         if symbol.section not in wanted or symbol.kind not in (STT_OBJECT, STT_FUNC):
             continue
         chosen = found.setdefault(symbol.section, [])
-        chosen.append(symbol)
+        insort(chosen, symbol, key=attrgetter("value"))
         if len(chosen) > SAMPLES:
-            chosen.sort(key=lambda symbol: symbol.value)
             del chosen[SAMPLES // 2]
     return found
 
