@@ -33,6 +33,7 @@ _PAGE = 0x1000
 # What Go's functions leave as it is, src/cmd/compile/abi-internal.md: R18, g, the frame pointer.
 _KEPT = (18, 28, 29)
 _ALIGNS = "persistentalloc"  # its second argument is the alignment wished for: src/runtime/malloc.go
+MALLOC = "runtime.mallocgc"
 MEMORY = ("__alloc_low", "__alloc_high")
 ZERO, COUNT = "runtime.zerobase", "buildsys.allocated"
 # Ours of this name; where it comes to that, the run ends. Without the set `panic` it is a branch to the second.
@@ -73,6 +74,20 @@ def tried(case: Case) -> Tried:
     except _WrongError as wrong:
         found.problems.append(f"{wrong} (seed {SEED})")
     return found
+
+
+def costs(case: Case, sizes: Sequence[int]) -> dict[int, int]:
+    """How many instructions a call of our `runtime.mallocgc` takes, for each of `sizes` in bytes.
+
+    Raises UserError if the image has no allocator of ours.
+    """
+    names = case.elf.symbols.addresses(*MEMORY, ZERO, COUNT, FATAL)
+    names |= {name: pair.new.value for name in (THROW,) if (pair := case.pairs.get(name)) and pair.new}
+    function = case.pairs[MALLOC].new if MALLOC in case.pairs else None
+    if function is None or len(names) < len((*MEMORY, ZERO, COUNT, FATAL, THROW)):
+        raise UserError(f"{case.image}: has no allocator of ours")
+    bench = _Bench(case.elf, case.board, [function], names, Tried())
+    return {size: bench.instructions(_Wish(function, size)) for size in sizes}
 
 
 class _WrongError(Exception):
@@ -140,6 +155,14 @@ class _Bench:
             self._interrupted(self._wish(at, self._size()), at // len(self._functions))
         self._to_the_end()
         self._untouched()
+
+    def instructions(self, wish: _Wish) -> int:
+        """How many instructions a call takes, its return included."""
+        seen: list[int] = []
+        hook = self._uc.hook_add(self._unicorn.UC_HOOK_CODE, lambda uc, at, size, data: seen.append(at))
+        self._call(wish)
+        self._uc.hook_del(hook)
+        return len(seen)
 
     # The calls
 
