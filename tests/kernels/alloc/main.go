@@ -38,12 +38,16 @@ func end(console uart.Port, status int32) int32 {
 	return status
 }
 
+// first is where what is allocated begins.
+var first *[64]byte
+
 // Dirty runs the features in memory that holds something else: RAM after a warm reset.
 //
 //go:noinline
 func Dirty(table *board.Table) int32 {
-	next := uintptr(unsafe.Pointer(new([64]byte)))
-	for at := next + 64; at < next+16<<20 && at < table.RAM.End; at += 8 {
+	first = new([64]byte)
+	next := uintptr(unsafe.Pointer(first)) + unsafe.Sizeof(*first)
+	for at := next; at < next+16<<20 && at < table.RAM.End; at += 8 {
 		memory.Store64(at, 0xa5a5a5a5_5a5a5a5a)
 	}
 	return KernelMain(table)
