@@ -27,6 +27,8 @@ SEED = 20260801
 CALLS = 1500  # beside those that interrupt and are interrupted
 INTERRUPTED = 48  # instructions after which a call is interrupted: more than one runs before its first store
 ALIGNMENT = 16  # of every block
+NOISE = 8 << 20  # bytes at its beginning, for all others
+LARGEST = 4096  # bytes of a block, where there is room
 TAIL = 1 << 16  # bytes at the end of the memory, for blocks that just fit
 _LIMIT = 1 << 20  # instructions of one call
 _PAGE = 0x1000
@@ -135,6 +137,7 @@ class _Bench:
         for fatal in (names[THROW], names[FATAL]):
             self._uc.hook_add(self._unicorn.UC_HOOK_CODE, self._end, begin=fatal, end=fatal)
         self._fatal = False
+        self._largest = min(LARGEST, (self._high - self._low) // 8)
         self._blocks: list[tuple[int, int]] = []
         self._slack: list[range] = []
         self._filled: dict[int, bytes] = {}
@@ -144,10 +147,10 @@ class _Bench:
 
     def work(self) -> None:
         """Make every kind of call."""
-        small = [0, 1, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 48, 64, 4095, 4096]
+        telling = [0, 1, 7, 8, 9, 15, 16, 17, 24, 31, 32, 33, 48, 64, LARGEST - 1, LARGEST]
+        sizes = [size for size in telling if size <= self._largest]
         for at in range(CALLS):
-            size = small[at] if at < len(small) else self._size()
-            self._call(self._wish(at, size))
+            self._call(self._wish(at, sizes[at] if at < len(sizes) else self._size()))
         for size in (self._high - self._low + 1, 1 << 32, 1 << 47, 1 << 63, (1 << 64) - 16, (1 << 64) - 1):
             for at in range(len(self._functions)):
                 self._refused(self._wish(at, size))
@@ -167,11 +170,14 @@ class _Bench:
     # The calls
 
     def _size(self) -> int:
-        return self._random.choice((1, self._random.randrange(1, 64), self._random.randrange(1, 1500)))
+        most = min(1500, self._largest)
+        return self._random.choice((1, self._random.randrange(1, 64), self._random.randrange(1, most)))
 
     def _wish(self, at: int, size: int) -> _Wish:
+        if self._count() + 4 * self._largest > min(NOISE, self._high - self._low):
+            self._begin_anew()
         function = self._functions[at % len(self._functions)]
-        align = 1 << self._random.randrange(0, 13) if _ALIGNS in function.name else 0
+        align = 1 << self._random.randrange(0, self._largest.bit_length()) if _ALIGNS in function.name else 0
         return _Wish(function, size or int(bool(align)), align)
 
     def _call(self, wish: _Wish) -> None:
@@ -221,6 +227,7 @@ class _Bench:
 
     def _to_the_end(self) -> None:
         """The last bytes are handed out, and then none."""
+        self._begin_anew()
         function, room = self._functions[0], self._high - self._low
         self._uc.mem_write(self._names[COUNT], (room - 3 * ALIGNMENT).to_bytes(8, "little"))
         self._refused(_Wish(function, 3 * ALIGNMENT + 1))
@@ -277,6 +284,13 @@ class _Bench:
                 at = next(at for at, (one, other) in enumerate(zip(held, model, strict=True), start) if one != other)
                 raise _WrongError(f"the allocator wrote to {at:#x}, which it had not handed out, or not just then")
 
+    def _begin_anew(self) -> None:
+        """Nothing is handed out, as after a reset; what was, and all else, must be as it was left."""
+        self._untouched()
+        self._blocks, self._slack, self._filled = [], [], {}
+        self._uc.mem_write(self._names[COUNT], bytes(8))
+        self._fill()
+
     # The core
 
     def _fill(self) -> None:
@@ -286,21 +300,21 @@ class _Bench:
                 size = min(segment.file_size, segment.memory_size)
                 data = bytearray(segment.memory_size)
                 data[:size] = self._elf.data[segment.offset : segment.offset + size]
-                self._expect(segment.vma, data)
+                self._write(segment.vma, data)
                 if segment.flags & PF_W:
+                    self._expected[segment.vma] = data
                     self._may_be_written(segment.vma, segment.vma + segment.memory_size)
         self._may_be_written(self._low, self._high)
-        last = max(self._low, self._high - TAIL)
-        self._expect(self._low, bytearray(self._random.randbytes(min(8 << 20, last - self._low))))
-        self._expect(last, bytearray(self._random.randbytes(self._high - last)))
+        first = min(self._low + NOISE, self._high)
+        for low, high in ((self._low, first), (max(first, self._high - TAIL), self._high)):
+            self._expected[low] = bytearray(self._random.randbytes(high - low))
+            self._write(low, self._expected[low])
 
-    def _expect(self, start: int, data: bytearray) -> None:
-        if data:
-            self._expected[start] = data
-            try:
-                self._uc.mem_write(start, bytes(data))
-            except self._unicorn.UcError as error:
-                raise UserError(f"{self._elf.name}: {start:#x} does not lie in memory: {error}") from error
+    def _write(self, start: int, data: bytearray) -> None:
+        try:
+            self._uc.mem_write(start, bytes(data))
+        except self._unicorn.UcError as error:
+            raise UserError(f"{self._elf.name}: {start:#x} does not lie in memory: {error}") from error
 
     def _may_be_written(self, low: int, high: int) -> None:
         low, high = low & -_PAGE, high + _PAGE - 1 & -_PAGE

@@ -85,3 +85,13 @@ def test_a_g_without_an_m_is_seen(built: Steps, case: Case, tmp_path: Path, only
     wrong = relinked(built, case, tmp_path, {"boot.s.j2": {store: "nop // " + store}})
     field = "runtime.g0.m" if "g.m" in store else "runtime.m0.g0"
     assert f"{field} at" in only_red(f"{field} never set", wrong, "boot-code").figure
+
+
+@pytest.mark.parametrize("size", [4096, 0x10000, 0x24000])
+def test_little_memory_is_enough_to_try_it(built: Steps, case: Case, tmp_path: Path, size: int) -> None:
+    half = "ALIGN((__stack_high + __alloc_high) / 2, 4096);"
+    script = {f"__alloc_low  = {half}": f"__alloc_low = __alloc_high - {size};"}
+    little = relinked(built, case, tmp_path, {"kernel.ld.j2": script})
+    tried = allocations.tried(little)
+    assert tried.problems == []
+    assert tried.blocks >= CALLS
