@@ -25,8 +25,8 @@ def test_the_reference_kernels_are_tried(case: Case) -> None:
     panic = case.plan.of_set("panic")
     assert found.ends.keys() == {*panic.calls, *panic.entries, NIL, OTHER}
     assert found.ends["runtime.panicdivide"] == "panic: runtime error: integer divide by zero"
-    assert found.ends[NIL] == "panic: runtime error: invalid memory address or nil pointer dereference"
-    assert found.ends[OTHER].startswith("[exception: ESR_EL1 0x0000000086")
+    assert found.ends[NIL].startswith("exception: ESR_EL1 0x0000000086")
+    assert found.ends[OTHER].startswith("exception: ESR_EL1 0x0000000086")
 
 
 def test_an_image_without_the_sets_has_nothing_to_try(case: Case) -> None:

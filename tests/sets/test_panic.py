@@ -36,7 +36,7 @@ KNOWN = {
     0: "panic: runtime error: index out of range [5] with length 3",
     7: "panic: runtime error: slice bounds out of range [:2:1]",
     11: "panic: runtime error: integer divide by zero",
-    13: "panic: runtime error: invalid memory address or nil pointer dereference\n[fault]",
+    13: "panic: runtime error: invalid memory address or nil pointer dereference",
     15: "panic: interface conversion: interface {} is int, not string",
     18: "panic: a string",
     20: "panic: made of 5",
@@ -124,7 +124,7 @@ def test_a_value_whose_error_fails_is_told_without_it(panics: Steps, tmp_path: P
 def test_another_exception_is_told_as_it_is_and_where(panics: Steps, tmp_path: Path) -> None:
     outcome, text = run(panics, WILD, tmp_path)
     assert (outcome.end, outcome.exit_code) == (End.EXIT, 3)
-    assert text.lstrip().startswith("[exception: ESR_EL1 0x")
+    assert text.lstrip().startswith("exception: ESR_EL1 0x")
     assert "FAR_EL1 0x000001" in text
     assert said(text).frame[0] == "main.provoke"
 
