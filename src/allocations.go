@@ -46,7 +46,7 @@ func checkAllocations(table *board.Table) string {
 // checkGrowth appends to a slice until it moved many times.
 func checkGrowth() string {
 	var list []*mark
-	for i := 0; i < 1000; i++ {
+	for i := 0; i < 300; i++ {
 		list = append(list, &mark{number: uint64(i)})
 	}
 	for i, each := range list {
@@ -96,13 +96,13 @@ func checkConcatenation() string {
 // checkBoxes puts values of many types into interfaces.
 func checkBoxes() string {
 	total := 0
-	for side := 1; side <= 300; side++ {
+	for side := 1; side <= 40; side++ {
 		made.shapes = append(made.shapes, square{side}, &oblong{side, 2})
 	}
 	for _, each := range made.shapes {
 		total += each.area()
 	}
-	if total != 300*301*601/6+300*301 {
+	if total != 40*41*81/6+40*41 {
 		return "an interface has another value than was put into it"
 	}
 	for _, value := range [...]any{uint16(60000), uint64(1 << 40), "text", square{7}, [3]int{1, 2, 3}} {
@@ -121,11 +121,11 @@ func checkBoxes() string {
 // uses, and keep what was written to it: then no two share a byte.
 func checkBlocks(table *board.Table) string {
 	state := uint32(2463534242)
-	for i := 0; i < 200; i++ {
+	for i := 0; i < 50; i++ {
 		state ^= state << 13 // xorshift32
 		state ^= state >> 17
 		state ^= state << 5
-		block := make([]byte, 1+state%2000)
+		block := make([]byte, 1+state%500)
 		low := uintptr(unsafe.Pointer(&block[0]))
 		memory := board.Range{Low: low, End: low + uintptr(len(block))}
 		if !table.RAM.Holds(memory) || table.Heap.Overlaps(memory) || table.Stack.Overlaps(memory) {
