@@ -8,8 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from buildsys.config import board as boards
+from buildsys.config.barrier import DISCARDING, BarrierPolicy, barrier_policy
 from buildsys.config.board import Board
 from buildsys.config.caching import Caching, caching, go_folder
+from buildsys.config.redirects import Redirection, redirections
 from buildsys.config.toml import Table, nearest, read
 from buildsys.errors import UserError
 from buildsys.go import sets
@@ -34,9 +36,9 @@ class Project:
 
     `kernel` is its name among several, "" if it is the only one; `setting` what messages put before its keys.
     An argument of the entry is a number, BOARD_TABLE, or ADDRESS_OF and a symbol.
-    `redirects` are names of functions: calls of the first of each pair go to the second. `sets` are the names of
-    the ready sets. The set `alloc` hands out `alloc_memory` bytes, None for half of what is left, or has the
-    function `allocator` of the kernel do it.
+    `redirects` are the functions the configuration replaces by others; the sources may name more (go/directives.py).
+    `sets` are the names of the ready sets. The set `alloc` hands out `alloc_memory` bytes, None for half of what
+    is left, or has the function `allocator` of the kernel do it.
     `go_setting` is how messages name the setting that chose the Go toolchain, `go_folder` where trees are fetched to.
     """
 
@@ -56,7 +58,8 @@ class Project:
     boot: Path | None = None
     assembly: tuple[Path, ...] = ()
     objects: tuple[Path, ...] = ()
-    redirects: tuple[tuple[str, str], ...] = ()
+    redirects: tuple[Redirection, ...] = ()
+    barrier: BarrierPolicy = DISCARDING
     sets: tuple[str, ...] = ()
     allocator: str = ""
     alloc_memory: int | None = None
@@ -148,7 +151,8 @@ def _project(root: Path, table: Table, kept: Caching | None) -> Project:
         boot=_boot(root, table),
         assembly=tuple(_files(root, table, "assembly", (".s", ".s.j2"))),
         objects=tuple(_files(root, table, "objects", (".o",))),
-        redirects=tuple(_redirects(table.table("redirect"))),
+        redirects=tuple(redirections(table.table("redirect"))),
+        barrier=barrier_policy(table),
         sets=tuple(_sets(table)),
         allocator=table.string("alloc", ""),
         alloc_memory=_alloc_memory(table, board),
@@ -176,13 +180,6 @@ def _argument(table: Table, value: object) -> Argument:
         f"has {value!r} in it",
         f'each is a number of 64 bits, "{BOARD_TABLE}" (the board table), or "{ADDRESS_OF}main.x" (an address)',
     )
-
-
-def _redirects(table: Table) -> Iterable[tuple[str, str]]:
-    for old in table:
-        if isinstance(table.any(old), dict):
-            raise table.error(old, "is a table", f'put the names of functions in quotes: "{old}.…" = "…"')
-        yield old, table.string(old)
 
 
 def _sets(table: Table) -> Iterable[str]:

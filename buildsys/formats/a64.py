@@ -110,6 +110,16 @@ def move_wide(word: int) -> tuple[str, int, int, int] | None:
     return name, word & 31, word >> 5 & 0xFFFF, 16 * (word >> 21 & 3)
 
 
+def is_relative(word: int) -> bool:
+    """Whether what the instruction does depends on where it stands: branches, ADR, ADRP, LDR (literal)."""
+    return (
+        word & 0x7C00_0000 == 0x1400_0000
+        or conditional_target(word, 0) is not None
+        or word & 0x1F00_0000 == 0x1000_0000  # C6.2 ADR, ADRP
+        or word & 0x3B00_0000 == 0x1800_0000  # C4.1 load register (literal)
+    )
+
+
 def compare_branch(word: int) -> tuple[bool, int] | None:
     """CBZ or CBNZ: (branches when not zero, register tested); else None."""
     if word & 0x7E00_0000 != 0x3400_0000:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import compress
 from typing import NamedTuple
 
 from buildsys.formats.a64 import adr, adrp, branch_target, conditional_target, is_bl
@@ -88,6 +89,11 @@ def _candidates(contents: bytes, count: int, goals: Sequence[int]) -> Iterator[i
         )
         for at in marked(part[3::4].translate(_BRANCH), *near):
             yield start + at
+
+
+def by_top(words: array[int], table: bytes) -> Iterator[int]:
+    """The indices of the `words` whose top byte `table` makes 1."""
+    return compress(range(len(words)), words.tobytes()[3::4].translate(table))
 
 
 def marking(values: Iterable[int]) -> bytes:

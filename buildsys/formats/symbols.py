@@ -15,7 +15,7 @@ from functools import cached_property
 from itertools import compress
 
 STB_LOCAL, STB_GLOBAL = 0, 1
-STT_NOTYPE, STT_OBJECT, STT_FUNC = 0, 1, 2
+STT_NOTYPE, STT_OBJECT, STT_FUNC, STT_SECTION = 0, 1, 2, 3
 SHN_UNDEF, SHN_ABS = 0, 0xFFF1
 
 
@@ -93,6 +93,21 @@ class Symbols:
         """Every name a symbol of the file bears."""
         strings = self._strings
         return {strings[at : strings.find(b"\0", at)].decode("utf-8", "replace") for at in set(self._names)}
+
+    def beginning(self, prefix: str) -> list[Symbol]:
+        """Every symbol whose name begins with `prefix`, defined or not; quick if there is none."""
+        needle, at, places = prefix.encode(), -1, set[int]()
+        while (at := self._strings.find(needle, at + 1)) >= 0:
+            places.add(at)
+        if not places:
+            return []
+        return [self._symbol(index) for index in compress(range(len(self)), map(places.__contains__, self._names))]
+
+    def valued(self, *values: int) -> list[Symbol]:
+        """Every defined symbol with one of `values`."""
+        wanted = frozenset(values)
+        found = map(self._symbol, compress(range(len(self)), map(wanted.__contains__, self._values)))
+        return [symbol for symbol in found if symbol.section != SHN_UNDEF]
 
     def absolutes(self) -> dict[int, Symbol]:
         """The global symbols that are numbers, in no section, by their number in the table."""

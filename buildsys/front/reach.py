@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -44,25 +45,34 @@ class Answer:
     def __init__(self, steps: Steps, asked: Asked) -> None:
         offsets, plan = read_runtime(steps.runtime_json)
         project = steps.project
+        called = [project.entry, *filter(None, [project.barrier.function])]
+        redirected = not asked.unpatched
         self.subject: Subject = subject(
-            steps.unpatched, plan, project.entry, dict(project.redirects), not asked.unpatched
+            steps.unpatched, plan, called, steps.redirects, redirected, str(project.package)
         )
         self.entry = asked.origin or project.entry
+        self.kernel = project.kernel
         self.entries = self.subject.entries
         if asked.origin:
             self.entries = tuple(each.value for each in self.functions(asked.origin))
         self._thread = offsets["runtime.g.m"]
         self._lines = Lines(self.subject.elf)
 
+    @property
+    def title(self) -> str:
+        """Whose answer it is, in words: the function it begins at, and the kernel, if there are several."""
+        return f"{self.kernel}: {self.entry}" if self.kernel else self.entry
+
     @cached_property
     def touched(self) -> Touched:
         """The services, and the ways to them."""
-        return touched(self.subject.elf, self.subject.graph, self.entries, self._thread, self.subject.replaced)
+        asked = self.subject
+        return touched(asked.elf, asked.graph, self.entries, self._thread, asked.replaced, asked.stops, asked.sets)
 
     @cached_property
     def reach(self) -> Reach:
         """All that can run."""
-        return search(self.subject.graph, self.entries)
+        return search(self.subject.graph, self.entries, self.subject.stops)
 
     def functions(self, pattern: str) -> list[Symbol]:
         """The functions of a name, or of a pattern with *. Raises UserError, naming the nearest, if there are none."""
@@ -99,6 +109,7 @@ class Answer:
 
 def reach(steps: Steps, asked: Asked) -> Failed | None:
     """Answer what was asked; with `strict`, fail if something is reached that bare metal has not."""
+    gc.disable()  # hundreds of thousands of tuples are made, none of them in circles
     try:
         answer = Answer(steps, asked)
         if asked.functions:
@@ -119,6 +130,8 @@ def reach(steps: Steps, asked: Asked) -> Failed | None:
                 print(f"{asked.picture}: the same, drawn")
     except UserError as error:
         return Failed(error)
+    finally:
+        gc.enable()
     lacking = [use.service.name for use in answer.touched.unserved]
     lacking += [INITIALISERS] if answer.touched.unset else []
     if asked.strict and lacking:
@@ -139,9 +152,9 @@ def _tell_of(answer: Answer, functions: Sequence[Symbol], as_json: bool) -> None
         return
     from buildsys.front.reach_text import show_way
 
-    reached = [each for each in told if each["reached"]]
+    reached = [each for each in told if each["reached"] or each["where the run ends"]]
     for each in reached or told[:1]:
-        show_way(answer.entry, each)
+        show_way(answer.title, each)
     if left := len(told) - len(reached or told[:1]):
         print(f"{left} more of that name {'is' if left == 1 else 'are'} not reached")
     sys.stdout.flush()
@@ -149,8 +162,9 @@ def _tell_of(answer: Answer, functions: Sequence[Symbol], as_json: bool) -> None
 
 def _one(answer: Answer, function: Symbol) -> dict[str, Any]:
     """What there is to say of one function."""
-    reach = answer.reach
+    reach, graph = answer.reach, answer.subject.graph
     reached = function.value in reach.functions
+    failing = [each for each in reach.functions.values() if function.value in graph.node(each).ended]
     return {
         "function": plain(function),
         "address": hex(function.value),
@@ -158,6 +172,7 @@ def _one(answer: Answer, function: Symbol) -> dict[str, Any]:
         "taken over": _instead(answer, function),
         "way": as_way(answer, reach.way(function.value)) if reached else [],
         "callers": list(_callers(answer, function)),
+        "where the run ends": [plain(each) for each in failing],
     }
 
 
@@ -205,6 +220,7 @@ def as_json(answer: Answer) -> dict[str, Any]:
     found = answer.touched
     return {
         "format": 1,
+        "kernel": answer.kernel or None,
         "entry": answer.entry,
         "image": answer.subject.elf.name,
         "functions": [

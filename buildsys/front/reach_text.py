@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from buildsys.formats.symbols import Symbol
+from buildsys.go.graph import CALLS, JUMPS, NAMES, THROUGH, TYPE
 from buildsys.go.indirect import CASE, METHOD, OTHER, VALUE
 from buildsys.go.services import Service
 from buildsys.go.touched import Touched
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
     from buildsys.front.reach import Answer
 
-# What is said of a way on that is no call, by the first word of how it comes about.
-BY = {"takes": "(its address)", "finds": "(by a pointer)"}
 WIDTH = 100  # where the output goes to no terminal
 FEW = 3  # services of which it is said at once what to do
 SHOWN = 3  # variables, callers, functions named before "and n more"
@@ -98,7 +97,7 @@ def _headline(answer: Answer) -> Text:
 
     found = answer.touched
     count = len(found.reach.functions)
-    text = Text.assemble((answer.entry, "bold"), f" reaches {count} function{'s' if count != 1 else ''}")
+    text = Text.assemble((answer.title, "bold"), f" reaches {count} function{'s' if count != 1 else ''}")
     lacking = len(found.unserved)
     if lacking:
         text.append(", and so ")
@@ -121,7 +120,7 @@ def _show_branch(console: Console, branch: Branch, first: str, rest: str) -> Non
     for at, each in enumerate(run):
         piece = Text(" → " if at else "", "dim")
         piece.append(each.name, "red" if each.services else "")
-        if told := " ".join(part for part in (each.line, BY.get(each.how.partition(" ")[0], "")) if part):
+        if told := " ".join(part for part in (each.line, by(each.how, brief=True)) if part):
             piece.append(f" {told}", "dim")
         if each.services:
             piece.append(f"  ✗ {', '.join(each.services)}", "bold red")
@@ -190,15 +189,13 @@ def _values(found: Touched) -> Iterator[str]:
     calls = values.calls
     told = []
     if calls[VALUE]:
-        told.append(
-            f"{calls[VALUE]} calls of function values: any of {values.functions} functions whose address is taken"
-        )
+        told.append(f"{calls[VALUE]} of function values (any of {values.functions} whose address is taken)")
     if calls[METHOD]:
-        told.append(f"{calls[METHOD]} of methods, of {values.methods} in method tables")
+        told.append(f"{calls[METHOD]} of methods (any of {values.methods} in tables)")
     if calls[CASE]:
-        told.append(f"{calls[CASE]} switches by jump table")
+        told.append(f"{calls[CASE]} in switches")
     if told:
-        yield "; ".join(told) + ": all of them count as reached"
+        yield f"calls and jumps: {', '.join(told)}; all of them count as reached"
     if calls[OTHER]:
         named = ", ".join(values.others[:SHOWN]) + (", …" if len(values.others) > SHOWN else "")
         yield (
@@ -228,7 +225,12 @@ def show_way(entry: str, told: dict[str, Any]) -> None:
             text.append(f"  {_said(row)}" if depth else "", "dim")
             console.print(text, soft_wrap=True)
     else:
-        console.print(Text.assemble((entry, "bold"), " does not reach ", (name, "bold")))
+        failing = told["where the run ends"]
+        only = " but where the run ends" if failing else ""
+        console.print(Text.assemble((entry, "bold"), " does not reach ", (name, "bold"), only))
+        if failing:
+            more = f", and {len(failing) - 4 * SHOWN} more" if len(failing) > 4 * SHOWN else ""
+            console.print(_hanging(console, "called by", ", ".join(failing[: 4 * SHOWN]) + more, ""))
     if told["taken over"]:
         console.print(_hanging(console, "taken over", f"{told['taken over']} runs instead", ""))
     reached = [each for each in told["callers"] if each["reached"]]
@@ -241,8 +243,16 @@ def show_way(entry: str, told: dict[str, Any]) -> None:
 
 
 def _said(row: dict[str, str]) -> str:
-    how = "" if row["how"] == "calls" else row["how"]
-    return "  ".join(each for each in (row["line"], how) if each)
+    return "  ".join(each for each in (row["line"], by(row["how"])) if each)
+
+
+def by(how: str, brief: bool = False) -> str:
+    """What is said of a way on that is no call."""
+    if how.startswith(THROUGH):
+        return "(by a pointer)" if brief else f"(by a pointer in {how.removeprefix(THROUGH).strip()})"
+    if how.startswith(TYPE):
+        return "(by its type)" if brief else f"(by its type: {how.removeprefix(TYPE).strip()})"
+    return {NAMES: "(its address)", JUMPS: "" if brief else "(a jump)", CALLS: "", "": ""}.get(how, f"({how})")
 
 
 def _hanging(console: Console, name: str, text: str, style: str) -> Text:

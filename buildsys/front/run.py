@@ -35,6 +35,7 @@ from buildsys.front import ahead
 from buildsys.front.command import INTERRUPTED
 from buildsys.front.database import Database
 from buildsys.front.modes import MODES, PROGRESS, chosen_anywhere, output, reporting
+from buildsys.front.reporter import Reporter
 
 EMBEDDED = "run-embedded"
 USAGE = 3  # as doit has it: nothing was run
@@ -137,6 +138,8 @@ class Run(DoitRun):  # type: ignore[misc]  # doit has no type information
         a doit that is interrupted while it starts processes waits for them for ever.
         """
         self._order_words()
+        if reporter == Reporter.NAME and self._asks_for_json():
+            reporter = "quiet"  # whoever reads that reads nothing else
         with (
             output(outfile, reporter) as stream,
             _interruptible(),
@@ -155,6 +158,12 @@ class Run(DoitRun):  # type: ignore[misc]  # doit has no type information
         for caches in {id(each): each for task in self.task_list if (each := (task.meta or {}).get("caches"))}.values():
             for trouble in caches.settle():
                 print(f"warning: {trouble}", file=sys.stderr)
+
+    def _asks_for_json(self) -> bool:
+        """Whether the answer of a task about the image is asked for as JSON: steps are of no interest."""
+        names = getattr(self, "sel_tasks", None) or []
+        tasks = {task.name: task for task in self.task_list}
+        return "--json" in names and any((tasks[each].meta or {}).get("of_image") for each in names if each in tasks)
 
     def _order_words(self) -> None:
         """For a task that takes words of its own, put its options first, wherever they stand: doit reads no others.

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from functools import cache, cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from buildsys import files
 from buildsys.cache.action import Action, Discovered, Records
 from buildsys.cache.caches import Caches
 from buildsys.cache.fingerprint import of_file
 from buildsys.cache.key import Places
+from buildsys.config.barrier import COUNT
 from buildsys.config.project import PACKAGE, Project, shipped
+from buildsys.config.redirects import Redirection
 from buildsys.errors import UserError
 from buildsys.go import sets
 from buildsys.go import toolchain as go_toolchain
@@ -23,8 +26,14 @@ from buildsys.stages.variant import SHIPPED, Variant
 from buildsys.toolchains import choice, zig
 from buildsys.toolchains.binary import BinaryToolchain
 
+if TYPE_CHECKING:
+    from buildsys.go.inputs import Inputs
+    from buildsys.go.runtime import Plan
+    from buildsys.go.sites import SiteTable
+
 SCRIPT = "kernel.ld"
 BINDINGS = "bindings.s"
+ORIGINALS = "originals.s"
 OWN = "own"  # the folder in the build folder where what comes of the user's own assembly is
 RENDERED = ".s.j2"
 SETS = "sets"  # the folder in a folder of templates where those of ready sets are
@@ -48,6 +57,7 @@ class Steps:
         self.linked = build / ".linked.elf"
         self.unpatched, self.image = build / "kernel.unpatched.elf", build / "kernel.elf"
         self.patch_json = build / "patch.json"
+        self.directives = build / "directives.json"
         self.templates = (*TEMPLATES, *sets.templates(project.sets))
 
     @cached_property
@@ -80,24 +90,23 @@ class Steps:
         )
 
     def compile(self) -> Action:
-        """The kernel package ─go build─▶ kernel.a ─▶ go.o."""
+        """The kernel package ─go build─▶ kernel.a ─▶ go.o; its redirects ─▶ directives.json."""
         project = self.project
 
         def discover() -> Discovered:
-            from buildsys.cache.memory import Memory
-            from buildsys.go.inputs import known_inputs
-
-            places = self.places
-            memory = Memory(self.records.path("go list"), self._question, self.records.caches)
-            found = known_inputs(self.go, project.package, project.options, memory, places.name, places.path)
+            found = self._sources()
             return Discovered(tuple(map(self._here, found.files)), tuple(map(self._here, found.folders)))
+
+        directed: list[Redirection] = []
 
         def meanwhile() -> None:
             self.compiling()
             _import_what_follows()
+            directed[:] = self.directed()
 
         def run() -> dict[str, Any]:
             from buildsys.cache.lock import sweep
+            from buildsys.stages.directives import write
             from buildsys.stages.objects import make_object
 
             sweep(project.build / ".tools")
@@ -110,12 +119,17 @@ class Steps:
                 zig.archiver(project.build / ".tools" / "ar"),
                 meanwhile,
             )
+            write(directed, self.directives)
             return {"said": said}
 
         return Action(
             name="compile",
-            inputs=(*self.go.files, zig.program(), *_code("go", "stages/objects.py", "toolchains/zig.py")),
-            outputs=(self.archive, self.go_object),
+            inputs=(
+                *self.go.files,
+                zig.program(),
+                *_code("go", "config/redirects.py", "stages/directives.py", "stages/objects.py", "toolchains/zig.py"),
+            ),
+            outputs=(self.archive, self.go_object, self.directives),
             parameters={
                 "package": self.places.name(project.package),
                 "tags": project.options.tags,
@@ -131,21 +145,19 @@ class Steps:
 
     def runtime(self) -> Action:
         """go.o ─▶ runtime.json: field offsets from DWARF, the functions to take over."""
-        redirected = tuple(old for old, _ in self.project.redirects)
 
         def run() -> dict[str, Any]:
             from buildsys.stages.objects import describe_runtime
 
-            describe_runtime(
-                self.go_object, self._made(self.runtime_json), self.project.sets, redirected, self.project.allocator
-            )
+            project = self.project
+            describe_runtime(self.go_object, self._made(self.runtime_json), project.sets, project.allocator)
             return {}
 
         return Action(
             name="runtime",
-            inputs=(self.go_object, *_code("go", "formats", "stages/objects.py")),
+            inputs=(self.go_object, *_code("go", "formats", "stages/objects.py", "stages/originals.py")),
             outputs=(self.runtime_json,),
-            parameters={"sets": self.project.sets, "redirected": redirected, "alloc": self.project.allocator},
+            parameters={"sets": self.project.sets, "alloc": self.project.allocator},
             run=run,
         )
 
@@ -156,7 +168,7 @@ class Steps:
         def run() -> dict[str, Any]:
             from buildsys.stages.link import link
 
-            passes = link(self._linked, project.entry, self._made(self.unpatched), self.binding)
+            passes = link(self._linked, project.entry, self._made(self.unpatched), self.binding, project.barrier)
             self.records.alike(self.linked, self.unpatched)
             return {"passes": passes}
 
@@ -167,7 +179,7 @@ class Steps:
                 self.runtime_json,
                 project.board.path,
                 *self.binutils.files,
-                *_code("config", "formats", "go/runtime.py", "go/sets.py", "stages", "toolchains"),
+                *_code("config", "formats", "go/runtime.py", "go/sets.py", "go/sites.py", "stages", "toolchains"),
                 *_jinja(),
             ),
             outputs=(
@@ -184,6 +196,7 @@ class Steps:
                 "templates": [self.places.name(folder) for folder in project.templates],
                 "variant": self.variant._asdict(),
                 "alloc": (project.allocator, project.alloc_memory),
+                "barrier": asdict(project.barrier),
             },
             run=run,
             tells=("passes",),
@@ -206,14 +219,21 @@ class Steps:
             with ThreadPoolExecutor() as pool:
                 list(pool.map(self.records.perform, stale))  # raises what the assembler raised
         objects = [action.outputs[0] for action in actions]
-        if not (own := objects[len(self.templates) :]):
+        own = objects[len(self.templates) :]
+        named: list[str] = facts["originals"]
+        if (named or own) and self._up_to_date(self.stand_ins(own, named))["originals"]:
+            standing = self.assemble(self.project.build / ORIGINALS)
+            self._up_to_date(standing)
+            objects[len(self.templates) : len(self.templates)] = standing.outputs
+        if not own:
             self._up_to_date(self.join(objects))
             return self.linked, facts["asked"]
-        bound = self._up_to_date(self.bind(own, objects[: len(self.templates)], known))["bound"]
+        others = objects[: -len(own)]
+        bound = self._up_to_date(self.bind(own, others, known))["bound"]
         bindings = self.assemble(self.project.build / BINDINGS)
         self._up_to_date(bindings)
         try:
-            self._up_to_date(self.join([*own, *objects[: len(self.templates)], *bindings.outputs]))
+            self._up_to_date(self.join([*own, *others, *bindings.outputs]))
         except UserError as error:
             from buildsys.stages.assembly import explained
 
@@ -233,7 +253,7 @@ class Steps:
         def run() -> dict[str, Any]:
             from buildsys.cache.lock import sweep
             from buildsys.stages.link import COMPILED, Sources, render
-            from buildsys.stages.objects import read_runtime
+            from buildsys.stages.objects import read_originals, read_runtime
 
             sweep(build / COMPILED)
             offsets, plan = read_runtime(self.runtime_json)
@@ -251,15 +271,18 @@ class Steps:
                 own_boot=project.boot is not None,
                 allocator=project.allocator,
                 alloc_memory=project.alloc_memory,
+                barrier=project.barrier,
+                sites=self._site_table(plan),
             )
-            return {"asked": render(sources, build, known)}
+            return {"asked": render(sources, build, known), "originals": read_originals(self.runtime_json)}
 
         return Action(
             name="render",
             inputs=(
                 self.runtime_json,
+                *((self.go_object,) if project.barrier.name == COUNT else ()),
                 project.board.path,
-                *_code("config", "go/runtime.py", "go/sets.py", "stages"),
+                *_code("config", "go/runtime.py", "go/sets.py", "go/sites.py", "stages"),
                 *_jinja(),
             ),
             outputs=(
@@ -275,11 +298,21 @@ class Steps:
                 "templates": [self.places.name(folder) for folder in project.templates],
                 "variant": self.variant._asdict(),
                 "alloc": (project.allocator, project.alloc_memory),
+                "barrier": asdict(project.barrier),
             },
             run=run,
             discover=self._templates,
             kept=False,
         )
+
+    def _site_table(self, plan: Plan) -> SiteTable:
+        """Room for each call of a barrier in the Go object, under the policy that counts them."""
+        from buildsys.formats.elf import Elf
+        from buildsys.go.sites import NO_SITES, calls, table_for
+
+        if self.project.barrier.name != COUNT:
+            return NO_SITES
+        return table_for(calls(Elf.mapped(self.go_object), plan.collecting))
 
     def assemble(self, source: Path) -> Action:
         """boot.s ─▶ boot.o, and the like."""
@@ -343,6 +376,24 @@ class Steps:
             kept=False,
         )
 
+    def stand_ins(self, own: Sequence[Path], by_go: Sequence[str]) -> Action:
+        """The user's objects and go.o ─▶ originals.s: room for each original that is called by name."""
+        made = self.project.build / ORIGINALS
+
+        def run() -> dict[str, Any]:
+            from buildsys.stages.originals import stand_ins
+
+            return {"originals": stand_ins(own, by_go, self.go_object, made)}
+
+        return Action(
+            name="originals",
+            inputs=(*own, self.go_object, *_code("formats", "stages/originals.py")),
+            outputs=(made,),
+            parameters={"by Go": list(by_go)},
+            run=run,
+            kept=False,
+        )
+
     def bind(self, own: Sequence[Path], others: Sequence[Path], known: Mapping[str, int]) -> Action:
         """The user's objects and go.o ─▶ bindings.s: the addresses of the Go symbols that the objects name."""
         made = self.project.build / BINDINGS
@@ -384,28 +435,69 @@ class Steps:
         """kernel.unpatched.elf ─▶ kernel.elf and patch.json: every call site redirected."""
 
         def run() -> dict[str, Any]:
+            from buildsys.stages.directives import merged, read
             from buildsys.stages.objects import read_runtime
             from buildsys.stages.patch import patch_image
 
             _, plan = read_runtime(self.runtime_json)
-            redirects, allocator = dict(self.project.redirects), self.project.allocator
-            image, report = self._made(self.image), self.patch_json
+            project, image, report = self.project, self._made(self.image), self.patch_json
+            wanted = merged(project.redirects, read(self.directives))
             return patch_image(
-                self.unpatched, plan, self.project.entry, image, report, redirects, self.written, allocator
+                self.unpatched,
+                plan,
+                project.entry,
+                image,
+                report,
+                wanted,
+                package=str(self._under_root(project.package)),
+                written=self.written,
+                barrier=project.barrier,
+                allocator=project.allocator,
             )
 
         return Action(
             name="patch",
-            inputs=(self.unpatched, self.runtime_json, *_code("formats", "go", "stages/patch.py")),
+            inputs=(
+                self.unpatched,
+                self.runtime_json,
+                self.directives,
+                *_code("formats", "go", "config/redirects.py", "config/barrier.py", "stages/directives.py"),
+                *_code("stages/originals.py", "stages/patch.py", "stages/redirects.py"),
+                *_code("stages/agreement.py", "stages/findings.py"),
+            ),
             outputs=(self.image, self.patch_json),
             parameters={
                 "entry": self.project.entry,
-                "redirects": self.project.redirects,
+                "package": str(self._under_root(self.project.package)),
+                "redirects": [each.decides() for each in self.project.redirects],
+                "barrier": asdict(self.project.barrier),
                 "alloc": self.project.allocator,
             },
             run=run,
             tells=("sites", "remark"),
         )
+
+    @property
+    def redirects(self) -> tuple[Redirection, ...]:
+        """What is to take the place of what: by the configuration, and by the sources as they are now."""
+        from buildsys.stages.directives import merged
+
+        return merged(self.project.redirects, self.directed())
+
+    def directed(self) -> list[Redirection]:
+        """What directives in the sources ask for."""
+        from buildsys.stages.directives import directed
+
+        return directed(self._sources().own, lambda path: str(self._under_root(self._here(path))))
+
+    def _sources(self) -> Inputs:
+        """What a build of the package reads, as it is now."""
+        from buildsys.cache.memory import Memory
+        from buildsys.go.inputs import known_inputs
+
+        project, places = self.project, self.places
+        memory = Memory(self.records.path("go list"), self._question, self.records.caches)
+        return known_inputs(self.go, project.package, project.options, memory, places.name, places.path)
 
     def _question(self) -> str:
         """The key of what the go command says of the package's inputs: many states of the sources have one."""

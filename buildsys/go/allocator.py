@@ -6,14 +6,14 @@ from collections.abc import Container
 
 from buildsys.errors import UserError
 from buildsys.formats.elf import Elf
-from buildsys.formats.references import Code
+from buildsys.go.flag import code_of
 from buildsys.go.graph import Graph
 from buildsys.go.reach import search
 
 ALLOCATE = "buildsys.allocate"  # whatever allocates comes by there: templates/sets/alloc.s.j2
 
 
-def refuse_recursion(elf: Elf, code: Code, allocator: str, ends: Container[int]) -> None:
+def refuse_recursion(elf: Elf, allocator: str, ends: Container[int]) -> None:
     """Raise UserError if the function `allocator` of a patched image comes to what calls it; "" is none.
 
     `ends` are functions that do not return: what is allocated on the way there does not count.
@@ -21,7 +21,7 @@ def refuse_recursion(elf: Elf, code: Code, allocator: str, ends: Container[int])
     found = elf.symbols.addresses(allocator, ALLOCATE) if allocator else {}
     if len(found) < 2:
         return
-    reached = search(Graph(elf, code, ends), (found[allocator],))
+    reached = search(Graph(elf, code_of(elf), ends), (found[allocator],))
     if found[ALLOCATE] in reached.functions:
         path = reached.path(found[ALLOCATE])[:-1]
         raise UserError(

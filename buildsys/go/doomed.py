@@ -9,9 +9,11 @@ kernel needs in order to work.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Container, Sequence
 
 from buildsys.formats import a64
+from buildsys.formats.callsites import by_top
 
 # The top bytes of whatever does not simply go on to the next instruction: B, BL, B.cond, CBZ to TBNZ, BR to ERET.
 _BRANCHES = bytes(
@@ -25,7 +27,7 @@ def doomed(words: Sequence[int], base: int, ends: Container[int]) -> set[int]:
     `ends` are the addresses of functions that do not return. The least such set:
     a loop without an exit is not doomed, it runs.
     """
-    branches = [at for at, word in enumerate(words) if _BRANCHES[word >> 24]]
+    branches = list(by_top(words if isinstance(words, array) else array("I", words), _BRANCHES))
     calls = [at for at in branches if a64.branch_target(words[at], base + 4 * at) in ends]
     if not calls:
         return set()

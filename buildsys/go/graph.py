@@ -14,11 +14,11 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator
 from typing import NamedTuple
 
 from buildsys.formats import a64
-from buildsys.formats.callsites import adrp_sites
+from buildsys.formats.callsites import adrp_sites, by_top
 from buildsys.formats.elf import Elf
 from buildsys.formats.references import Body, Code, Reference, follow, overwrites
 from buildsys.formats.related import BRANCHES, PAGES, Relations
@@ -30,7 +30,7 @@ from buildsys.go.typedata import EQUAL, HASHER
 
 # How an edge comes about.
 CALLS, JUMPS, NAMES = "calls", "jumps to", "takes the address of"
-THROUGH, TYPE = "finds a pointer to", "calls by type"
+THROUGH, TYPE = "finds a pointer in", "calls by type, for"
 
 # Some of what a type description points to counts only once something is reached that calls through
 # such: the function that compares two values, the one that hashes one, and the methods.
@@ -53,6 +53,8 @@ _TELLING = bytes(
     _BRANCHES[top] or top & 0x1F == 0x10 or top == 0x91 or top == 0x58 or top & 0x3B == 0x39 or top in (0xD2, 0xF2)
     for top in range(256)
 )
+_BLR, _LOAD = bytes(top == 0xD6 for top in range(256)), bytes(top == 0xF9 for top in range(256))
+_OFFSETS = {EQUAL: EQUALS, HASHER: HASHES}
 _ADR_REACH = 1 << 20
 
 
@@ -101,6 +103,7 @@ class Graph:
         self._functions: dict[int, Symbol | None] = {}
         self._nodes: dict[int, Node] = {}
         self._dead: dict[int, set[int]] = {}
+        self._by_type: dict[tuple[int, str], tuple[list[Edge], list[int]]] = {}
         self._flag: tuple[int, list[int]] | None = None
         # Functions that defer calls have a place for a recovered panic to land, which calls it. None is recovered
         # if no panic comes back.
@@ -134,6 +137,11 @@ class Graph:
 
     def by_type(self, place: int, kind: str) -> tuple[list[Edge], list[int]]:
         """What calls through the type at `place` can come to, and the types it names that then count as well."""
+        if (place, kind) not in self._by_type:
+            self._by_type[place, kind] = self._called_by_type(place, kind)
+        return self._by_type[place, kind]
+
+    def _called_by_type(self, place: int, kind: str) -> tuple[list[Edge], list[int]]:
         types = self.variables.types
         if kind in (METHODS, METHODS_OF_NAMED):
             edges = [edge for method in types.methods(place) for edge in self._entry_of(method, 0, TYPE, METHODS)]
@@ -210,16 +218,13 @@ class Graph:
     def _branches(self, body: Body, dead: Container[int]) -> Iterator[Edge]:
         """Of the branches of a function, those that leave it."""
         words, base, end = body.words, body.base, body.end
-        marks = words.tobytes()[3::4].translate(_BRANCHES)
-        index = marks.find(1)
-        while index >= 0:
+        for index in by_top(words, _BRANCHES):
             word, address = words[index], base + 4 * index
             target = a64.branch_target(word, address)
             if target is None:
                 target = a64.conditional_target(word, address)
             if target is not None and not base <= target < end and index not in dead:
                 yield from self._entry_of(target, address, CALLS if a64.is_bl(word) else JUMPS)
-            index = marks.find(1, index + 1)
 
     def _decoded(
         self, function: Symbol, body: Body, dead: Container[int], formed: list[tuple[int, int]]
@@ -277,7 +282,7 @@ def _site(edge: Edge) -> int:
     return edge.site
 
 
-def _opened(name: str, words: Sequence[int]) -> frozenset[str]:
+def _opened(name: str, words: array[int]) -> frozenset[str]:
     """What of types the function `name` can call through."""
     found = set()
     if name.startswith(LOOK_UP_METHODS):
@@ -285,9 +290,9 @@ def _opened(name: str, words: Sequence[int]) -> frozenset[str]:
     if name.startswith(REFLECTION):
         found |= {METHODS, METHODS_OF_NAMED}
     # C6.2 BLR; C6.2 LDR (immediate), 64-bit, from another register than sp.
-    if name.startswith(CALL_THROUGH_TYPES) and any(word & 0xFFFF_FC1F == 0xD63F_0000 for word in words):
-        for offset, kind in ((EQUAL, EQUALS), (HASHER, HASHES)):
-            load = 0xF940_0000 | offset // 8 << 10
-            if any(word & 0xFFFF_FC00 == load and word >> 5 & 31 != 31 for word in words):
-                found.add(kind)
+    if name.startswith(CALL_THROUGH_TYPES) and any(
+        words[at] & 0xFFFF_FC1F == 0xD63F_0000 for at in by_top(words, _BLR)
+    ):
+        loaded = {words[at] & 0xFFFF_FC00 for at in by_top(words, _LOAD) if words[at] >> 5 & 31 != 31}
+        found |= {kind for offset, kind in _OFFSETS.items() if 0xF940_0000 | offset // 8 << 10 in loaded}
     return frozenset(found)

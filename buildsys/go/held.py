@@ -42,6 +42,7 @@ class Variables:
             for section in elf.sections
             if section.flags & SHF_ALLOC and section.in_file and section.size and not section.flags & SHF_EXECINSTR
         ]
+        self._last: tuple[int, int, bytes] = (0, 0, b"")  # where the last word was: the next is often near
         self._known: dict[int, Held] = {}
         self.types = Types(elf, self._word)
 
@@ -127,7 +128,10 @@ class Variables:
         return next((end for low, end, _ in self._data if low <= address < end), None)
 
     def _word(self, address: int) -> int:
-        for low, end, contents in self._data:
-            if low <= address < end:
-                return int.from_bytes(contents[address - low : address - low + 8], "little")
-        return 0
+        low, end, contents = self._last
+        if not low <= address < end:
+            self._last = next((each for each in self._data if each[0] <= address < each[1]), self._last)
+            low, end, contents = self._last
+            if not low <= address < end:
+                return 0
+        return int.from_bytes(contents[address - low : address - low + 8], "little")

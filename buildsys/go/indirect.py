@@ -11,20 +11,24 @@ decides nothing of what is reached.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Container, Iterator, Sequence
 
 from buildsys.formats import a64
+from buildsys.formats.callsites import by_top
 from buildsys.formats.references import overwrites
 
 VALUE, METHOD, CASE, NAMED, OTHER = "function value", "method", "jump table", "named", "other"
 FIRST_METHOD = 24  # internal/abi/iface.go: ITab.Fun
 _BEFORE = 32  # instructions looked back
 _SP = 31
+_TO_REGISTERS = bytes(top == 0xD6 for top in range(256))
 
 
-def indirect(words: Sequence[int], dead: Container[int] = ()) -> Iterator[tuple[int, str]]:
+def indirect(words: array[int], dead: Container[int] = ()) -> Iterator[tuple[int, str]]:
     """The index of each BLR and BR among `words` that is not in `dead`, and what it goes by."""
-    for at, word in enumerate(words):
+    for at in by_top(words, _TO_REGISTERS):
+        word = words[at]
         if word & 0xFFDF_FC1F == 0xD61F_0000 and at not in dead:  # C6.2 BR, and bit 21 for BLR
             yield at, _by(words, at, word >> 5 & 31)
 

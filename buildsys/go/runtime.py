@@ -15,7 +15,7 @@ What ready sets (buildsys.go.sets) serve comes on top, and takes the place of th
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -85,10 +85,15 @@ class Plan:
         return "slots" if self.slot_bytes else "store"
 
     @property
+    def collecting(self) -> tuple[str, ...]:
+        """The functions that serve a collector: barriers and readers of the flag."""
+        return (*(barrier.name for barrier in self.barriers), *self.readers)
+
+    @property
     def called(self) -> tuple[str, ...]:
         """The functions taken over call site by call site: their originals stay as they are."""
         of_sets = (name for each in self.sets for name in each.calls)
-        return (*(barrier.name for barrier in self.barriers), *self.readers, *of_sets)
+        return (*self.collecting, *of_sets)
 
     @property
     def entered(self) -> tuple[str, ...]:
@@ -120,11 +125,10 @@ class Plan:
         return (*self.called, *self.entered)
 
 
-def plan(functions: Collection[str], name: str, sets: Collection[str] = (), redirected: Iterable[str] = ()) -> Plan:
+def plan(functions: Collection[str], name: str, sets: Collection[str] = ()) -> Plan:
     """The plan for an object that defines `functions`, with the ready sets called `sets`.
 
-    `redirected` are functions, or patterns of their names, that the kernel redirects itself. Raises UserError
-    if the object has no known barrier ABI.
+    Raises UserError if the object has no known barrier ABI.
     """
     slotted = tuple(Barrier(barrier, slots) for slots, barrier in enumerate(SLOTTED, 1) if barrier in functions)
     storing = (Barrier(STORING, 0),) if STORING in functions else ()
@@ -134,8 +138,8 @@ def plan(functions: Collection[str], name: str, sets: Collection[str] = (), redi
             f"{name}: an unknown write barrier ABI: its barrier functions are {found}",
             f"known are {SLOTTED[0]}..{len(SLOTTED)} (Go 1.21 and newer) and {STORING} (Go 1.20 and older)",
         )
-    served = taken(functions, sets, redirected)
-    by_sets = {function for each in served for function in (*each.functions, *each.left)}
+    served = taken(functions, sets)
+    by_sets = {function for each in served for function in each.functions}
     return Plan(
         barriers=slotted or storing,
         readers=tuple(reader for reader in READERS if reader in functions),

@@ -8,12 +8,14 @@ by what it does.
 from __future__ import annotations
 
 import tomllib
+from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import translate
 from pathlib import Path
 from re import compile as compiled
 
+from buildsys.formats.callsites import by_top
 from buildsys.formats.references import overwrites
 from buildsys.formats.symbols import Symbol
 from buildsys.go.packages import is_own, package_of
@@ -23,6 +25,8 @@ THREAD = "runtime.g.m"
 SVC, THREAD_LOAD = "svc", "g.m"
 
 _G = 28  # src/cmd/compile/abi-internal.md: the register that holds the goroutine
+_EXCEPTIONS = bytes(top == 0xD4 for top in range(256))
+_LOADS_AND_MOVES = bytes(top in (0xF9, 0xAA) for top in range(256))
 _AHEAD = 16  # instructions that a copy of g is followed for
 
 
@@ -72,7 +76,7 @@ class Classes:
         dots = plain.count(".")
         return next((each for pattern, count, each in self._patterns if count == dots and pattern.match(plain)), None)
 
-    def of(self, function: Symbol, words: Sequence[int]) -> Service | None:
+    def of(self, function: Symbol, words: array[int]) -> Service | None:
         """The service that `function` is part of, its instructions being `words`."""
         if is_own(package_of(function.name), self._modules):
             return None
@@ -86,16 +90,17 @@ class Classes:
         return None
 
 
-def makes_system_calls(words: Iterable[int]) -> bool:
+def makes_system_calls(words: array[int]) -> bool:
     """C6.2 SVC."""
-    return any(word & 0xFFE0_001F == 0xD400_0001 for word in words)
+    return any(words[at] & 0xFFE0_001F == 0xD400_0001 for at in by_top(words, _EXCEPTIONS))
 
 
-def loads_thread(words: Sequence[int], offset: int) -> bool:
+def loads_thread(words: array[int], offset: int) -> bool:
     """Whether the word at `offset` of what x28 points to is loaded, or of a copy of x28 made just before."""
     load = 0xF940_0000 | offset // 8 << 10  # C6.2 LDR (immediate), 64-bit
     direct = load | _G << 5
-    for at, word in enumerate(words):
+    for at in by_top(words, _LOADS_AND_MOVES):
+        word = words[at]
         if word & 0xFFFF_FFE0 == direct:
             return True
         if word & 0xFFFF_FFE0 == 0xAA1C_03E0:  # C6.2 MOV (register) from x28

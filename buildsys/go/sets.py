@@ -1,8 +1,7 @@
 """Ready sets: groups of the runtime's functions that buildsys can take over for a kernel, each with its assembly.
 
 `sets` in the configuration chooses them. A set is a template and the names of the functions it serves; which
-of these an object has is told from the names it defines, so no table of Go releases is needed. A function the
-kernel redirects itself is left to that redirect.
+of these an object has is told from the names it defines, so no table of Go releases is needed.
 """
 
 from __future__ import annotations
@@ -40,14 +39,13 @@ class ReadySet:
 
 @dataclass(frozen=True)
 class Taken:
-    """What one set takes over of one object, by name; `left` are functions that the kernel redirects itself."""
+    """What one set takes over of one object, by name; the rest as in `ReadySet`."""
 
     name: str
     calls: tuple[str, ...] = ()
     entries: tuple[str, ...] = ()
     spare: tuple[str, ...] = ()
     uses: tuple[str, ...] = ()
-    left: tuple[str, ...] = ()
     returns: bool = True
 
     @property
@@ -113,13 +111,8 @@ def templates(names: Collection[str]) -> tuple[str, ...]:
     return tuple(each.template for each in chosen(names))
 
 
-def taken(functions: Collection[str], names: Collection[str], redirected: Iterable[str] = ()) -> tuple[Taken, ...]:
-    """What the sets called `names` take over of an object that defines `functions`.
-
-    `redirected` are the names, or patterns of names, of functions that the kernel redirects itself.
-    """
-    own = tuple(redirected)
-    kept = {name for name in functions if any(fnmatchcase(name, pattern) for pattern in own)}
+def taken(functions: Collection[str], names: Collection[str]) -> tuple[Taken, ...]:
+    """What the sets called `names` take over of an object that defines `functions`."""
     served: set[str] = set()
     found = []
     for each in chosen(names):
@@ -127,11 +120,10 @@ def taken(functions: Collection[str], names: Collection[str], redirected: Iterab
             sorted(name for name in functions if _matches(name, patterns) and not _matches(name, each.but))
             for patterns in (each.calls, each.entries, each.spare)
         ]
-        calls, entries, spare = (tuple(name for name in names if name not in served | kept) for names in matching)
+        calls, entries, spare = (tuple(name for name in names if name not in served) for names in matching)
         served.update(*matching)
-        left = tuple(sorted(kept.intersection(set().union(*matching))))
         uses = tuple(name for name in each.uses if name in functions)
-        found.append(Taken(each.name, calls, entries, spare, uses, left, each.returns))
+        found.append(Taken(each.name, calls, entries, spare, uses, each.returns))
     return tuple(found)
 
 

@@ -157,7 +157,7 @@ def verdict_action(steps: Steps, emulator: str) -> Action:
             "emulator": identity(emulator),
             "entry": steps.project.entry,
             "arguments": steps.project.arguments,
-            "redirects": steps.project.redirects,
+            "redirects": [each.decides() for each in steps.redirects],
             "own boot code": steps.project.boot is not None,
             "QEMU's arguments": steps.project.board.qemu,
             "time limit": steps.project.time_limit,

@@ -87,20 +87,29 @@ def places(case: Case) -> Places:
     # Ours, where it does not return, may go on to what it took the calls of, to say why the run ends.
     goes_on = set(case.called).intersection(case.plan.ends)
     for name, pair in case.pairs.items():
-        if pair.old is not None and name not in goes_on:
+        if pair.old is not None and name not in case.redirected and name not in goes_on:
             # A function redirected at its entry begins with our branch: it runs if what follows does.
             skipped = 4 if name in case.entered else 0
             originals[range(pair.old.value + skipped, max(pair.old.end, pair.old.value + 4))] = name
     for name, pair in case.barriers.items():
         if pair.old is not None and (common := _common(case, pair.old.value, pair.old.end)):
             originals[common] = f"what {name} continues in"
+    ours = {pair.new.value: name for name, pair in case.pairs.items() if pair.new}
+    for one in case.redirected.values():
+        if one.old is not None:
+            first = one.old.value + (4 if one.taken else 0)
+            # One that may be called is counted by its first instruction.
+            end = first + 4 if one.original else max(one.old.end, one.old.value + 4)
+            originals[range(first, end)] = one.name
+        ours |= {one.new.value: one.asked.to} if one.new else {}
+        ours |= {one.original.value: one.original.name} if one.original else {}
     return Places(
         flag=addresses.get(FLAG),
         store=flag_store(case) if FLAG in addresses else None,
         entry=addresses.get(case.entry),
         head=addresses.get(HEAD),
         heap=addresses.get(HEAP),
-        ours={pair.new.value: name for name, pair in case.pairs.items() if pair.new},
+        ours=ours,
         originals={place: name for place, name in originals.items() if place},
     )
 

@@ -39,7 +39,8 @@ def tried(case: Case) -> Tried:
     """Call what the sets serve. An image without them has nothing to try."""
     problems: list[str] = []
     texts = 0
-    write = case.pairs[WRITE].new if WRITE in case.plan.of_set("print").calls else None
+    # What the kernel serves itself is its own affair.
+    write = case.called[WRITE].new if WRITE in case.called else None
     if write is not None:
         found, texts = _print(case, write)
         problems += found
@@ -47,6 +48,8 @@ def tried(case: Case) -> Tried:
         return Tried(tuple(problems), texts, {})
     panic, ends = case.plan.of_set("panic"), dict[str, str]()
     for name in (*panic.calls, *panic.entries):
+        if name not in case.called and name not in case.entered:
+            continue
         function = case.pairs[name].new
         if function is None:
             problems.append(f"{name}: there is no single global function of this name to try")

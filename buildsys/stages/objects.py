@@ -17,6 +17,7 @@ from buildsys.go.options import GoOptions
 from buildsys.go.runtime import Barrier, Plan, plan
 from buildsys.go.sets import Taken
 from buildsys.go.toolchain import GoToolchain
+from buildsys.stages.originals import called
 
 
 def make_object(
@@ -37,13 +38,11 @@ def make_object(
     return said
 
 
-def describe_runtime(
-    go_object: Path, output: Path, sets: Collection[str] = (), redirected: Collection[str] = (), allocator: str = ""
-) -> None:
+def describe_runtime(go_object: Path, output: Path, sets: Collection[str] = (), allocator: str = "") -> None:
     """Write what an image must know of the object's runtime: field offsets, functions to take over.
 
-    `sets` and `redirected` as for `buildsys.go.runtime.plan`. Raises UserError if `allocator`, a function of
-    Go's by its name, is not there.
+    And which originals of redirected functions it calls by name. `sets` are the names of the ready sets. Raises
+    UserError if `allocator`, a function of Go's by its name, is not there.
     """
     elf = Elf.read(go_object)
     functions = {function.name for function in elf.symbols.functions()}
@@ -56,9 +55,15 @@ def describe_runtime(
             (f"did you mean {near[0]}? " if near else "")
             + "Go keeps only what main.main can reach, and may put a small function into its callers (//go:noinline)",
         )
-    found = plan(functions, str(go_object), sets, redirected)
-    described = {"offsets": layouts(elf), "plan": asdict(found)}
+    found = plan(functions, str(go_object), sets)
+    described = {"offsets": layouts(elf), "plan": asdict(found), "originals": called(elf)}
     replace(output, json.dumps(described, indent=1).encode() + b"\n")
+
+
+def read_originals(path: Path) -> list[str]:
+    """The names by which the Go object calls originals, as `describe_runtime` wrote them."""
+    found: list[str] = json.loads(path.read_text("utf-8")).get("originals", [])
+    return found
 
 
 def read_runtime(path: Path) -> tuple[dict[str, int], Plan]:

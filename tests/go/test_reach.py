@@ -151,3 +151,48 @@ def test_the_reference_kernel_reaches_its_packages_and_little_else(case: Case) -
     found = {symbol.name for symbol in case.reach.functions.values()}
     assert {case.entry, "main.run", "kernel/heap.(*Segment).Free", "main.(*peak).add", "_start"} <= found
     assert not {"runtime.mallocgc", "runtime.newobject", "runtime.schedule"} & found
+
+
+def test_both_roads_reach_the_same_in_the_reference_kernel(case: Case) -> None:
+    entries = (*case.elf.symbols.addresses(case.entry).values(), case.elf.entry)
+    found = reach(case.elf, case.code, entries, case.flag, case.ends, related=False)
+    assert found.functions.keys() == case.reach.functions.keys()
+    assert found.flag_reads == case.reach.flag_reads
+
+
+MAP_TYPE = data("map", "8", "8", str(21 << 56), "0", "0", "0", "key", "0", "0", "hashes") + data("hashes", "hash")
+KEY = data("key", "8", "8", "0", "compares") + data("compares", "eq") + leaves("eq", "hash")
+UNNAMED_MAP = (
+    (MAP_TYPE + KEY)
+    .replace(".type map, %object", "runtime.types:")
+    .replace(".type key, %object", "")
+    .replace(".size map, . - map", "")
+    .replace(".size key, . - key", "runtime.etypes:")
+)
+NAMES_MAP = function("entry", "adrp x0, map", "add x0, x0, :lo12:map", "bl runtime.next", "ret")
+
+
+def test_a_maps_hash_function_counts_if_something_hashes_by_type(tmp_path: Path) -> None:
+    hashing = function("runtime.next", "ldr x26, [x0, #72]", "ldr x1, [x26]", "blr x1", "ret")
+    assert names(made(tmp_path, NAMES_MAP, hashing, UNNAMED_MAP, BOUNDS), "entry") == {"entry", "runtime.next", "hash"}
+
+
+def test_the_keys_of_a_map_are_compared_by_their_type(tmp_path: Path) -> None:
+    """Nobody but the map's type names the type of its keys."""
+    comparing = function("runtime.next", f"ldr x26, [x0, #{TYPE_EQUAL}]", "ldr x1, [x26]", "blr x1", "ret")
+    assert names(made(tmp_path, NAMES_MAP, comparing, UNNAMED_MAP, BOUNDS), "entry") == {"entry", "runtime.next", "eq"}
+
+
+def test_where_a_recovered_panic_lands_is_not_come_to(tmp_path: Path) -> None:
+    """No panic comes back where it is taken over; a call of the same function in the way of the others counts."""
+    landing = ("cbz x0, 1f", "bl runtime.gopanic", "1: ret", "bl runtime.deferreturn", "ret")
+    normal = ("cbz x0, 1f", "bl runtime.gopanic", "1: bl runtime.deferreturn", "ret")
+    parts = [leaves("runtime.gopanic", "runtime.deferreturn")]
+    for code, counts in ((landing, False), (normal, True)):
+        elf = made(tmp_path, function("entry", *code), *parts)
+        at = elf.symbols.addresses(FLAG, "entry", "runtime.gopanic")
+        found = reach(elf, code_of(elf), [at["entry"]], at[FLAG], {at["runtime.gopanic"]})
+        assert ("runtime.deferreturn" in {each.name for each in found.functions.values()}) == counts
+        # Without panics being taken over, one may be recovered.
+        found = reach(elf, code_of(elf), [at["entry"]], at[FLAG])
+        assert "runtime.deferreturn" in {each.name for each in found.functions.values()}

@@ -76,7 +76,7 @@ def run(project: Project, shape: str, image: Path) -> Run:
     machine.load(image)
     machine.trace(blocks.add)
     machine.run(SECONDS)
-    found = subject(steps.unpatched, plan, steps.project.entry, {}, redirected=True)
+    found = subject(steps.unpatched, plan, [steps.project.entry], (), redirected=True, package="")
     functions = (elf.symbols.function_at(block) for block in blocks)
     ran = {function.value: function.name for function in functions if function}
     ends = frozenset(redirect.old for redirect in redirects[calls:])

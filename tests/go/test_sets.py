@@ -57,14 +57,6 @@ def test_the_ends_of_a_program_are_told_by_their_names(name: str, how: str) -> N
     assert (name in found.entered) is (how in ("entries", "spare"))
 
 
-def test_what_the_kernel_redirects_itself_is_left_to_it() -> None:
-    found = plan({SLOTTED[0], *PRINT, "runtime.throw"}, "go.o", ["panic"], ["runtime.gwrite", "runtime.thr*"])
-    assert found.of_set("print").calls == PRINT[1:]
-    assert found.of_set("print").left == ("runtime.gwrite",)
-    assert found.of_set("panic").left == ("runtime.throw",)
-    assert not {"runtime.gwrite", "runtime.throw"} & set(found.functions)
-
-
 def test_of_two_sets_that_serve_a_function_one_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     first = ReadySet("first", "sets/first.s", entries=("runtime.mallocgc",))
     monkeypatch.setattr("buildsys.go.sets.SETS", (first, *SETS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -12,12 +13,24 @@ import pytest
 
 from buildsys.errors import UserError
 from buildsys.front.steps import Steps
+from buildsys.front.verify import case_of
 from buildsys.go.toolchain import GoToolchain
 from buildsys.machines import embedded, qemu
 from buildsys.machines.outcome import End
+from buildsys.proof.reports import tried
 from tests.conftest import ROOT
 from tests.sets.conftest import build, fresh
 
+SEND = """
+// send says how long a text is.
+//
+//go:noinline
+func send(text []byte) {
+\tuart.At(port).PutDecimal(uint64(len(text)))
+}
+
+var port uintptr
+"""
 SOURCES = ROOT / "tests" / "kernels" / "prints"
 GOS = ("system", "1.21", "1.22", "1.23", "1.24", "1.25", "1.26", "1.27")
 
@@ -75,3 +88,19 @@ def test_without_the_set_panic_floating_point_is_refused_where_it_may_allocate(t
     with pytest.raises(UserError) as caught:
         printing(tmp_path / "mine", 'sets = ["print"]\n')
     assert "internal/strconv." in caught.value.message
+
+
+def test_what_the_kernel_redirects_itself_is_its_own(tmp_path: Path) -> None:
+    root = fresh(tmp_path / "mine", 'console.Puts("<")\n\tprintln("ab")\n\tconsole.Puts(">")')
+    port = "console := uart.At(table.UART)"
+    source = root / "src" / "main.go"
+    text = source.read_text().replace(port, f"port = table.UART\n\t{port}", 1)
+    source.write_text(text.replace("\tKernelMain(nil)\n", "\tKernelMain(nil)\n\tsend(nil)\n", 1) + SEND)
+    steps = build(root, '\n[redirect]\n"runtime.gwrite" = "main.send"\n')
+    assert printed(steps, embedded) == b"<21>"
+    own = "taken over by the kernel, no longer by this build: runtime.gwrite by main.send"
+    assert own in steps.records.facts("patch")["remark"]
+    report = json.loads(steps.patch_json.read_text())
+    (told,) = [each for each in report["functions"] if each["name"] == "runtime.gwrite"]
+    assert (told["to"], told["instead_of"]) == ("main.send", "print")
+    assert tried(case_of(steps)).problems == ()

@@ -37,6 +37,7 @@ def check(case: Case) -> Verdict:
     pages, others = _kept(case)
     problems = [
         *(_stray(case, load) for load in strays),
+        *_spare(case),
         *_address_formed(case),
         *_pointers(case),
         *_disagreements(case, pages, others),
@@ -110,6 +111,18 @@ def _stray(case: Case, load: Judgement) -> str:
         return f"{FLAG} is read at {read.address:#x}, in no function, and {then}"
     path = _path(case, read.function.value)
     return f"{read.function.name} reads {FLAG} at {read.address:#x}, and {then}; it is reached: {path}"
+
+
+def _spare(case: Case) -> Iterator[str]:
+    """What has memory only for a run that ends must not be what the kernel allocates by."""
+    paths = {
+        name: case.reach.path(pair.old.value)
+        for name in case.plan.spare
+        if (pair := case.pairs[name]).old and name in case.entered and pair.old.value in case.reach.functions
+    }
+    if paths:
+        name = min(paths, key=lambda name: len(paths[name]))
+        yield f"{name} has memory only for a run that ends, and is reached: {' → '.join(paths[name])}"
 
 
 def _address_formed(case: Case) -> Iterator[str]:
