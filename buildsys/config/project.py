@@ -38,7 +38,8 @@ class Project:
     `kernel` is its name among several, "" if it is the only one; `setting` what messages put before its keys.
     An argument of the entry is a number, BOARD_TABLE, or ADDRESS_OF and a symbol.
     `redirects` are the functions the configuration replaces by others; the sources may name more (go/directives.py).
-    `sets` are the names of the ready sets.
+    `sets` are the names of the ready sets. The set `alloc` hands out `alloc_memory` bytes, None for half of what
+    is left, or has the function `allocator` of the kernel do it.
     `go_setting` is how messages name the setting that chose the Go toolchain, `go_folder` where trees are fetched to.
     """
 
@@ -62,6 +63,8 @@ class Project:
     barrier: BarrierPolicy = DISCARDING
     expected: Expected = NOTHING
     sets: tuple[str, ...] = ()
+    allocator: str = ""
+    alloc_memory: int | None = None
     kernel: str = ""
     file: Path = Path(FILE)
     setting: str = "tool.buildsys."
@@ -155,6 +158,8 @@ def _project(root: Path, table: Table, kept: Caching | None) -> Project:
         barrier=barrier_policy(table),
         expected=expects,
         sets=tuple(_sets(table)),
+        allocator=table.string("alloc", ""),
+        alloc_memory=_alloc_memory(table, board),
         file=table.path,
         setting=table.prefix,
     )
@@ -186,7 +191,25 @@ def _sets(table: Table) -> Iterable[str]:
     for name in named:
         if name not in sets.known():
             raise table.error("sets", f"names {name!r}, which is no ready set", nearest(name, sets.known()))
+    if table.has("alloc"):  # an allocator of the kernel's own is served by that set
+        named = [*named, sets.ALLOC]
     return dict.fromkeys(name for name in named if name != sets.BARRIER)
+
+
+def _alloc_memory(table: Table, board: Board) -> int | None:
+    key = "alloc-memory"
+    if not table.has(key):
+        return None
+    size = table.integer("alloc-memory")
+    if table.has("alloc"):
+        raise table.error(key, "is not for an allocator of your own", "leave out this, or `alloc`")
+    if sets.ALLOC not in table.strings("sets", DEFAULT_SETS):
+        raise table.error(key, "is for the ready set alloc", 'add "alloc" to `sets`, or leave it out')
+    if size <= 0 or size % boards.PAGE:
+        raise table.error(key, f"is {size}", f"it is a number of bytes, a multiple of {boards.PAGE}")
+    if size >= board.ram.length:
+        raise table.error(key, f"is {size:#x} bytes; all RAM of board {board.name} is {board.ram.length:#x}")
+    return size
 
 
 def _boot(root: Path, table: Table) -> Path | None:

@@ -149,14 +149,15 @@ class Steps:
         def run() -> dict[str, Any]:
             from buildsys.stages.objects import describe_runtime
 
-            describe_runtime(self.go_object, self._made(self.runtime_json), self.project.sets)
+            project = self.project
+            describe_runtime(self.go_object, self._made(self.runtime_json), project.sets, project.allocator)
             return {}
 
         return Action(
             name="runtime",
             inputs=(self.go_object, *_code("go", "formats", "stages/objects.py", "stages/originals.py")),
             outputs=(self.runtime_json,),
-            parameters={"sets": self.project.sets},
+            parameters={"sets": self.project.sets, "alloc": self.project.allocator},
             run=run,
         )
 
@@ -195,6 +196,7 @@ class Steps:
                 "toolchain": self.binutils.name,
                 "templates": [self.places.name(folder) for folder in project.templates],
                 "variant": self.variant._asdict(),
+                "alloc": (project.allocator, project.alloc_memory),
                 "barrier": asdict(project.barrier),
             },
             run=run,
@@ -293,6 +295,8 @@ class Steps:
                 arguments=project.arguments,
                 own=tuple((str(path.relative_to(project.root)), made) for path, made in self._rendered),
                 own_boot=project.boot is not None,
+                allocator=project.allocator,
+                alloc_memory=project.alloc_memory,
                 barrier=project.barrier,
                 sites=self._site_table(plan),
                 symbols=tuple((name, str(place)) for name, place in project.expected.symbols),
@@ -322,6 +326,7 @@ class Steps:
                 "toolchain": self.binutils.name,
                 "templates": [self.places.name(folder) for folder in project.templates],
                 "variant": self.variant._asdict(),
+                "alloc": (project.allocator, project.alloc_memory),
                 "barrier": asdict(project.barrier),
             },
             run=run,
@@ -523,6 +528,7 @@ class Steps:
                 package=str(self._under_root(project.package)),
                 written=self.written,
                 barrier=project.barrier,
+                allocator=project.allocator,
             )
 
         return Action(
@@ -541,6 +547,7 @@ class Steps:
                 "package": str(self._under_root(self.project.package)),
                 "redirects": [each.decides() for each in self.project.redirects],
                 "barrier": asdict(self.project.barrier),
+                "alloc": self.project.allocator,
             },
             run=run,
             tells=("sites", "remark"),

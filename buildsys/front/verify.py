@@ -47,6 +47,8 @@ def case_of(steps: Steps) -> Case:
         redirects=steps.redirects,
         barrier=project.barrier,
         sets=project.sets,
+        allocator=project.allocator,
+        alloc_memory=project.alloc_memory,
         own_boot=project.boot is not None,
         expected=project.expected,
         rebuild=lambda folder: rebuild(project, folder),

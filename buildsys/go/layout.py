@@ -10,6 +10,7 @@ from buildsys.formats.elf import SHF_COMPRESSED, Elf
 WANTED = {
     "runtime.g": ("stack", "stackguard0", "stackguard1", "m"),
     "runtime.stack": ("lo", "hi"),
+    "runtime.m": ("g0",),
     "runtime._panic": ("arg",),
 }
 

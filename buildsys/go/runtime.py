@@ -20,10 +20,11 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from buildsys.errors import UserError
-from buildsys.go.sets import Taken, taken
+from buildsys.go.sets import ALLOC, Taken, taken
 
 FLAG = "runtime.writeBarrier"
 G0 = "runtime.g0"
+M0 = "runtime.m0"
 
 # src/runtime/asm_arm64.s: gcWriteBarrier1..8 since Go 1.21, one gcWriteBarrier before.
 SLOTTED = tuple(f"runtime.gcWriteBarrier{slots}" for slots in range(1, 9))
@@ -103,6 +104,11 @@ class Plan:
     def ends(self) -> tuple[str, ...]:
         """Those that do not return to who called them."""
         return (*self.fatal, *(name for each in self.sets if not each.returns for name in (*each.calls, *each.entries)))
+
+    @property
+    def allocates(self) -> bool:
+        """Whether the image has an allocator of ours, with memory set aside for it."""
+        return bool(self.of_set(ALLOC).calls)
 
     @property
     def spare(self) -> tuple[str, ...]:

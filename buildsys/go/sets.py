@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 BARRIER = "barrier"  # what every image has: templates/writebarrier.s.j2
+ALLOC = "alloc"  # the one that has memory of its own: linker/kernel.ld.j2
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,21 @@ class Taken:
 SETS = (
     # src/runtime/print.go: whatever print and println print is written by gwrite; the lock is getg().m's.
     ReadySet("print", "sets/print.s", calls=("runtime.gwrite", "runtime.printlock", "runtime.printunlock")),
+    # src/runtime/malloc.go: whatever allocates calls mallocgc; since Go 1.27 the compiler calls a variant for a size
+    # class itself (malloc_generated.go, the same arguments). What is never to be freed comes from persistentalloc.
+    ReadySet(
+        ALLOC,
+        "sets/alloc.s",
+        calls=(
+            "runtime.mallocgc",
+            "runtime.mallocgcTinySC*",
+            "runtime.mallocgcTinySize*",
+            "runtime.mallocgcSmallNoScanSC*",
+            "runtime.mallocgcSmallScanNoHeaderSC*",
+            "runtime.persistentalloc",
+            "runtime.persistentalloc1",
+        ),
+    ),
     # src/runtime/panic.go, stack.go, asm_arm64.s, error.go. What is called by compiled code prepares a value and
     # calls gopanic; on the way there, and to make a text of the value, memory is allocated.
     ReadySet(

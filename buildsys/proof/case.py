@@ -49,9 +49,10 @@ class Pair:
 class Case:
     """One image on trial. `rebuild` makes the same image in another folder and returns its path.
 
-    `arguments` are what the entry is to be called with, `barrier` what barriers do, and `sets` the ready sets, as
-    `config.project.Project` has them, and `redirects` what is to take the place of what; `own_boot` says
-    that boot code is the user's; `expected` is what else was promised to the kernel.
+    `arguments` are what the entry is to be called with, `barrier` what barriers do, `sets` the ready sets,
+    `allocator` and `alloc_memory` for one of them, as `config.project.Project` has them, and `redirects` what
+    is to take the place of what; `own_boot` says that boot code is the user's; `expected` is what else was
+    promised to the kernel.
     `alone` asks about the embedded emulator by itself: QEMU is left out, and no claim misses it.
     """
 
@@ -67,6 +68,8 @@ class Case:
     redirects: tuple[Redirection, ...] = ()
     barrier: BarrierPolicy = DISCARDING
     sets: tuple[str, ...] = ()
+    allocator: str = ""
+    alloc_memory: int | None = None
     own_boot: bool = False
     expected: Expected = NOTHING
     alone: bool = False

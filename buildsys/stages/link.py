@@ -37,9 +37,9 @@ class Sources:
     """What the templates are filled with. `folders` are searched for `templates`, the user's first.
 
     `own` are further templates of the user's, with what each makes; `own_boot` that one of them, or another
-    file, has `_start`. `arguments` are those of the entry, as `config.project.Project` has them.
-    `sites` is the table of a policy that counts. `symbols` are defined by the linker script: names and
-    expressions. `ready` are functions of ours that redirects name.
+    file, has `_start`. `arguments` are those of the entry, `allocator` and `alloc_memory` are for the set
+    `alloc`, all as `config.project.Project` has them. `sites` is the table of a policy that counts. `symbols`
+    are defined by the linker script: names and expressions. `ready` are functions of ours that redirects name.
     """
 
     layout: Mapping[str, int]
@@ -53,6 +53,8 @@ class Sources:
     arguments: tuple[int | str, ...] = ("board",)
     own: tuple[tuple[str, Path], ...] = ()
     own_boot: bool = False
+    allocator: str = ""
+    alloc_memory: int | None = None
     barrier: BarrierPolicy = DISCARDING
     sites: SiteTable = NO_SITES
     symbols: tuple[tuple[str, str], ...] = ()
@@ -210,6 +212,8 @@ def _values(sources: Sources, addresses: Callable[[str], int]) -> dict[str, Any]
 
     return {
         "address": addresses,
+        "alloc_memory": sources.alloc_memory,
+        "allocator": sources.allocator,
         "offset": offset,
         "original": lambda function: addresses(ORIGINAL + function),
         "barrier": sources.barrier,

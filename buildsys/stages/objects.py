@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from buildsys.errors import UserError
 from buildsys.files import partial, put, replace
 from buildsys.formats.elf import Elf
 from buildsys.go import build
@@ -37,13 +38,24 @@ def make_object(
     return said
 
 
-def describe_runtime(go_object: Path, output: Path, sets: Collection[str] = ()) -> None:
+def describe_runtime(go_object: Path, output: Path, sets: Collection[str] = (), allocator: str = "") -> None:
     """Write what an image must know of the object's runtime: field offsets, functions to take over.
 
-    And which originals of redirected functions it calls by name. `sets` are the names of the ready sets.
+    And which originals of redirected functions it calls by name. `sets` are the names of the ready sets. Raises
+    UserError if `allocator`, a function of Go's by its name, is not there.
     """
     elf = Elf.read(go_object)
-    found = plan({function.name for function in elf.symbols.functions()}, str(go_object), sets)
+    functions = {function.name for function in elf.symbols.functions()}
+    if "." in allocator and allocator not in functions:
+        from difflib import get_close_matches
+
+        near = get_close_matches(allocator, functions, 1)
+        raise UserError(
+            f"`alloc` names {allocator}, and there is no such function in {go_object}",
+            (f"did you mean {near[0]}? " if near else "")
+            + "Go keeps only what main.main can reach, and may put a small function into its callers (//go:noinline)",
+        )
+    found = plan(functions, str(go_object), sets)
     described = {"offsets": layouts(elf), "plan": asdict(found), "originals": called(elf)}
     replace(output, json.dumps(described, indent=1).encode() + b"\n")
 

@@ -23,6 +23,7 @@ from buildsys.formats.elf import Elf
 from buildsys.formats.patch import Patch, Redirect, Rewrite, address_takers, patch, resolve
 from buildsys.formats.references import Code
 from buildsys.go import sets
+from buildsys.go.allocator import refuse_recursion
 from buildsys.go.flag import COPIES, code_of, judge
 from buildsys.go.passing import Passed, reached
 from buildsys.go.reach import Reach
@@ -44,13 +45,14 @@ def patch_image(
     package: str = "",
     written: Callable[[Path], object] = lambda image: None,
     barrier: BarrierPolicy = DISCARDING,
+    allocator: str = "",
 ) -> dict[str, Any]:
     """Write `image` and `report`; returns facts: sites patched, and a remark if there is one to make.
 
     `wanted` are redirects of the user's, `package` is the folder of the kernel package, by which messages
-    name source files, `barrier` is what our barriers do. `written` is told, in another thread, where the
-    image is before it is known to be sound. Raises UserError, leaving earlier files alone, if not all of
-    the job can be done.
+    name source files, `barrier` is what our barriers do, `allocator` the function of the kernel's that
+    allocates, if there is one. `written` is told, in another thread, where the image is before it is known to
+    be sound. Raises UserError, leaving earlier files alone, if not all of the job can be done.
     """
     elf = Elf.mapped(unpatched)
     base = resolve(elf, plan.functions)
@@ -73,6 +75,7 @@ def patch_image(
         everything, unasked = _reached(elf, patched, called, users, calls, entries, plan)
         ends = ends_of(users, [*calls, *entries], plan)
         findings = _checked(elf, patched, done, users, Around(everything, ends, package))
+        refuse_recursion(patched, allocator, ends)
         _refuse_spare(plan, entries, everything)
         _refuse_reachable(patched, unasked, calls, users, pointers)
         _refuse_readers(patched, everything, {each.new for each in (*calls, *users)})
