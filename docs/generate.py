@@ -39,6 +39,7 @@ DOCUMENTS = (
     "docs/sets.md",
     "docs/matrix.md",
     "docs/reach.md",
+    "docs/patching.md",
 )
 PART = re.compile(r"(<!-- generated: (.+?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 TIMES = re.compile(r"\d+(\.\d+)? *(s|ms)\b")

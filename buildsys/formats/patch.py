@@ -14,19 +14,21 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter, itemgetter
 from typing import NamedTuple
 
 from buildsys.errors import UserError
 from buildsys.formats import a64
-from buildsys.formats.a64 import BRANCH, OutOfRangeError, encode_branch, is_bl
+from buildsys.formats.a64 import BRANCH, OutOfRangeError, is_bl
 from buildsys.formats.addresses import Left, Moved, held, moved
 from buildsys.formats.callsites import Hits, conditional_sites, hits, marked, marking
 from buildsys.formats.elf import ET_EXEC, PF_X, PT_LOAD, SHF_ALLOC, SHF_EXECINSTR, Elf, Section
+from buildsys.formats.islands import TOO_FAR, Far, Island
 from buildsys.formats.modes import Mode
 from buildsys.formats.symbols import STT_FUNC, STT_NOTYPE, Symbol
+from buildsys.formats.veneers import Veneer, final
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,8 @@ class Patch:
     """What a pass did: the new contents of the image, each call site and each entry it changed, by address.
 
     The contents are in `pieces`, to be written one after another; `contents_of` has the sections that may
-    differ, which are all that hold code, by index.
+    differ, which are all that hold code, by index. `turned` are the linker's veneers that were made to go to
+    new functions, `islands` those that had to be added, which `contents_of` has not.
     `passing` are the words written for the functions that stand for an original, and the old function's
     own loops that had to go there. `addresses` are the places that stand for the new function now, and `left`
     those that could not be made to. `already` counts the branches that went to a new function, by its address,
@@ -87,11 +90,17 @@ class Patch:
     addresses: tuple[Moved, ...]
     left: tuple[Left, ...]
     already: dict[int, int]
+    turned: tuple[Veneer, ...] = ()
+    islands: tuple[Island, ...] = ()
 
     @property
     def contents(self) -> bytes:
         """The pieces as one."""
         return b"".join(self.pieces)
+
+    def applied(self, elf: Elf) -> Elf:
+        """The patched image, `elf` being the one that was patched."""
+        return Elf(self.contents, elf.name) if self.islands else elf.with_code(self.contents_of)
 
 
 def resolve(elf: Elf, names: Sequence[str]) -> list[Redirect]:
@@ -131,13 +140,13 @@ def patch(
     addresses, left = _addresses(elf, pointed)
     by_old = {redirect.old: redirect for redirect in calls}
     by_new = {redirect.new for redirect in (*calls, *entries)}
-    passing = _Passing(elf, calls, entries)
+    originals = {at for each in (*calls, *entries) if each.original for at in _room(each.original)}
+    far = Far(elf, {redirect.old: redirect.new for redirect in calls}, by_new, originals)
+    passing = _Passing(elf, far, calls, entries)
     to_new: Counter[int] = Counter()
     rewrites: list[Rewrite] = []
     taken: list[Rewrite] = []
-    pieces: list[memoryview | bytes] = []
     code: dict[int, bytes] = {}
-    data, end = memoryview(elf.data), 0
     for section, words, indices, targets in sorted(hits(elf, [*by_old, *by_new, *passing.olds]), key=_in_file):
         for at, target in zip(indices, targets, strict=True):
             redirect = by_old.get(target)
@@ -147,7 +156,7 @@ def patch(
             if redirect is None:
                 to_new[target] += 1
             elif not redirect.is_loop(address, before):
-                words[at] = after = _encode(elf, address, before, redirect)
+                words[at] = after = _encode(elf, far, address, before, redirect)
                 rewrites.append(Rewrite(address, before, after, redirect))
         passing.write(section, words)
         for change in addresses:
@@ -155,25 +164,20 @@ def patch(
         for redirect in entries:
             if redirect.old in section and redirect.old + 4 <= section.end:
                 at = redirect.old - section.address >> 2
-                after = _encode(elf, redirect.old, BRANCH, redirect)
+                after = _encode(elf, far, redirect.old, BRANCH, redirect)
                 if words[at] != after:
                     taken.append(Rewrite(redirect.old, words[at], after, redirect))
                     words[at] = after
         code[section.index] = words.tobytes() + elf.contents(section)[4 * len(words) :]
-        pieces += [data[end : section.offset], code[section.index]]
-        end = section.offset + section.size
+    _turn(elf, far, code)
     changed = {**code, **_data(elf, addresses, code)}
-    if len(changed) > len(code):
-        pieces, end = [], 0
-        for section in sorted((elf.sections[index] for index in changed), key=attrgetter("offset")):
-            if section.offset < end:
-                raise UserError(f"{elf.name}: damaged: section {section.name!r} overlaps another")
-            pieces += [data[end : section.offset], changed[section.index]]
-            end = section.offset + section.size
     rewrites.sort(key=itemgetter(0))
     already = {redirect.new: to_new[redirect.new] for redirect in (*calls, *entries)}
+    pieces = tuple(_pieces(elf, changed))
+    if far.islands:
+        pieces = (far.placed(b"".join(pieces)),)
     return Patch(
-        pieces=(*pieces, data[end:]),
+        pieces=pieces,
         contents_of=changed,
         rewrites=tuple(rewrites),
         entries=tuple(taken),
@@ -181,7 +185,28 @@ def patch(
         addresses=addresses,
         left=left,
         already=already,
+        turned=tuple(far.veneers),
+        islands=tuple(far.islands),
     )
+
+
+def _turn(elf: Elf, far: Far, code: dict[int, bytes]) -> None:
+    """Have veneers of old functions go to the new ones."""
+    for address, contents in far.turned():
+        section = next(each for each in elf.code if address in each)
+        at, whole = address - section.address, code[section.index]
+        code[section.index] = whole[:at] + contents + whole[at + len(contents) :]
+
+
+def _pieces(elf: Elf, changed: Mapping[int, bytes]) -> Iterator[memoryview | bytes]:
+    """The file with other contents of some sections. Raises UserError if two of them overlap."""
+    data, end = memoryview(elf.data), 0
+    for section in sorted((elf.sections[index] for index in changed), key=attrgetter("offset")):
+        if section.offset < end:
+            raise UserError(f"{elf.name}: damaged: section {section.name!r} overlaps another")
+        yield from (data[end : section.offset], changed[section.index])
+        end = section.offset + section.size
+    yield data[end:]
 
 
 def _addresses(elf: Elf, pointed: Sequence[Redirect]) -> tuple[tuple[Moved, ...], tuple[Left, ...]]:
@@ -226,6 +251,10 @@ def _data(elf: Elf, changes: Sequence[Moved], code: Mapping[int, bytes]) -> dict
 ROOM = 8  # bytes of the function that stands for an original: two instructions
 
 
+def _room(original: int) -> range:
+    return range(original, original + ROOM, 4)
+
+
 class _Passing:
     """The functions that stand for originals, and what is put into them.
 
@@ -234,12 +263,12 @@ class _Passing:
     comes here, too. `olds` are the functions of which this is so.
     """
 
-    def __init__(self, elf: Elf, calls: Sequence[Redirect], entries: Sequence[Redirect]) -> None:
-        self._elf = elf
+    def __init__(self, elf: Elf, far: Far, calls: Sequence[Redirect], entries: Sequence[Redirect]) -> None:
+        self._elf, self._far = elf, far
         self._wanted = {each.original: each for each in (*calls, *entries) if each.original}
         self._taken = {each.old: each.new for each in entries}
         self.olds = {each.old: each for each in self._wanted.values() if each.old in self._taken}
-        self.places = {at for original in self._wanted for at in range(original, original + ROOM, 4)}
+        self.places = {at for original in self._wanted for at in _room(original)}
         self.rewrites: list[Rewrite] = []
         self._words = {place: self._contents(redirect) for place, redirect in self._wanted.items()}
         self._loops: list[Rewrite] = []
@@ -275,7 +304,8 @@ class _Passing:
         if old not in self._taken:
             return (self._branch(place, old, redirect),)
         first = elf.word(old) or 0
-        if a64.branch_target(first, old) == self._taken[old]:
+        goes = a64.branch_target(first, old)
+        if goes is not None and final(elf, goes) == self._taken[old]:
             return ()  # the image is patched already
         if by := next((at for at, target in conditional_sites(elf, [old]) if old <= at < redirect.old_end), None):
             raise UserError(
@@ -295,7 +325,7 @@ class _Passing:
 
     def _branch(self, address: int, target: int, redirect: Redirect, word: int = BRANCH) -> int:
         try:
-            return encode_branch(word, address, target)
+            return self._far.branch(address, word, target)
         except ValueError as error:
             raise UserError(f"{self._elf.name}: the original of {redirect.name} cannot be called: {error}") from error
 
@@ -326,14 +356,13 @@ def _in_file(found: Hits) -> int:
     return found.section.offset
 
 
-def _encode(elf: Elf, address: int, word: int, redirect: Redirect) -> int:
+def _encode(elf: Elf, far: Far, address: int, word: int, redirect: Redirect) -> int:
     try:
-        return encode_branch(word, address, redirect.new)
+        return far.branch(address, word, redirect.new)
     except ValueError as error:
-        far = "a branch reaches 128 MiB; place the new function nearer to the code"
         raise UserError(
             f"{elf.name}: {redirect.name} cannot be redirected at {address:#x}: {error}",
-            far if isinstance(error, OutOfRangeError) else "",
+            TOO_FAR if isinstance(error, OutOfRangeError) else "",
         ) from error
 
 

@@ -14,6 +14,7 @@ from buildsys.formats import a64
 from buildsys.formats.elf import R_AARCH64_ABS64, R_AARCH64_CALL26, R_AARCH64_JUMP26, SHF_ALLOC
 from buildsys.formats.symbols import SHN_ABS
 from buildsys.proof.bootcode import at
+from buildsys.proof.far import leads
 
 if TYPE_CHECKING:
     from buildsys.proof.case import Case, Pair
@@ -94,7 +95,7 @@ def _wrong(case: Case, use: Use, goal: int) -> str:
         return "the image has nothing there"
     if use.kind in (R_AARCH64_CALL26, R_AARCH64_JUMP26):
         target = a64.branch_target(word, use.place)
-        return "" if target in _goals(case, goal) else _differs("it goes to", target, goal)
+        return "" if leads(case.elf, target, _goals(case, goal)) else _differs("it goes to", target, goal)
     found: int | None
     if use.kind in (R_AARCH64_ABS64, R_AARCH64_ABS32):
         found, wanted = word, goal & (1 << 8 * size) - 1

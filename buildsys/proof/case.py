@@ -220,7 +220,9 @@ class Case:
             if each.old and each.new and each.original
         ]
         roots = (*entries, *(each.new.value for each in users if each.new))
-        return reached(self.elf, roots, self.flag, self.ends, passed, stops(self.elf, self.plan))
+        # Not by relocations, as the build does it, but by decoding: an image can differ from what they say.
+        stopped = stops(self.elf, self.plan)
+        return reached(self.elf, roots, self.flag, self.ends, passed, related=False, stops=stopped)
 
     @cached_property
     def ends(self) -> set[int]:

@@ -15,6 +15,7 @@ from buildsys.formats import a64
 from buildsys.formats.addresses import ABS64, ADD_LO12, ADRP, ADRP_NC, NOP, Held, held
 from buildsys.formats.elf import Elf
 from buildsys.formats.symbols import Symbol
+from buildsys.formats.veneers import final
 
 if TYPE_CHECKING:
     from buildsys.proof.case import Case
@@ -40,11 +41,15 @@ class Redirected:
 
 
 class Change(NamedTuple):
-    """The word an address must hold, None if none would do; `site` is the name of what is called there, if it is."""
+    """The word an address must hold; `site` is the name of what is called there, if it is.
+
+    It is None if a branch does not reach; then any will do that leads to `target` by a veneer.
+    """
 
     word: int | None
     site: str
     what: str
+    target: int = 0
 
 
 def changes(case: Case, calls: Mapping[int, str], loops: Mapping[int, str]) -> dict[int, Change]:
@@ -60,22 +65,22 @@ def changes(case: Case, calls: Mapping[int, str], loops: Mapping[int, str]) -> d
         old, new, name = one.old.value, one.new.value, one.name
         if one.asked.mode.at_calls:
             for place in (place for place, called in calls.items() if called == name):
-                found[place] = Change(_branch(case, place, new), name, f"the call of {name}")
+                found[place] = Change(_branch(case, place, new), name, f"the call of {name}", new)
         if one.asked.mode.at_entry:
-            found[old] = Change(_encoded(a64.BRANCH, old, new), "", f"the entry of {name}")
+            found[old] = Change(_encoded(a64.BRANCH, old, new), "", f"the entry of {name}", new)
         if one.original is None:
             continue
         place, what = one.original.value, f"what stands for the original of {name}"
         if not one.taken:
-            found[place] = Change(_encoded(a64.BRANCH, place, old), "", what)
+            found[place] = Change(_encoded(a64.BRANCH, place, old), "", what, old)
             continue
         first = case.before.word(old)
         target = None if first is None else a64.branch_target(first, old)
         moved = first if target is None or first is None else _encoded(first, place, target)
-        found[place] = Change(moved, "", what)
-        found[place + 4] = Change(_encoded(a64.BRANCH, place + 4, old + 4), "", what)
+        found[place] = Change(moved, "", what, target or 0)
+        found[place + 4] = Change(_encoded(a64.BRANCH, place + 4, old + 4), "", what, old + 4)
         for loop in (loop for loop, called in loops.items() if called == name and loop != old):
-            found[loop] = Change(_encoded(a64.BRANCH, loop, place), "", f"the branch of {name} to its own start")
+            found[loop] = Change(_encoded(a64.BRANCH, loop, place), "", f"the branch of {name} to its own start", place)
     return found
 
 
@@ -89,7 +94,7 @@ def problems(case: Case, found: Mapping[int, Change], where: Callable[[int], str
             yield f"{one.asked.original} is no function of this image, or several"
     for address, change in found.items():
         word, before = case.elf.word(address), case.before.word(address)
-        if word is not None and word == change.word:
+        if word is not None and (word == change.word or _by_veneer(case, address, word, change)):
             continue
         goal = None if word is None else a64.branch_target(word, address)
         goes = "is no branch" if goal is None else f"goes to {where(goal)}"
@@ -181,7 +186,19 @@ def _stands(elf: Elf, use: Held) -> tuple[str, int] | None:
 
 def changed(case: Case, found: Mapping[int, Change]) -> set[int]:
     """The addresses at which the two images must differ."""
-    return {address for address, change in found.items() if change.word != case.before.word(address)}
+    return {
+        address
+        for address, change in found.items()
+        if (case.elf.word(address) if change.word is None else change.word) != case.before.word(address)
+    }
+
+
+def _by_veneer(case: Case, address: int, word: int, change: Change) -> bool:
+    """Whether a branch that could not reach leads where it must by a veneer, and is of the kind it was."""
+    goal, before = a64.branch_target(word, address), case.before.word(address)
+    if change.word is not None or goal is None or before is None:
+        return False
+    return final(case.elf, goal) == change.target and a64.is_bl(word) == (bool(change.site) and a64.is_bl(before))
 
 
 def _branch(case: Case, place: int, target: int) -> int | None:

@@ -67,7 +67,7 @@ def patch_image(
         )
     # It takes as long as what is still to be found out.
     with replacing(image, 0o755, *done.pieces, written=written):
-        patched = elf.with_code(done.contents_of)
+        patched = done.applied(elf)
         pointers = address_takers(patched, [redirect.old for redirect in (*calls, *users)])
         called = [entry, barrier.function] if barrier.function else [entry]
         everything, unasked = _reached(elf, patched, called, users, calls, entries, plan)
@@ -185,7 +185,7 @@ def _reached(
         if each.original
     ]
     ends = ends_of(users, [*calls, *entries], plan)
-    return reached(elf, roots, found[FLAG], ends, passed, stops(elf, plan))
+    return reached(elf, roots, found[FLAG], ends, passed, stops=stops(elf, plan))
 
 
 def _refuse_spare(plan: Plan, entries: Sequence[Redirect], reached: Reach) -> None:

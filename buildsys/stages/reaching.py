@@ -13,6 +13,7 @@ from buildsys.formats.patch import resolve
 from buildsys.go.flag import code_of
 from buildsys.go.graph import Graph
 from buildsys.go.passing import with_words
+from buildsys.go.reach import search
 from buildsys.go.runtime import Plan
 from buildsys.go.stops import stops
 from buildsys.stages.patch import ends_of, redirect_all, shared
@@ -53,13 +54,18 @@ def subject(
     users = resolved(elf, wanted, plan, package)
     calls, ending = shared(resolve(elf, plan.functions), users, plan)
     patched = elf.with_code(redirect_all(elf, calls, ending, users).contents_of)
-    # Behind a branch at its first instruction an original runs all the same, if somebody calls it by its other name.
-    opened = {each.old: elf.word(each.old) for each in users if each.original and each.mode.at_entry}
-    whole = {place: word for place, word in opened.items() if word is not None}
-    patched = with_words(patched, whole) if whole else patched
-    entries = (*entries, *(each.new for each in users if each.old in whole))
     ends = ends_of(users, [*calls, *ending], plan)
-    replaced = tuple((each.name, each.old, each.new) for each in (*calls, *ending, *users))
     stopped = frozenset(stops(patched, plan))
+    entries = (*entries, *(each.new for each in users if each.name in plan.ends))
+    graph = Graph(patched, code_of(patched), ends)
+    if any(each.original and each.mode.at_entry for each in users):
+        # An original that is called on purpose runs behind its first instruction, which is a branch now.
+        reached = search(graph, entries, stopped).functions
+        opened = [each for each in users if each.mode.at_entry and each.original in reached]
+        first = {each.old: word for each in opened if (word := elf.word(each.old)) is not None}
+        patched = with_words(patched, first)
+        graph = Graph(patched, code_of(patched), ends)
+        entries = (*entries, *(each.new for each in opened))
+    replaced = tuple((each.name, each.old, each.new) for each in (*calls, *ending, *users))
     provided = tuple(each.name for each in plan.sets)
-    return Subject(patched, Graph(patched, code_of(patched), ends), entries, replaced, stopped, provided)
+    return Subject(patched, graph, entries, replaced, stopped, provided)

@@ -20,9 +20,11 @@ from buildsys.formats.addresses import conditional, formed
 from buildsys.formats.callsites import CallSite, call_sites
 from buildsys.formats.elf import R_AARCH64_CALL26, R_AARCH64_JUMP26, Elf
 from buildsys.formats.patch import address_takers
+from buildsys.formats.veneers import final
 from buildsys.proof.agreement import examine
 from buildsys.proof.case import Case
 from buildsys.proof.claim import Claim, Verdict, verdict
+from buildsys.proof.far import far
 from buildsys.proof.redirects import Change, changed, changes, pointed
 from buildsys.proof.redirects import problems as redirect_problems
 
@@ -42,6 +44,7 @@ def check(case: Case) -> Verdict:
     users, own_loops = _redirected_sites(case)
     made_of = changes(case, users, own_loops)
     pointers = pointed(case, lambda address: where(case.elf, address))
+    veneers = far(case)
     redirected = {address: change.site for address, change in made_of.items() if change.site}
     # Behind a first instruction that is a branch nothing of the old function is left to be called.
     olds = case.olds | {each.old.value: name for name, each in case.redirected.items() if each.old and not each.taken}
@@ -59,7 +62,17 @@ def check(case: Case) -> Verdict:
         *_undecoded(case, users),
         *redirect_problems(case, made_of, lambda address: where(case.elf, address)),
         *pointers.problems,
-        *differences(case, (linked.keys() - loops) | entries | changed(case, made_of) | pointers.moved, left_at),
+        *veneers.problems,
+        *differences(
+            case,
+            _but_by_veneers(case, linked.keys() - loops)
+            | entries
+            | changed(case, made_of)
+            | pointers.moved
+            | veneers.turned,
+            left_at,
+            veneers.added,
+        ),
         *_conditional(case, olds),
         *_formed(case, olds),
         *_pointers(case, olds),
@@ -85,6 +98,17 @@ def check(case: Case) -> Verdict:
         [f"{count:5} calls of {name}" for name, count in _counted(case, decoded, redirected)] + examined.details,
         "the image is not what the call-site pass makes: `doit forget patch` and build again",
     )
+
+
+def _but_by_veneers(case: Case, sites: Collection[int]) -> set[int]:
+    """`sites` but for those that go to our function by a veneer which went to the old one: they are as they were."""
+    return {site for site in sites if not _same_veneer(case, site)}
+
+
+def _same_veneer(case: Case, site: int) -> bool:
+    word = case.elf.word(site)
+    goal = None if word is None or word != case.before.word(site) else a64.branch_target(word, site)
+    return goal is not None and final(case.before, goal) in case.olds and final(case.elf, goal) in case.names
 
 
 def still_called(
@@ -132,7 +156,7 @@ def _entries(case: Case) -> Iterator[str]:
     for name, pair in case.entered.items():
         word = case.elf.word(pair.old.value) if pair.old else None
         goal = a64.branch_target(word, pair.old.value) if pair.old and word is not None and a64.is_b(word) else None
-        if pair.old and (pair.new is None or goal != pair.new.value):
+        if pair.old and (pair.new is None or goal is None or final(case.elf, goal) != pair.new.value):
             yield f"{name} at {pair.old.value:#x} does not begin with a branch to ours"
 
 
@@ -204,8 +228,13 @@ def relocated_calls(elf: Elf, goals: Mapping[tuple[int, int], str]) -> dict[int,
     return found
 
 
-def differences(case: Case, sites: Collection[int], left: Collection[int] = ()) -> list[str]:
-    """Where the two images differ though they must not, or agree though they must not, but for sites `left` as is."""
+def differences(
+    case: Case, sites: Collection[int], left: Collection[int] = (), added: Collection[int] = ()
+) -> list[str]:
+    """Where the two images differ though they must not, or agree though they must not, but for sites `left` as is.
+
+    `added` are offsets in the file of what may differ.
+    """
     now, then = case.elf.data, case.before.data
     if len(now) != len(then):
         return [f"the patched image has {len(now)} bytes, the unpatched one {len(then)}"]
@@ -213,7 +242,7 @@ def differences(case: Case, sites: Collection[int], left: Collection[int] = ()) 
     expected = {case.before.file_offset(site): site for site in sites}
     found = [
         f"a word that is no call site was changed at {_place(case.elf, offset)}"
-        for offset in sorted(differing - expected.keys())[:_SHOWN]
+        for offset in sorted(differing - expected.keys() - set(added))[:_SHOWN]
     ]
     same = sorted(site for offset, site in expected.items() if offset not in differing and site not in left)
     found += [
