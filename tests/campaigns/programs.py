@@ -160,7 +160,7 @@ class Program:
         return f"main.c{swap.old}.func1" if swap.closure else self.function(swap.old).symbol
 
 
-def program(chance: Random, count: int = 24) -> Program:
+def program(chance: Random, count: int = 60) -> Program:
     """A program of `count` functions."""
     maker = _Maker(chance, count)
     swaps = [maker.swap(each) for each in maker.functions if each.noinline and chance.random() < 0.45]
