@@ -14,14 +14,14 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Container, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import NamedTuple
 
 from buildsys.formats import a64
 from buildsys.formats.callsites import adrp_sites, by_top
 from buildsys.formats.elf import Elf
 from buildsys.formats.references import Body, Code, Reference, follow, overwrites
-from buildsys.formats.related import BRANCHES, PAGES, Relations
+from buildsys.formats.related import ABS64, BRANCHES, PAGES, Related, Relations
 from buildsys.formats.symbols import STT_FUNC, Symbol
 from buildsys.go.doomed import doomed, runs
 from buildsys.go.flag import FLAG_BYTES
@@ -179,14 +179,16 @@ class Graph:
         _, dead = self.body(function)
         formed: list[tuple[int, int]] = []
         low, high = self._go
-        if low <= body.base < high and self._relations is not None and body.base in self._relations:
+        related = list(self._relations.between(body.base, body.end)) if self._relations is not None else []
+        rewritten = self._is_rewritten(body, related)
+        if low <= body.base < high and self._relations is not None and body.base in self._relations and not rewritten:
             found = list(self._branches(body, dead))
         else:
             found = list(self._decoded(function, body, dead, formed))
-        if self._relations is not None:
+        if not rewritten:
             formed += [
                 (place, target)
-                for place, kind, target in self._relations.between(body.base, body.end)
+                for place, kind, target in related
                 if kind not in BRANCHES and kind not in PAGES and place - body.base >> 2 not in dead
             ]
         types: dict[int, None] = {}
@@ -214,6 +216,28 @@ class Graph:
         targets = (a64.branch_target(words[index], body.base + 4 * index) for index in dead)
         ended = {target for target in targets if target in self._ends and target is not None}
         return Node(tuple(first.values()), tuple(types), opened, None, tuple(data), tuple(ended))
+
+    def _is_rewritten(self, body: Body, related: Iterable[Related]) -> bool:
+        """Whether it forms the address of a function where its relocations have another: a redirect of pointers.
+
+        What was made another address since the link, they do not tell.
+        """
+        for place, kind, target in related:
+            if kind in BRANCHES or not self.variables.is_code(target):
+                continue
+            if kind == ABS64:
+                if self._elf.word(place, 8) != target:
+                    return True
+                continue
+            word = body.words[place - body.base >> 2]
+            page, near, added = a64.adrp(word, place), a64.adr(word, place), a64.add_immediate(word)
+            if (
+                (page and page[1] != target & ~0xFFF)
+                or (near and near[1] != target)
+                or (added and added[2] != target & 0xFFF)
+            ):
+                return True
+        return False
 
     def _branches(self, body: Body, dead: Container[int]) -> Iterator[Edge]:
         """Of the branches of a function, those that leave it."""

@@ -18,6 +18,7 @@ from re import compile as compiled
 from buildsys.formats.callsites import by_top
 from buildsys.formats.references import overwrites
 from buildsys.formats.symbols import Symbol
+from buildsys.go import sets
 from buildsys.go.packages import is_own, package_of
 
 FILE = Path(__file__).with_name("services.toml")
@@ -50,7 +51,7 @@ def services() -> tuple[Service, ...]:
 
 def available(name: str) -> bool:
     """Whether there is a ready set of that name."""
-    return False
+    return name in sets.known()
 
 
 class Classes:
