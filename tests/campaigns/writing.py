@@ -81,7 +81,7 @@ class _Writer:
 
     def _body(self, function: Function, swap: Swap | None) -> Iterator[str]:
         number = function.number
-        yield "x := uint64(0)"
+        yield "x := zero"
         for at, kind in enumerate(_taken(function)):
             yield f"x = mix(x, {_fold(kind, f'a{at}')})"
         yield f"x = {'note' if function.noted else 'enter'}({number}, x)"
@@ -261,7 +261,7 @@ class _Writer:
     # ---- what the kernel calls ----
 
     def _roots(self) -> str:
-        lines = ["x := i", "switch i {"]
+        lines = ["x := i + zero", "switch i {"]
         for at, call in enumerate(self._program.roots):
             lines += [f"case {at}:", *_in(self._statement(call, None))]
         lines += ["}", "hash = mix(hash, x)"]
