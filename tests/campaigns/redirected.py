@@ -240,7 +240,9 @@ class Others:
                 address, words = int(place, 16), text.split()
                 self._mnemonics[address] = words[0]
                 if "<" in text and words[0] not in ("adr", "adrp"):
-                    self._branches[int(words[words.index(next(w for w in words if w[0] == "<")) - 1], 16)].append(address)
+                    self._branches[int(words[words.index(next(w for w in words if w[0] == "<")) - 1], 16)].append(
+                        address
+                    )
         self._relocated: dict[int, set[int]] = defaultdict(set)
         for line in binutils("readelf", "-rW", image).splitlines():
             fields = line.split()

@@ -186,7 +186,16 @@ class _Writer:
             case "defer":
                 yield _around(number, ["defer enter(2, x)", f"defer {name}({given})", "return mix(x, 1)"])
             case "defer in a loop":
-                yield _around(number, ["for i := uint64(0); i < 2; i++ {", "\tx = mix(x, i)", f"\tdefer {name}({given})", "}", "return x"])
+                yield _around(
+                    number,
+                    [
+                        "for i := uint64(0); i < 2; i++ {",
+                        "\tx = mix(x, i)",
+                        f"\tdefer {name}({given})",
+                        "}",
+                        "return x",
+                    ],
+                )
             case "deferred closure":
                 yield _around(number, ["defer func() {", *_in([*direct, "r = mix(r, x)"]), "}()", "return mix(x, 7)"])
             case "go":
@@ -194,13 +203,28 @@ class _Writer:
             case "go a closure":
                 yield _around(number, ["go func() {", *_in([*direct, "r = mix(r, x)"]), "}()", "return mix(x, hash)"])
             case "generic":
-                yield f"//go:noinline\nfunc d{number}[T uint64 | uint8](y T) T {{\n\tx := uint64(y)\n" + "\n".join(_in(direct)) + "\n\treturn T(x)\n}"
+                yield (
+                    f"//go:noinline\nfunc d{number}[T uint64 | uint8](y T) T {{\n\tx := uint64(y)\n"
+                    + "\n".join(_in(direct))
+                    + "\n\treturn T(x)\n}"
+                )
                 yield _around(number, [f"return d{number}(x) + uint64(d{number}(uint8(x)))"])
             case "closure":
                 swap = self._around.get(number)
-                inner = self._body(swap.new, None) if swap and self._replaced else ["x := mix(a0, y)", *direct, "return x"]
+                inner = (
+                    self._body(swap.new, None) if swap and self._replaced else ["x := mix(a0, y)", *direct, "return x"]
+                )
                 yield f"//go:noinline\nfunc d{number}(f func(uint64) uint64, x uint64) uint64 {{ return f(x) }}"
-                yield _around(number, ["y := x + hash", f"return d{number}(func(a0 uint64) uint64 {{", *_in([] if not (swap and self._replaced) else ["_ = y"]), *_in(inner), "}, x)"])
+                yield _around(
+                    number,
+                    [
+                        "y := x + hash",
+                        f"return d{number}(func(a0 uint64) uint64 {{",
+                        *_in([] if not (swap and self._replaced) else ["_ = y"]),
+                        *_in(inner),
+                        "}, x)",
+                    ],
+                )
             case "table":
                 yield f"var g{number} = [...]{kind}{{d{number}, {name}}}"
                 yield self._other(target, f"d{number}")
@@ -265,7 +289,11 @@ class _Writer:
         for at, call in enumerate(self._program.roots):
             lines += [f"case {at}:", *_in(self._statement(call, None))]
         lines += ["}", "hash = mix(hash, x)"]
-        return f"const roots = {len(self._program.roots)}\n\n//go:noinline\nfunc root(i uint64) {{\n" + "\n".join(_in(lines)) + "\n}"
+        return (
+            f"const roots = {len(self._program.roots)}\n\n//go:noinline\nfunc root(i uint64) {{\n"
+            + "\n".join(_in(lines))
+            + "\n}"
+        )
 
     def _kept(self) -> str:
         """What nothing runs: it keeps functions in the image, and calls some."""
