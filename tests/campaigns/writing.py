@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tests.campaigns.programs import KINDS, NAMED, OWN, POINTER, SHAPES, VALUE, Call, Function, Program, Swap
+from tests.campaigns.programs import KINDS, NAMED, OWN, POINTER, SHAPES, Call, Function, Program, Swap
 
 
 @dataclass(frozen=True)
@@ -108,10 +108,14 @@ class _Writer:
         if self._replaced:
             return self._function(old, old, None, name)
         if swap.passing == NAMED:
-            return f"//go:noescape\n//go:linkname {name} original.{old.symbol}\nfunc {self._head(old, name)}"
+            return self._bound(name, old, f"original.{old.symbol}")
         # The one of the kernel's own does something else, until it is overwritten.
         results = ", ".join(_make(kind, "hash") for kind in old.results)
         return f"//go:noinline\nfunc {self._head(old, name)} {{\n\thash = mix(hash, fuel)\n\treturn {results}\n}}"
+
+    def _bound(self, name: str, function: Function, symbol: str) -> str:
+        """A function without a body, passed what `function` is: it is the one of that symbol."""
+        return f"//go:noescape\n//go:linkname {name} {symbol}\nfunc {self._head(function, name)}"
 
     # ---- calls ----
 
@@ -179,14 +183,23 @@ class _Writer:
         direct = list(_called(f"{name}({given})", target.results))
         match call.shape:
             case "alias":
-                yield f"//go:noescape\n//go:linkname alias{number} {target.symbol}\nfunc {self._head(target, f'alias{number}')}"
+                yield self._bound(f"alias{number}", target, target.symbol)
             case "tail":
-                yield f"//go:noescape\n//go:linkname tail{number} tail{number}\nfunc {self._head(target, f'tail{number}')}"
+                yield self._bound(f"tail{number}", target, f"tail{number}")
                 self._tails.append(f"    .global tail{number}\ntail{number}:\n    b       {target.symbol}")
             case "defer":
                 yield _around(number, ["defer enter(2, x)", f"defer {name}({given})", "return mix(x, 1)"])
             case "defer in a loop":
-                yield _around(number, ["for i := uint64(0); i < 2; i++ {", "\tx = mix(x, i)", f"\tdefer {name}({given})", "}", "return x"])
+                yield _around(
+                    number,
+                    [
+                        "for i := uint64(0); i < 2; i++ {",
+                        "\tx = mix(x, i)",
+                        f"\tdefer {name}({given})",
+                        "}",
+                        "return x",
+                    ],
+                )
             case "deferred closure":
                 yield _around(number, ["defer func() {", *_in([*direct, "r = mix(r, x)"]), "}()", "return mix(x, 7)"])
             case "go":
@@ -194,13 +207,28 @@ class _Writer:
             case "go a closure":
                 yield _around(number, ["go func() {", *_in([*direct, "r = mix(r, x)"]), "}()", "return mix(x, hash)"])
             case "generic":
-                yield f"//go:noinline\nfunc d{number}[T uint64 | uint8](y T) T {{\n\tx := uint64(y)\n" + "\n".join(_in(direct)) + "\n\treturn T(x)\n}"
+                yield (
+                    f"//go:noinline\nfunc d{number}[T uint64 | uint8](y T) T {{\n\tx := uint64(y)\n"
+                    + "\n".join(_in(direct))
+                    + "\n\treturn T(x)\n}"
+                )
                 yield _around(number, [f"return d{number}(x) + uint64(d{number}(uint8(x)))"])
             case "closure":
                 swap = self._around.get(number)
-                inner = self._body(swap.new, None) if swap and self._replaced else ["x := mix(a0, y)", *direct, "return x"]
+                inner = (
+                    self._body(swap.new, None) if swap and self._replaced else ["x := mix(a0, y)", *direct, "return x"]
+                )
                 yield f"//go:noinline\nfunc d{number}(f func(uint64) uint64, x uint64) uint64 {{ return f(x) }}"
-                yield _around(number, ["y := x + hash", f"return d{number}(func(a0 uint64) uint64 {{", *_in([] if not (swap and self._replaced) else ["_ = y"]), *_in(inner), "}, x)"])
+                yield _around(
+                    number,
+                    [
+                        "y := x + hash",
+                        f"return d{number}(func(a0 uint64) uint64 {{",
+                        *_in([] if not (swap and self._replaced) else ["_ = y"]),
+                        *_in(inner),
+                        "}, x)",
+                    ],
+                )
             case "table":
                 yield f"var g{number} = [...]{kind}{{d{number}, {name}}}"
                 yield self._other(target, f"d{number}")
@@ -265,7 +293,11 @@ class _Writer:
         for at, call in enumerate(self._program.roots):
             lines += [f"case {at}:", *_in(self._statement(call, None))]
         lines += ["}", "hash = mix(hash, x)"]
-        return f"const roots = {len(self._program.roots)}\n\n//go:noinline\nfunc root(i uint64) {{\n" + "\n".join(_in(lines)) + "\n}"
+        return (
+            f"const roots = {len(self._program.roots)}\n\n//go:noinline\nfunc root(i uint64) {{\n"
+            + "\n".join(_in(lines))
+            + "\n}"
+        )
 
     def _kept(self) -> str:
         """What nothing runs: it keeps functions in the image, and calls some."""
