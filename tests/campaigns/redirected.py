@@ -22,7 +22,7 @@ from buildsys.errors import UserError
 from buildsys.formats.elf import Elf
 from buildsys.formats.modes import Mode
 from buildsys.front.steps import Steps
-from buildsys.machines import embedded
+from buildsys.machines import embedded, qemu
 from buildsys.machines.outcome import End, Outcome
 from buildsys.stages.objects import read_runtime
 from buildsys.stages.patch import patch_image
@@ -49,7 +49,6 @@ class Trial:
 
     images: int = 0
     sites: int = 0
-    ran: int = 0
     marks: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     modes: Counter[str] = field(default_factory=Counter)
@@ -71,8 +70,11 @@ def linked(program: Program, folder: Path, replaced: bool, **settings: Any) -> S
     return steps
 
 
-def tried(program: Program, folder: Path, chance: Random, **settings: Any) -> Trial:
-    """Build the program both ways, redirect it in each mode, and compare. Raises DisagreementError."""
+def tried(program: Program, folder: Path, chance: Random, on_qemu: bool = False, **settings: Any) -> Trial:
+    """Build the program both ways, redirect it in each mode, and compare. Raises DisagreementError.
+
+    It runs on the embedded emulator, and the last image on QEMU if `on_qemu`. `settings` are the project's.
+    """
     asked = linked(program, folder / "asked", replaced=False, **settings)
     meant = linked(program, folder / "meant", replaced=True, **settings)
     meant.records.perform(meant.patch())
@@ -87,12 +89,17 @@ def tried(program: Program, folder: Path, chance: Random, **settings: Any) -> Tr
         got = _run(image, asked)
         if got != expected:
             raise DisagreementError(f"{name}: redirected it says\n{got}and written in\n{expected}{_listed(done)}")
+        if (
+            on_qemu
+            and name == "mixed"
+            and (said_there := said(qemu.run(image, asked.project.board, LIMIT))) != expected
+        ):
+            raise DisagreementError(f"{name}: on QEMU it says\n{said_there}and written in\n{expected}{_listed(done)}")
         sites = compared(asked.unpatched, made, done, others)
         trial = replace(
             trial,
             images=trial.images + 1,
             sites=trial.sites + sites,
-            ran=trial.ran + 1,
             refused=trial.refused + refused,
             modes=trial.modes + Counter(f"{each.mode}{' pointers' if each.pointers else ''}" for each in done),
         )

@@ -135,6 +135,22 @@ def test_a_go_statement_the_kernel_can_reach_is_refused_unless_something_serves_
     assert "→ runtime.newproc" in caught.value.message
 
 
+def test_a_program_is_made_smaller_as_long_as_it_disagrees() -> None:
+    """Until what it disagrees by is nearly all that is left."""
+    one = program(Random(FIXED))
+
+    def attempt(one: Program) -> Trial:
+        if any(call.shape == "generic" for call in one.calls()) and len(one.swaps) > 1:
+            raise DisagreementError("generic")
+        return Trial()
+
+    least, why = reduced(one, attempt, "", 5000)
+    assert why == "generic"
+    assert len(least.swaps) == 2
+    assert sum(1 for call in least.calls() if call.shape == "generic") == 1
+    assert len(list(least.calls())) < 10 < len(list(one.calls()))
+
+
 # ---- as many as there is time for ----
 
 
@@ -146,6 +162,7 @@ def test_programs_redirected_do_what_they_do_with_the_replacements_written_in(
     key = int(os.environ.get(KEY, "0")) or secrets.randbits(32)
     end = time.monotonic() + 60 * float(os.environ.get(MINUTES, "10"))
     print(f"the key is {key}: {KEY}={key} makes the same programs again")
+    needs(qemu.PROGRAM, qemu.INSTALL)
     count, marks, totals = 0, 0, Counter[str]()
     gos = [str(go.root) for go in releases()]
     while time.monotonic() < end:
@@ -158,7 +175,7 @@ def test_programs_redirected_do_what_they_do_with_the_replacements_written_in(
         one = made(key, count)
 
         def attempt(one: Program, number: int = count, settings: dict[str, str] = settings) -> Trial:
-            return tried(one, tmp_path / "work", Random(f"{key}/{number}/asked"), **settings)
+            return tried(one, tmp_path / "work", Random(f"{key}/{number}/asked"), number % 8 == 0, **settings)
 
         try:
             trial = attempt(one)
@@ -169,7 +186,7 @@ def test_programs_redirected_do_what_they_do_with_the_replacements_written_in(
         count += 1
         totals += Counter({"images": trial.images, "sites": trial.sites})
         totals += Counter({f"refused: {why}": many for why, many in trial.refused.items()})
-        totals += trial.modes
+        totals += trial.modes + Counter(["Go " + Path(settings["go"]).name, settings["toolchain"], settings["gcflags"]])
     with capsys.disabled():
         print(f"\n{count} programs, key {key}: {dict(totals)}; not seen: {unseen(marks)}")
     assert count < 20 or not unseen(marks)
@@ -180,9 +197,11 @@ def unseen(marks: int) -> list[str]:
     return [shape for at, shape in enumerate(SHAPES) if not marks >> at & 1]
 
 
-def reduced(one: Program, attempt: Callable[[Program], Trial], said_last: str) -> tuple[Program, str]:
-    """The smallest program found in which something disagrees, too; and what."""
-    tries = iter(range(REDUCTIONS))
+def reduced(
+    one: Program, attempt: Callable[[Program], Trial], said_last: str, most: int = REDUCTIONS
+) -> tuple[Program, str]:
+    """The smallest program found in `most` attempts in which something disagrees, too; and what."""
+    tries = iter(range(most))
     while (found := _first(one, attempt, tries)) is not None:
         one, said_last = found
     return one, said_last
