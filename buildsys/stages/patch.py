@@ -188,7 +188,7 @@ def _reached(
         if each.original
     ]
     ends = ends_of(users, [*calls, *entries], plan)
-    return reached(elf, roots, found[FLAG], ends, passed, stops(elf, plan))
+    return reached(elf, roots, found[FLAG], ends, passed, stops=stops(elf, plan))
 
 
 def _refuse_spare(plan: Plan, entries: Sequence[Redirect], reached: Reach) -> None:

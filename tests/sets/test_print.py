@@ -97,7 +97,7 @@ def test_what_the_kernel_redirects_itself_is_its_own(tmp_path: Path) -> None:
     text = source.read_text().replace(port, f"port = table.UART\n\t{port}", 1)
     source.write_text(text.replace("\tKernelMain(nil)\n", "\tKernelMain(nil)\n\tsend(nil)\n", 1) + SEND)
     steps = build(root, '\n[redirect]\n"runtime.gwrite" = "main.send"\n')
-    assert printed(steps, embedded) == b"<21>"
+    assert printed(steps, embedded) == b"<3>"
     own = "taken over by the kernel, no longer by this build: runtime.gwrite by main.send"
     assert own in steps.records.facts("patch")["remark"]
     report = json.loads(steps.patch_json.read_text())
