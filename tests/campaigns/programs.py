@@ -173,6 +173,44 @@ def program(chance: Random, count: int = 60) -> Program:
     return Program(functions, tuple(roots), tuple(idle), (*swaps, *around))
 
 
+def smaller(program: Program) -> Iterator[Program]:
+    """Programs with a little less in them: those with much less come first. Functions nobody calls are left out."""
+    for part in ("roots", "idle", "swaps"):
+        has = getattr(program, part)
+        for size in (len(has) // 2, len(has) // 4, 1):
+            for at in range(0, len(has), size or 1):
+                if size and (size > 1 or len(has) > 1 or part == "idle"):
+                    yield _needed(replace(program, **{part: has[:at] + has[at + size :]}))
+    for each in program.functions:
+        for at in range(len(each.calls)):
+            less = replace(each, calls=each.calls[:at] + each.calls[at + 1 :])
+            functions = tuple(less if other is each else other for other in program.functions)
+            yield _needed(replace(program, functions=functions))
+    for swap in program.swaps:
+        for at in range(len(swap.new.calls)):
+            new = replace(swap.new, calls=swap.new.calls[:at] + swap.new.calls[at + 1 :])
+            swaps = tuple(replace(swap, new=new) if other is swap else other for other in program.swaps)
+            yield _needed(replace(program, swaps=swaps))
+
+
+def _needed(program: Program) -> Program:
+    """The program without functions that nothing calls, and without replacements of closures that are not there."""
+    around = {call.number for call in program.roots}
+    swaps = tuple(each for each in program.swaps if not each.closure or each.old in around)
+    known = {each.number: each for each in program.functions}
+    pending = [call.target for call in (*program.roots, *program.idle)]
+    pending += [call.target for swap in swaps for call in swap.new.calls]
+    pending += [swap.old for swap in swaps if not swap.closure]
+    used: set[int] = set()
+    while pending:
+        number = pending.pop()
+        if number in known and number not in used:
+            used.add(number)
+            pending += [call.target for call in known[number].calls]
+    functions = tuple(each for each in program.functions if each.number in used)
+    return replace(program, functions=functions, swaps=swaps)
+
+
 class _Maker:
     """Parts of a program; `functions` have no calls yet."""
 

@@ -22,7 +22,7 @@ from buildsys.errors import UserError
 from buildsys.formats.elf import Elf
 from buildsys.formats.modes import Mode
 from buildsys.front.steps import Steps
-from buildsys.machines import embedded
+from buildsys.machines import embedded, qemu
 from buildsys.machines.outcome import End, Outcome
 from buildsys.stages.objects import read_runtime
 from buildsys.stages.patch import patch_image
@@ -38,7 +38,7 @@ RELATIVE = ("adr", "adrp", "cbz", "cbnz", "tbz", "tbnz")
 BEGINS, BACK, REACHED = "begins with an instruction", "branches back to its first", "the kernel can reach"
 
 
-class Disagreement(AssertionError):
+class DisagreementError(AssertionError):
     """What was redirected is not what was written, or not what others say of it."""
 
 
@@ -49,7 +49,6 @@ class Trial:
 
     images: int = 0
     sites: int = 0
-    ran: int = 0
     marks: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     modes: Counter[str] = field(default_factory=Counter)
@@ -57,6 +56,7 @@ class Trial:
 
 def linked(program: Program, folder: Path, replaced: bool, **settings: Any) -> Steps:
     """The program in `folder`, linked; `replaced` says that the replacements are written in."""
+    shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(KERNEL, folder, ignore=shutil.ignore_patterns("build"))
     text = written(program, replaced)
     (folder / "src" / "program.go").write_text(text.go)
@@ -70,8 +70,11 @@ def linked(program: Program, folder: Path, replaced: bool, **settings: Any) -> S
     return steps
 
 
-def tried(program: Program, folder: Path, chance: Random, **settings: Any) -> Trial:
-    """Build the program both ways, redirect it in each mode, and compare. Raises Disagreement."""
+def tried(program: Program, folder: Path, chance: Random, on_qemu: bool = False, **settings: Any) -> Trial:
+    """Build the program both ways, redirect it in each mode, and compare. Raises DisagreementError.
+
+    It runs on the embedded emulator, and the last image on QEMU if `on_qemu`. `settings` are the project's.
+    """
     asked = linked(program, folder / "asked", replaced=False, **settings)
     meant = linked(program, folder / "meant", replaced=True, **settings)
     meant.records.perform(meant.patch())
@@ -79,24 +82,29 @@ def tried(program: Program, folder: Path, chance: Random, **settings: Any) -> Tr
     others = Others(asked.unpatched)
     trial = Trial(marks=int(expected.split()[-1], 16))
     for name, wanted in dressings(program, chance):
-        made = folder / name.replace(" ", "-")
-        made.mkdir()
+        made = folder / name
+        made.mkdir(exist_ok=True)
         done, refused = patched(program, asked, made, wanted, others)
         image = made / "kernel.elf"
         got = _run(image, asked)
         if got != expected:
-            raise Disagreement(f"{name}: redirected it says\n{got}and written in\n{expected}{_listed(done)}")
+            raise DisagreementError(f"{name}: redirected it says\n{got}and written in\n{expected}{_listed(done)}")
+        if (
+            on_qemu
+            and name == "mixed"
+            and (said_there := said(qemu.run(image, asked.project.board, LIMIT))) != expected
+        ):
+            raise DisagreementError(f"{name}: on QEMU it says\n{said_there}and written in\n{expected}{_listed(done)}")
         sites = compared(asked.unpatched, made, done, others)
         trial = replace(
             trial,
             images=trial.images + 1,
             sites=trial.sites + sites,
-            ran=trial.ran + 1,
             refused=trial.refused + refused,
             modes=trial.modes + Counter(f"{each.mode}{' pointers' if each.pointers else ''}" for each in done),
         )
-    _refuses_what_is_called_by_address(program, asked, folder, trial.refused)
-    return trial
+    refused = _refuses_a_way_by_address(program, asked, folder, chance)
+    return replace(trial, refused=trial.refused + refused)
 
 
 # ---- what is asked for ----
@@ -169,41 +177,52 @@ def patched(
     wanted = list(wanted)
     while True:
         try:
-            _patch(steps, folder, wanted)
+            patch(steps, folder, wanted)
             return wanted, refused
         except UserError as error:
             at = next((at for at, each in enumerate(wanted) if f" {each.old} b" in error.message), None)
             if at is None or wanted[at].mode is Mode.CALLS:
-                raise Disagreement(f"refused: {error}{_listed(wanted)}") from error
+                raise DisagreementError(f"refused: {error}{_listed(wanted)}") from error
             first, back = others.beginning(wanted[at].old)
             right = first in RELATIVE if BEGINS in error.message else BACK in error.message and back
             if not right:
-                raise Disagreement(f"refused, and {first} is its first instruction: {error}") from error
+                raise DisagreementError(f"refused, and {first} is its first instruction: {error}") from error
             refused["first instruction" if BEGINS in error.message else "loop"] += 1
             wanted[at] = replace(wanted[at], mode=Mode.CALLS, pointers=True)
 
 
-def _patch(steps: Steps, folder: Path, wanted: Sequence[Redirection]) -> None:
+def patch(
+    steps: Steps, folder: Path, wanted: Sequence[Redirection], served: Sequence[Redirection] | None = None
+) -> None:
+    """Write kernel.elf and patch.json to `folder`: with the redirects `wanted`, and those every program needs.
+
+    `served` are the latter, if they are not to be all. Raises UserError.
+    """
     _, plan = read_runtime(steps.runtime_json)
     project = steps.project
-    redirects = (*project.redirects, *wanted)
+    redirects = (*(project.redirects if served is None else served), *wanted)
     patch_image(steps.unpatched, plan, project.entry, folder / "kernel.elf", folder / "patch.json", redirects, "src")
 
 
-def _refuses_what_is_called_by_address(program: Program, steps: Steps, folder: Path, refused: Counter[str]) -> None:
-    """With call sites alone each function is refused that something calls by a pointer, and none that nothing does."""
-    for swap, ways in uses(program).items():
-        others = [asking(program, each, Mode.BOTH) for each in program.swaps if each is not swap]
-        if "pointer" not in ways:
-            continue
-        try:
-            _patch(steps, folder, [*others, asking(program, swap, Mode.CALLS)])
-        except UserError as error:
-            if REACHED not in error.message or program.old_name(swap) not in error.message:
-                raise Disagreement(f"refused, but not for its pointers: {error}") from error
-            refused["called by address"] += 1
-            return
-        raise Disagreement(f"{program.old_name(swap)} is called by address, and was redirected at its call sites")
+def _refuses_a_way_by_address(program: Program, steps: Steps, folder: Path, chance: Random) -> Counter[str]:
+    """A function that is called by a pointer somewhere is refused if only its calls are redirected.
+
+    Raises DisagreementError if it is not.
+    """
+    called = [swap for swap, ways in uses(program).items() if "pointer" in ways]
+    if not called:
+        return Counter()
+    one = chance.choice(called)
+    # The others in a mode that is refused for nothing.
+    wanted = [asking(program, each, Mode.CALLS, pointers=each is not one) for each in program.swaps]
+    try:
+        patch(steps, folder, wanted)
+    except UserError as error:
+        name = program.old_name(one)
+        if not error.message.startswith(f"{REACHED} {name}, which is redirected"):
+            raise DisagreementError(f"{name} is called by a pointer, and what is refused is: {error}") from error
+        return Counter({"called by address": 1})
+    raise DisagreementError(f"{program.old_name(one)} is called by address, and was redirected at its call sites")
 
 
 def _run(image: Path, steps: Steps) -> str:
@@ -212,9 +231,9 @@ def _run(image: Path, steps: Steps) -> str:
 
 
 def said(outcome: Outcome) -> str:
-    """What a program said of itself. Raises Disagreement if it did not come to its end."""
+    """What a program said of itself. Raises DisagreementError if it did not come to its end."""
     if outcome.end is not End.EXIT or outcome.exit_code != 0:
-        raise Disagreement(f"{outcome.end.name}, {outcome.exit_code}: {outcome.detail}")
+        raise DisagreementError(f"{outcome.end.name}, {outcome.exit_code}: {outcome.detail}")
     return outcome.serial.decode("ascii")
 
 
@@ -228,7 +247,8 @@ class Others:
         self.functions: dict[str, range] = {}
         for line in binutils("nm", "-S", image).splitlines():
             fields = line.split(maxsplit=3)
-            if len(fields) == 4 and fields[2] in "tT":
+            # Go's are local; of one name there may be a global one, which is ours.
+            if len(fields) == 4 and fields[2] in "tT" and (fields[2] == "t" or fields[3] not in self.functions):
                 start = int(fields[0], 16)
                 self.functions[fields[3]] = range(start, start + int(fields[1], 16))
         self._mnemonics: dict[int, str] = {}
@@ -272,33 +292,22 @@ class Others:
 
 def compared(unpatched: Path, folder: Path, wanted: Sequence[Redirection], others: Others) -> int:
     """Hold patch.json against binutils, and the image against patch.json; the number of call sites. Raises
-    Disagreement."""
+    DisagreementError."""
     report = json.loads((folder / "patch.json").read_bytes())["functions"]
-    by_name = {each["name"]: each for each in report if each["kind"] == "redirect"}
     count = 0
+    for told in report:
+        count += _sites_agree(told, others)
+    by_name = {told["name"]: told for told in report if told["kind"] == "redirect"}
     for each in wanted:
         told = by_name[each.old]
-        entry = others.functions[each.old].start
-        sites = {int(site["address"], 16) for site in told["sites"]}
-        expected = others.calls(each.old) if each.mode.at_calls else set()
-        relocated = others.relocated(each.old) if each.mode.at_calls else set()
-        if each.mode.at_entry:
-            if entry not in sites:
-                raise Disagreement(f"{each.old}: its entry is not among {_hex(sites)}")
-            sites.remove(entry)
-        if not sites == expected == relocated:
-            raise Disagreement(
-                f"{each.old}: sites {_hex(sites)}, objdump {_hex(expected)}, relocations {_hex(relocated)}"
-            )
         if told["left"]:
-            raise Disagreement(f"{each.old}: left as it is: {told['left']}")
+            raise DisagreementError(f"{each.old}: left as it is: {told['left']}")
         goes = {int(site["address"], 16): int(site["after"], 16) for site in told["sites"]}
         goal = others.functions[each.to].start
         for at, word in goes.items():
             offset = (word & 0x3FF_FFFF ^ 0x200_0000) - 0x200_0000
             if at + 4 * offset != goal or word >> 26 not in (0b000101, 0b100101):
-                raise Disagreement(f"{each.old}: {word:08x} at {at:#x} does not go to {each.to} at {goal:#x}")
-        count += len(sites)
+                raise DisagreementError(f"{each.old}: {word:08x} at {at:#x} does not go to {each.to} at {goal:#x}")
     words = {}
     for function in report:
         for site in (*function["sites"], *function.get("passing", ())):
@@ -311,12 +320,28 @@ def compared(unpatched: Path, folder: Path, wanted: Sequence[Redirection], other
     return count
 
 
+def _sites_agree(told: Mapping[str, Any], others: Others) -> int:
+    """Raise DisagreementError unless the sites patch.json tells of a function are those that binutils tell."""
+    name = told["name"]
+    at_calls, at_entry = (where in told["redirected"] for where in ("at its call sites", "its entry"))
+    sites = {int(site["address"], 16) for site in told["sites"]}
+    if at_entry:
+        entry = others.functions[name].start
+        if entry not in sites:
+            raise DisagreementError(f"{name}: its entry is not among {_hex(sites)}")
+        sites.remove(entry)
+    expected, relocated = (others.calls(name), others.relocated(name)) if at_calls else (set(), set())
+    if not sites == expected == relocated:
+        raise DisagreementError(f"{name}: sites {_hex(sites)}, objdump {_hex(expected)}, relocations {_hex(relocated)}")
+    return len(sites)
+
+
 def _only(before: Path, after: Path, words: Mapping[int, int]) -> None:
-    """Raise Disagreement unless the images differ in `words` alone, which the second one has."""
+    """Raise DisagreementError unless the images differ in `words` alone, which the second one has."""
     old, new = Elf.read(before), Elf.read(after)
     changed = set()
     if len(old.data) != len(new.data):
-        raise Disagreement("the image has another size")
+        raise DisagreementError("the image has another size")
     for section in old.sections:
         if not section.in_file:
             continue
@@ -329,9 +354,9 @@ def _only(before: Path, after: Path, words: Mapping[int, int]) -> None:
             if first[at : at + 4] != second[at : at + 4] and section.address
         }
     if unknown := changed - words.keys():
-        raise Disagreement(f"changed, and nobody says so: {_hex(unknown)}")
+        raise DisagreementError(f"changed, and nobody says so: {_hex(unknown)}")
     if wrong := [at for at in words if at in changed and new.word(at) not in (None, words[at])]:
-        raise Disagreement(f"not what patch.json says: {_hex(wrong)}")
+        raise DisagreementError(f"not what patch.json says: {_hex(wrong)}")
 
 
 def _hex(addresses: Iterable[int]) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tests.campaigns.programs import KINDS, NAMED, OWN, POINTER, SHAPES, VALUE, Call, Function, Program, Swap
+from tests.campaigns.programs import KINDS, NAMED, OWN, POINTER, SHAPES, Call, Function, Program, Swap
 
 
 @dataclass(frozen=True)
@@ -108,10 +108,14 @@ class _Writer:
         if self._replaced:
             return self._function(old, old, None, name)
         if swap.passing == NAMED:
-            return f"//go:noescape\n//go:linkname {name} original.{old.symbol}\nfunc {self._head(old, name)}"
+            return self._bound(name, old, f"original.{old.symbol}")
         # The one of the kernel's own does something else, until it is overwritten.
         results = ", ".join(_make(kind, "hash") for kind in old.results)
         return f"//go:noinline\nfunc {self._head(old, name)} {{\n\thash = mix(hash, fuel)\n\treturn {results}\n}}"
+
+    def _bound(self, name: str, function: Function, symbol: str) -> str:
+        """A function without a body, passed what `function` is: it is the one of that symbol."""
+        return f"//go:noescape\n//go:linkname {name} {symbol}\nfunc {self._head(function, name)}"
 
     # ---- calls ----
 
@@ -179,9 +183,9 @@ class _Writer:
         direct = list(_called(f"{name}({given})", target.results))
         match call.shape:
             case "alias":
-                yield f"//go:noescape\n//go:linkname alias{number} {target.symbol}\nfunc {self._head(target, f'alias{number}')}"
+                yield self._bound(f"alias{number}", target, target.symbol)
             case "tail":
-                yield f"//go:noescape\n//go:linkname tail{number} tail{number}\nfunc {self._head(target, f'tail{number}')}"
+                yield self._bound(f"tail{number}", target, f"tail{number}")
                 self._tails.append(f"    .global tail{number}\ntail{number}:\n    b       {target.symbol}")
             case "defer":
                 yield _around(number, ["defer enter(2, x)", f"defer {name}({given})", "return mix(x, 1)"])
