@@ -29,6 +29,7 @@ ROOT = Path(__file__).parent.parent
 DOCUMENTS = (
     "README.md",
     "docs/write-barrier.md",
+    "docs/barriers.md",
     "docs/memory-map.md",
     "docs/architecture.md",
     "docs/verify.md",
@@ -194,6 +195,43 @@ def claims() -> str:
     return "\n".join(rows)
 
 
+def after_a_run(settings: str, source: str = "", shown: int = 100) -> str:
+    """What `doit run` says when the reference kernel, with these settings and this source file, has ended."""
+    with tempfile.TemporaryDirectory() as folder:
+        clone = Path(folder, "clone")
+        clone.mkdir()
+        for name in ("src", "templates", "linker"):
+            shutil.copytree(ROOT / name, clone / name)
+        shutil.copy2(ROOT / "dodo.py", clone)
+        text = (ROOT / "pyproject.toml").read_text("utf-8")
+        (clone / "pyproject.toml").write_text(text.replace("[tool.buildsys]\n", f"[tool.buildsys]\n{settings}\n", 1))
+        if source:
+            (clone / "src" / "batches.go").write_text(source)
+            main = clone / "src" / "main.go"
+            main.write_text(main.read_text("utf-8").replace("func main() {\n", "func main() {\n\tonBarrier(nil)\n", 1))
+        doit = Path(sys.executable).with_name("doit")
+        subprocess.run([doit, "build"], cwd=clone, check=True, capture_output=True)
+        done = subprocess.run([doit, "run"], cwd=clone, check=True, capture_output=True, text=True)
+    lines = done.stderr.splitlines()
+    cut = [*lines[: shown + 1], "…", lines[-1]] if len(lines) > shown + 2 else lines
+    return "\n".join(["```", "$ doit run", "…", *cut, "```"])
+
+
+def batches() -> str:
+    """The Go file of docs/barriers.md that receives batches."""
+    page = (ROOT / "docs" / "barriers.md").read_text("utf-8")
+    found = re.search(r"```go\n(package main\n.*?)```", page, re.DOTALL)
+    assert found is not None, "docs/barriers.md shows a function that receives batches"
+    return found[1]
+
+
+def barrier_costs() -> str:
+    """Instructions of each policy's barriers, counted on the embedded emulator in runs of the reference kernel."""
+    from docs.costs import table
+
+    return table(load(ROOT))
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "matrix": matrix,
     "board maps": board_maps,
@@ -201,6 +239,12 @@ PARTS: dict[str, Callable[[], str]] = {
     "barrier table": barrier_table,
     "claims": claims,
     "cache_story": cache_story,
+    "barriers counted": lambda: after_a_run('barrier = "count"'),
+    "barriers recorded": lambda: after_a_run('barrier = "record"', shown=12),
+    "barriers given": lambda: after_a_run(
+        'barrier = "user"\nbarrier-function = "main.onBarrier"\nbarrier-ring = 512', batches()
+    ),
+    "barrier costs": barrier_costs,
 }
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from buildsys.config import board as boards
+from buildsys.config.barrier import DISCARDING, BarrierPolicy, barrier_policy
 from buildsys.config.board import Board
 from buildsys.config.caching import Caching, caching, go_folder
 from buildsys.config.redirects import Redirection, redirections
@@ -54,6 +55,7 @@ class Project:
     assembly: tuple[Path, ...] = ()
     objects: tuple[Path, ...] = ()
     redirects: tuple[Redirection, ...] = ()
+    barrier: BarrierPolicy = DISCARDING
     kernel: str = ""
     file: Path = Path(FILE)
     setting: str = "tool.buildsys."
@@ -143,6 +145,7 @@ def _project(root: Path, table: Table, kept: Caching | None) -> Project:
         assembly=tuple(_files(root, table, "assembly", (".s", ".s.j2"))),
         objects=tuple(_files(root, table, "objects", (".o",))),
         redirects=tuple(redirections(table.table("redirect"))),
+        barrier=barrier_policy(table),
         file=table.path,
         setting=table.prefix,
     )

@@ -14,7 +14,10 @@ from buildsys.config.toml import Table, nearest
 from buildsys.errors import UserError
 from buildsys.formats.modes import Mode
 
-OPTIONS = ("to", "mode", "pointers", "original")
+ALLOW = "allow"
+OPTIONS = ("to", "mode", "pointers", "original", ALLOW)
+# What may be wrong with a redirect and is built all the same, if the user says so: stages/agreement.py.
+ALLOWED = ("signature", "recursion", "inlined")
 FLAGS = ("pointers",)  # those that are true or false
 
 
@@ -23,8 +26,8 @@ class Redirection:
     """What is to take the place of what, as the user asked for it.
 
     `old` and `to` are names of functions. `pointers` says that pointers to the old one are to be rewritten too,
-    `original` names a function by which the old one can still be called. `place` says where it was asked for, to
-    begin a message with: a file, a line and a key.
+    `original` names a function by which the old one can still be called, `allow` what is
+    put up with. `place` says where it was asked for, to begin a message with: a file, a line and a key.
     """
 
     old: str
@@ -32,6 +35,7 @@ class Redirection:
     mode: Mode = Mode.CALLS
     pointers: bool = False
     original: str = ""
+    allow: tuple[str, ...] = ()
     place: str = field(default="", compare=False)
 
     def stored(self) -> dict[str, Any]:
@@ -41,7 +45,7 @@ class Redirection:
     @classmethod
     def restored(cls, stored: Mapping[str, Any]) -> Redirection:
         """What `stored` gave."""
-        return cls(**{**stored, "mode": Mode(stored["mode"])})
+        return cls(**{**stored, "mode": Mode(stored["mode"]), "allow": tuple(stored["allow"])})
 
     def decides(self) -> dict[str, Any]:
         """What of it decides an image, as JSON has it; the line it stands in does not."""
@@ -51,6 +55,7 @@ class Redirection:
             "mode": self.mode.value,
             "pointers": self.pointers,
             "original": self.original,
+            "allow": sorted(self.allow),
         }
 
 
@@ -110,7 +115,7 @@ def _checked(old: str, value: Mapping[str, Any], place: str, wrong: Callable[[st
         if key not in OPTIONS:
             raise wrong(f"has an unknown key `{key}`", nearest(key, OPTIONS))
     for key in value:
-        if key not in FLAGS and not isinstance(value[key], str):
+        if key not in (*FLAGS, ALLOW) and not isinstance(value[key], str):
             raise wrong(f"has a `{key}` that must be a string, not {value[key]!r}", "")
         if key in FLAGS and not isinstance(value[key], bool):
             raise wrong(f"has a `{key}` that must be true or false, not {value[key]!r}", "")
@@ -119,4 +124,21 @@ def _checked(old: str, value: Mapping[str, Any], place: str, wrong: Callable[[st
     mode = value.get("mode", Mode.CALLS.value)
     if mode not in list(Mode):
         raise wrong(f"has mode {mode!r}", nearest(mode, list(Mode)))
-    return Redirection(old, value["to"], Mode(mode), value.get("pointers", False), value.get("original", ""), place)
+    return Redirection(
+        old,
+        value["to"],
+        Mode(mode),
+        value.get("pointers", False),
+        value.get("original", ""),
+        _allowed(value.get(ALLOW, ()), wrong),
+        place,
+    )
+
+
+def _allowed(value: object, wrong: Callable[[str, str], UserError]) -> tuple[str, ...]:
+    """What is allowed: one of `ALLOWED`, or several of them in a list or with commas between."""
+    listed = value.split(",") if isinstance(value, str) else value
+    for each in listed if isinstance(listed, (list, tuple)) else [listed]:
+        if each not in ALLOWED:
+            raise wrong(f"has an `{ALLOW}` of {each!r}", nearest(str(each), ALLOWED))
+    return tuple(dict.fromkeys(listed)) if isinstance(listed, (list, tuple)) else ()

@@ -30,7 +30,7 @@ PF_X, PF_W, PF_R = 1, 2, 4
 SHT_SYMTAB, SHT_RELA, SHT_NOBITS = 2, 4, 8
 SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR, SHF_COMPRESSED = 1, 2, 4, 0x800
 
-R_AARCH64_ABS64, R_AARCH64_JUMP26, R_AARCH64_CALL26 = 257, 282, 283
+R_AARCH64_ABS64, R_AARCH64_ABS32, R_AARCH64_JUMP26, R_AARCH64_CALL26 = 257, 258, 282, 283
 
 _EHDR = struct.Struct("<16sHHIQQQIHHHHHH")
 _SHDR = struct.Struct("<IIQQQQIIQQ")
@@ -143,14 +143,15 @@ class Elf:
         return cls.read(path)
 
     def with_code(self, code: Dictionary[int, bytes]) -> Elf:
-        """The same file with other instructions: `code` is the contents of its code sections, by their index.
+        """The same file with other instructions: `code` is the contents of sections, by their index.
 
-        What else was read of it is not read again. Its `data` is the old file's.
+        Other sections are as they are in this one. What else was read of it is not read again. Its `data` is
+        the old file's.
         """
         other = Elf(self.data, self.name)
         read = ("segments", "sections", "code", "symbols", "mapping")
         vars(other).update({name: vars(self)[name] for name in read if name in vars(self)})
-        other._code = dict(code)
+        other._code = {**self._code, **code}
         return other
 
     @cached_property

@@ -36,7 +36,8 @@ class Redirect:
     """The function `to` at `new` is to take the place of `name` at `old` .. `old_end`.
 
     What calls the function at `original`, if that is not 0, is to come to the old one. `pointers` says that
-    pointers to the old function are to be rewritten as well.
+    pointers to the old function are to be rewritten as well; `allow` names what may be wrong and is put up with.
+    `place` is where it was asked for, to begin a message with.
     """
 
     name: str
@@ -47,6 +48,8 @@ class Redirect:
     to: str = ""
     original: int = 0
     pointers: bool = False
+    allow: tuple[str, ...] = ()
+    place: str = ""
 
     def is_loop(self, address: int, word: int) -> bool:
         """Whether the branch `word` at `address` is the old function's own, back to its first instruction.

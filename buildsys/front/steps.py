@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from functools import cache, cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +15,7 @@ from buildsys.cache.action import Action, Discovered, Records
 from buildsys.cache.caches import Caches
 from buildsys.cache.fingerprint import of_file
 from buildsys.cache.key import Places
+from buildsys.config.barrier import COUNT
 from buildsys.config.project import PACKAGE, Project, shipped
 from buildsys.config.redirects import Redirection
 from buildsys.errors import UserError
@@ -25,6 +27,8 @@ from buildsys.toolchains.binary import BinaryToolchain
 
 if TYPE_CHECKING:
     from buildsys.go.inputs import Inputs
+    from buildsys.go.runtime import Plan
+    from buildsys.go.sites import SiteTable
 
 SCRIPT = "kernel.ld"
 BINDINGS = "bindings.s"
@@ -160,7 +164,7 @@ class Steps:
         def run() -> dict[str, Any]:
             from buildsys.stages.link import link
 
-            passes = link(self._linked, project.entry, self._made(self.unpatched), self.binding)
+            passes = link(self._linked, project.entry, self._made(self.unpatched), self.binding, project.barrier)
             self.records.alike(self.linked, self.unpatched)
             return {"passes": passes}
 
@@ -171,7 +175,7 @@ class Steps:
                 self.runtime_json,
                 project.board.path,
                 *self.binutils.files,
-                *_code("config", "formats", "go/runtime.py", "stages", "toolchains"),
+                *_code("config", "formats", "go/runtime.py", "go/sites.py", "stages", "toolchains"),
                 *_jinja(),
             ),
             outputs=(
@@ -187,6 +191,7 @@ class Steps:
                 "toolchain": self.binutils.name,
                 "templates": [self.places.name(folder) for folder in project.templates],
                 "variant": self.variant._asdict(),
+                "barrier": asdict(project.barrier),
             },
             run=run,
             tells=("passes",),
@@ -259,12 +264,20 @@ class Steps:
                 arguments=project.arguments,
                 own=tuple((str(path.relative_to(project.root)), made) for path, made in self._rendered),
                 own_boot=project.boot is not None,
+                barrier=project.barrier,
+                sites=self._site_table(plan),
             )
             return {"asked": render(sources, build, known), "originals": read_originals(self.runtime_json)}
 
         return Action(
             name="render",
-            inputs=(self.runtime_json, project.board.path, *_code("config", "go/runtime.py", "stages"), *_jinja()),
+            inputs=(
+                self.runtime_json,
+                *((self.go_object,) if project.barrier.name == COUNT else ()),
+                project.board.path,
+                *_code("config", "go/runtime.py", "go/sites.py", "stages"),
+                *_jinja(),
+            ),
             outputs=(
                 *(build / name for name in TEMPLATES),
                 *(made for _, made in self._rendered),
@@ -277,11 +290,21 @@ class Steps:
                 "toolchain": self.binutils.name,
                 "templates": [self.places.name(folder) for folder in project.templates],
                 "variant": self.variant._asdict(),
+                "barrier": asdict(project.barrier),
             },
             run=run,
             discover=self._templates,
             kept=False,
         )
+
+    def _site_table(self, plan: Plan) -> SiteTable:
+        """Room for each call of a barrier in the Go object, under the policy that counts them."""
+        from buildsys.formats.elf import Elf
+        from buildsys.go.sites import NO_SITES, calls, table_for
+
+        if self.project.barrier.name != COUNT:
+            return NO_SITES
+        return table_for(calls(Elf.mapped(self.go_object), plan.called))
 
     def assemble(self, source: Path) -> Action:
         """boot.s ─▶ boot.o, and the like."""
@@ -405,9 +428,19 @@ class Steps:
             from buildsys.stages.patch import patch_image
 
             _, plan = read_runtime(self.runtime_json)
-            wanted = merged(self.project.redirects, read(self.directives))
-            image, report = self._made(self.image), self.patch_json
-            return patch_image(self.unpatched, plan, self.project.entry, image, report, wanted, self.written)
+            project, image, report = self.project, self._made(self.image), self.patch_json
+            wanted = merged(project.redirects, read(self.directives))
+            return patch_image(
+                self.unpatched,
+                plan,
+                project.entry,
+                image,
+                report,
+                wanted,
+                package=str(self._under_root(project.package)),
+                written=self.written,
+                barrier=project.barrier,
+            )
 
         return Action(
             name="patch",
@@ -415,13 +448,16 @@ class Steps:
                 self.unpatched,
                 self.runtime_json,
                 self.directives,
-                *_code("formats", "go", "config/redirects.py", "stages/directives.py", "stages/originals.py"),
-                *_code("stages/patch.py", "stages/redirects.py"),
+                *_code("formats", "go", "config/redirects.py", "config/barrier.py", "stages/directives.py"),
+                *_code("stages/originals.py", "stages/patch.py", "stages/redirects.py"),
+                *_code("stages/agreement.py", "stages/findings.py"),
             ),
             outputs=(self.image, self.patch_json),
             parameters={
                 "entry": self.project.entry,
+                "package": str(self._under_root(self.project.package)),
                 "redirects": [each.decides() for each in self.project.redirects],
+                "barrier": asdict(self.project.barrier),
             },
             run=run,
             tells=("sites", "remark"),

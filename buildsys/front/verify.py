@@ -45,6 +45,7 @@ def case_of(steps: Steps) -> Case:
         time_limit=project.time_limit,
         arguments=project.arguments,
         redirects=steps.redirects,
+        barrier=project.barrier,
         own_boot=project.boot is not None,
         rebuild=lambda folder: rebuild(project, folder),
     )

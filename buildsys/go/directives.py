@@ -14,7 +14,7 @@ from typing import NamedTuple
 from buildsys.errors import UserError
 
 PREFIX, VERB = "buildsys:", "redirect"
-SPELLING = f"//{PREFIX}{VERB} NAME [mode=calls|entry|both] [pointers] [original=NAME]"
+SPELLING = f"//{PREFIX}{VERB} NAME [mode=calls|entry|both] [pointers] [original=NAME] [allow=…]"
 
 # Go's comments and what may look like one: the Go Programming Language Specification, "Lexical elements".
 _TOKEN = re.compile(r"//[^\n]*|/\*.*?\*/|`[^`]*`|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])*'", re.DOTALL)

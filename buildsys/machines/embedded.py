@@ -22,10 +22,11 @@ make it unreadable, so that a kernel running from it hangs.
 
 from __future__ import annotations
 
+import contextlib
 import select
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from buildsys.config.board import Board, drawing
@@ -56,17 +57,23 @@ def run(
     time_limit: float,
     on_serial: Callable[[bytes], None] | None = None,
     prepare: Callable[[Machine], None] | None = None,
+    keep: Sequence[range] = (),
 ) -> Outcome:
     """Run `image` on `board` for at most `time_limit` seconds.
 
     `on_serial` gets each byte as the guest sends it. `prepare` gets the machine, loaded but
-    not started, to watch addresses. Raises UserError for an image or board that cannot run.
+    not started, to watch addresses. `keep` are ranges of memory to read when the run has ended.
+    Raises UserError for an image or board that cannot run.
     """
     machine = Machine(board)
     machine.load(image)
     if prepare is not None:
         prepare(machine)
-    return machine.run(time_limit, on_serial)
+    outcome = machine.run(time_limit, on_serial)
+    for each in keep:
+        with contextlib.suppress(ValueError):
+            outcome.memory[each.start] = machine.read(each.start, len(each))
+    return outcome
 
 
 class Machine:

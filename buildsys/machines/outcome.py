@@ -36,6 +36,9 @@ class Outcome:
     `seconds` is the time the run took on the host. `detail` says more about the end: the
     fault, or the emulator's own words.
 
+    `memory` is what the guest's memory held at the end, by address, of the ranges that were asked
+    for and could be read.
+
     Only the embedded emulator sees these: `lost_writes`, the first stores to flash (their
     whole number is `lost_write_count`); `registers` (x0-x30, sp, pc), filled after every
     end but EXIT.
@@ -49,3 +52,4 @@ class Outcome:
     lost_writes: tuple[LostWrite, ...] = ()
     registers: dict[str, int] = field(default_factory=dict)
     lost_write_count: int = 0
+    memory: dict[int, bytes] = field(default_factory=dict)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from buildsys.config.barrier import DISCARDING, BarrierPolicy
 from buildsys.config.board import Board
 from buildsys.config.redirects import Redirection
 from buildsys.errors import UserError
@@ -45,8 +46,9 @@ class Pair:
 class Case:
     """One image on trial. `rebuild` makes the same image in another folder and returns its path.
 
-    `arguments` are what the entry is to be called with, as `config.project.Project` has them, and `redirects`
-    what is to take the place of what; `own_boot` says that boot code is the user's.
+    `arguments` are what the entry is to be called with, and `barrier` what barriers do, as
+    `config.project.Project` has them, and `redirects` what is to take the place of what; `own_boot` says
+    that boot code is the user's.
     `alone` asks about the embedded emulator by itself: QEMU is left out, and no claim misses it.
     """
 
@@ -60,6 +62,7 @@ class Case:
     rebuild: Callable[[Path], Path]
     arguments: tuple[int | str, ...] = ("board",)
     redirects: tuple[Redirection, ...] = ()
+    barrier: BarrierPolicy = DISCARDING
     own_boot: bool = False
     alone: bool = False
 
@@ -200,9 +203,10 @@ class Case:
 
     @cached_property
     def _reached(self) -> tuple[Reach, Reach]:
-        """Boot code calls the entry by an address it computes."""
+        """Assembly calls some functions by addresses it computes."""
+        called = [self.entry, self.barrier.function] if self.barrier.function else [self.entry]
         users = [each for each in self.redirected.values() if each.name in self.plan.fatal]
-        entries = (*self.elf.symbols.addresses(self.entry).values(), self.elf.entry)
+        entries = (*self.elf.symbols.addresses(*called).values(), self.elf.entry)
         passed = [
             Passed(
                 each.old.value,

@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from buildsys.config.barrier import DISCARDING, BarrierPolicy
 from buildsys.config.board import Board
 from buildsys.errors import UserError
 from buildsys.files import partial, put, replace, share
 from buildsys.formats.elf import Elf
 from buildsys.formats.symbols import SHN_ABS, STT_OBJECT
 from buildsys.go.runtime import FLAG, STACK_GUARD, Plan
+from buildsys.go.sites import NO_SITES, SiteTable
 from buildsys.stages.render import ABSENT
 from buildsys.stages.variant import SHIPPED, Variant
 from buildsys.toolchains.binary import BinaryToolchain
@@ -35,6 +37,7 @@ class Sources:
 
     `own` are further templates of the user's, with what each makes; `own_boot` that one of them, or another
     file, has `_start`. `arguments` are those of the entry, as `config.project.Project` has them.
+    `sites` is the table of a policy that counts.
     """
 
     layout: Mapping[str, int]
@@ -48,6 +51,8 @@ class Sources:
     arguments: tuple[int | str, ...] = ("board",)
     own: tuple[tuple[str, Path], ...] = ()
     own_boot: bool = False
+    barrier: BarrierPolicy = DISCARDING
+    sites: SiteTable = NO_SITES
 
 
 def render(sources: Sources, build: Path, known: Mapping[str, int]) -> list[str]:
@@ -123,6 +128,7 @@ def link(
     entry: str,
     image: Path,
     binding: Path,
+    barrier: BarrierPolicy = DISCARDING,
 ) -> int:
     """Make `image`, which is what `linked_with` links for given addresses (it tells which it asked for).
 
@@ -136,7 +142,9 @@ def link(
         real = _addresses(elf, asked, entry)
         if absent := sorted(set(asked) - real.keys()):
             if entry in absent:
-                raise _no_entry(entry, elf)
+                raise _no_function(f"the entry function {entry}", entry, elf)
+            if barrier.function in absent:
+                raise _no_function(f"{barrier.function}, which `barrier-function` names,", barrier.function, elf)
             linked_with(real | dict.fromkeys(absent, ABSENT))  # raises, with the line of the template
             raise UserError(f"the image has no symbol {absent[0]!r}, which a template asks the address of")
         if {name: guess.get(name) for name in asked} == real:
@@ -174,12 +182,14 @@ def _values(sources: Sources, addresses: Callable[[str], int]) -> dict[str, Any]
     return {
         "address": addresses,
         "offset": offset,
+        "barrier": sources.barrier,
         "board": sources.board,
         "arguments": sources.arguments,
         "entry": sources.entry,
         "flag": FLAG,
         "own_boot": sources.own_boot,
         "plan": sources.plan,
+        "sites": sources.sites,
         "stack_guard": STACK_GUARD,
         "toolchain": sources.toolchain,
         "translate": translate,
@@ -205,14 +215,14 @@ def _addresses(elf: Elf, asked: Sequence[str], entry: str) -> dict[str, int]:
     return found
 
 
-def _no_entry(entry: str, elf: Elf) -> UserError:
+def _no_function(what: str, name: str, elf: Elf) -> UserError:
     from difflib import get_close_matches
 
-    package = entry.rsplit(".", 1)[0] + "."
+    package = name.rsplit(".", 1)[0] + "." if "." in name else ""
     functions = [function.name for function in elf.symbols.functions() if function.name.startswith(package)]
-    near = get_close_matches(entry, functions, 3)
+    near = get_close_matches(name, functions, 3)
     meant = f"did you mean {' or '.join(near)}? " if near else ""
     return UserError(
-        f"the entry function {entry} is not in the Go object",
+        f"{what} is not in the Go object",
         f"{meant}Go keeps it only if main.main calls it and it is marked //go:noinline",
     )

@@ -14,10 +14,10 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from buildsys.config.barrier import DISCARDING, BarrierPolicy
 from buildsys.config.redirects import Redirection
 from buildsys.errors import UserError
 from buildsys.files import replace, replacing
-from buildsys.formats import a64
 from buildsys.formats.addresses import conditional, formed
 from buildsys.formats.elf import Elf
 from buildsys.formats.patch import Patch, Redirect, Rewrite, address_takers, patch, resolve
@@ -26,7 +26,7 @@ from buildsys.go.flag import COPIES, code_of, judge
 from buildsys.go.passing import Passed, reached
 from buildsys.go.reach import Reach
 from buildsys.go.runtime import FLAG, Plan
-from buildsys.stages.originals import ORIGINAL
+from buildsys.stages.findings import Around, Findings
 from buildsys.stages.redirects import resolved
 
 SHOWN = 3  # functions of one kind that are named on screen
@@ -39,19 +39,22 @@ def patch_image(
     image: Path,
     report: Path,
     wanted: Sequence[Redirection] = (),
+    package: str = "",
     written: Callable[[Path], object] = lambda image: None,
+    barrier: BarrierPolicy = DISCARDING,
 ) -> dict[str, Any]:
     """Write `image` and `report`; returns facts: sites patched, and a remark if there is one to make.
 
-    `wanted` are redirects of the user's. `written` is told, in another thread, where the image is before it
-    is known to be sound. Raises UserError, leaving earlier files alone, if not all of the job can be done.
+    `wanted` are redirects of the user's, `package` is the folder of the kernel package, by which messages
+    name source files, `barrier` is what our barriers do. `written` is told, in another thread, where the
+    image is before it is known to be sound. Raises UserError, leaving earlier files alone, if not all of
+    the job can be done.
     """
     elf = Elf.mapped(unpatched)
     base = resolve(elf, plan.functions)
-    users = resolved(elf, wanted, plan)
+    users = resolved(elf, wanted, plan, package)
     calls, entries = _shared(base, users, plan)
     _refuse_return(elf, users, plan)
-    _refuse_recursion(elf, users)
     done = patch(
         elf,
         [*calls, *(each for each in users if each.mode.at_calls)],
@@ -69,16 +72,31 @@ def patch_image(
     with replacing(image, 0o755, *done.pieces, written=written):
         patched = done.applied(elf)
         pointers = address_takers(patched, [redirect.old for redirect in (*calls, *users)])
-        everything, unasked = _reached(elf, patched, entry, users, entries, plan)
+        called = [entry, barrier.function] if barrier.function else [entry]
+        everything, unasked = _reached(elf, patched, called, users, entries, plan)
+        findings = _checked(elf, patched, done, users, Around(everything, _ends(users, entries, plan), package))
         _refuse_reachable(patched, unasked, calls, users, pointers)
         _refuse_readers(patched, everything, {each.new for each in (*calls, *users)})
         others = _other_ways(patched, users)
-        described = _report(elf, done, [*calls, *entries, *users], plan, pointers, others)
+        described = _report(elf, done, [*calls, *entries, *users], plan, pointers, others, findings)
     replace(report, described)
     changed = done.rewrites or done.entries or done.addresses
     remarks = [] if changed else [f"{unpatched} is patched already: nothing was changed"]
     remarks += _remarks(done, users, plan, pointers, others)
+    remarks += _own_barriers(elf, done, plan, barrier.function) if barrier.function else []
+    remarks += findings.remarks
     return {"sites": len(done.rewrites), "remark": "\n".join(remarks)}
+
+
+def _own_barriers(elf: Elf, done: Patch, plan: Plan, function: str) -> list[str]:
+    """Remarks to make if the function that is given batches calls barriers itself: those are in no batch."""
+    barriers = {barrier.name for barrier in plan.barriers}
+    sites = [rewrite.address for rewrite in done.rewrites if rewrite.redirect.name in barriers]
+    inside = [site for site, name in zip(sites, elf.symbols.function_names(sites), strict=True) if name == function]
+    if not inside:
+        return []
+    stores = f"{function} stores pointers through {len(inside)} barriers, the first at {inside[0]:#x}"
+    return [f"{stores}: while it is at work these are given to nobody, only counted"]
 
 
 def _shared(base: Sequence[Redirect], users: Sequence[Redirect], plan: Plan) -> tuple[list[Redirect], list[Redirect]]:
@@ -116,43 +134,47 @@ def _refuse_return(elf: Elf, users: Sequence[Redirect], plan: Plan) -> None:
             )
 
 
-def _refuse_recursion(elf: Elf, users: Sequence[Redirect]) -> None:
-    """Raise UserError if a new function calls what it replaces: that call would come back to it."""
-    code = Code(elf)
-    for redirect in users:
-        body = code.body(redirect.new)
-        for address, word in enumerate(body.words):
-            place = body.base + 4 * address
-            if a64.branch_target(word, place) == redirect.old:
-                raise UserError(
-                    f"{redirect.to} calls {redirect.name} at {place:#x}, and is put in its place: "
-                    "it would call itself for ever",
-                    f"what is meant to be the original is called {ORIGINAL}{redirect.name}",
-                )
+def _checked(elf: Elf, patched: Elf, done: Patch, users: Sequence[Redirect], around: Around) -> Findings:
+    """What is to be said of the user's redirects; of none, nothing is read."""
+    if not users:
+        return Findings()
+    from buildsys.stages.agreement import check
+
+    return check(elf, patched, done, users, around)
+
+
+def _ends(users: Sequence[Redirect], entries: Sequence[Redirect], plan: Plan) -> set[int]:
+    """The functions that do not return, and what takes their place."""
+    fatal = [each for each in users if each.name in plan.fatal]
+    return {address for each in (*entries, *fatal) for address in (each.old, each.new)}
 
 
 def _reached(
-    before: Elf, elf: Elf, entry: str, users: Sequence[Redirect], entries: Sequence[Redirect], plan: Plan
+    before: Elf,
+    elf: Elf,
+    called: Sequence[str],
+    users: Sequence[Redirect],
+    entries: Sequence[Redirect],
+    plan: Plan,
 ) -> tuple[Reach, Reach]:
     """What boot code and the kernel can run, and what of it if no original were called on purpose.
 
-    Boot code calls `entry` by an address it computes.
+    Assembly calls the functions `called` by addresses it computes.
     """
-    found = elf.symbols.addresses(entry, FLAG)
-    for name in (entry, FLAG):
+    found = elf.symbols.addresses(*called, FLAG)
+    for name in (*called, FLAG):
         if name not in found:
             raise UserError(f"{elf.name}: there is no symbol {name}")
     fatal = [each for each in users if each.name in plan.fatal]
-    ends = {address for each in (*entries, *fatal) for address in (each.old, each.new)}
     taken = {each.old for each in (*entries, *users) if each in entries or each.mode.at_entry}
     # What only leads to a function that does not return is passed over; but one of the user's must be able to run.
-    roots = (found[entry], elf.entry, *(each.new for each in fatal))
+    roots = (*(found[name] for name in called), elf.entry, *(each.new for each in fatal))
     passed = [
         Passed(each.old, each.new, each.original, before.word(each.old) if each.old in taken else None)
         for each in users
         if each.original
     ]
-    return reached(elf, roots, found[FLAG], ends, passed)
+    return reached(elf, roots, found[FLAG], _ends(users, entries, plan), passed)
 
 
 def _refuse_reachable(
@@ -247,6 +269,7 @@ def _report(
     plan: Plan,
     pointers: Sequence[tuple[int, int]],
     others: _Others,
+    findings: Findings,
 ) -> bytes:
     """What was done, as JSON: totals, then each function taken over with its call sites, a line each.
 
@@ -286,7 +309,7 @@ def _report(
         }
         if not base:
             about |= {"to": redirect.to, "mode": redirect.mode, "instead_of": kinds.get(redirect.name, "")}
-            about |= _passing(done, redirect) | _addresses(done, redirect, others)
+            about |= _passing(done, redirect) | _addresses(done, redirect, others) | findings.reports[redirect.old]
         listed = ",\n   ".join(rows)
         functions.append(f'{json.dumps(about)[:-1]}, "sites": [\n   {listed}\n  ]}}')
     return f'{json.dumps(totals)[:-1]}, "functions": [\n  {f",{chr(10)}  ".join(functions)}\n]}}\n'.encode()

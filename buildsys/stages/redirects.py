@@ -22,13 +22,14 @@ from buildsys.stages.originals import ORIGINAL
 ANY = re.compile(r"(?<!\()\*")
 
 
-def resolved(elf: Elf, wanted: Sequence[Redirection], plan: Plan) -> list[Redirect]:
+def resolved(elf: Elf, wanted: Sequence[Redirection], plan: Plan, package: str = "") -> list[Redirect]:
     """A redirect for each function that `wanted` means. Raises UserError, which says where it was asked for.
 
-    A function that `plan` takes over may be redirected by the user instead, but for the barriers.
+    A function that `plan` takes over may be redirected by the user instead, but for the barriers. `package` is
+    the folder of the kernel package, by which messages name source files.
     """
     each = expanded(wanted, _names(elf) if any(map(is_family, wanted)) else ())
-    found = [_redirect(one, symbols) for one, symbols in zip(each, _functions(elf, each, plan), strict=True)]
+    found = [_redirect(one, symbols) for one, symbols in zip(each, _functions(elf, each, plan, package), strict=True)]
     by_old = {redirect.old: one for redirect, one in zip(found, each, strict=True)}
     for redirect, one in zip(found, each, strict=True):
         if by_old[redirect.old] is not one:
@@ -123,7 +124,7 @@ def _names(elf: Elf) -> list[str]:
 Found = tuple[Symbol, Symbol, Symbol | None]
 
 
-def _functions(elf: Elf, each: Sequence[Redirection], plan: Plan) -> Iterator[Found]:
+def _functions(elf: Elf, each: Sequence[Redirection], plan: Plan, package: str) -> Iterator[Found]:
     """For each: the old function, the new one, and what stands for the original."""
     barriers = {barrier.name for barrier in plan.barriers}
     taken = set(plan.functions) - barriers
@@ -136,6 +137,8 @@ def _functions(elf: Elf, each: Sequence[Redirection], plan: Plan) -> Iterator[Fo
                 "the write barrier is this build's own affair",
             )
         olds = functions[one.old]
+        if not olds:
+            _refuse_inlined(elf, one, package)
         # Of a function that is taken over there are two, and the global one is ours.
         old = _one(elf, one, one.old, [each for each in olds if not each.is_global] if one.old in taken else olds)
         new = _one(elf, one, one.to, functions[one.to])
@@ -154,6 +157,14 @@ def _functions(elf: Elf, each: Sequence[Redirection], plan: Plan) -> Iterator[Fo
         yield old, new, stands
 
 
+def _refuse_inlined(elf: Elf, asked: Redirection, package: str) -> None:
+    """Raise UserError if the old function is not there because every call of it was inlined."""
+    from buildsys.stages.agreement import missing
+
+    if found := missing(elf, asked.old, package):
+        raise UserError(f"{_at(asked)}{found[0]}", found[1])
+
+
 def _redirect(one: Redirection, found: Found) -> Redirect:
     old, new, stands = found
     return Redirect(
@@ -165,6 +176,8 @@ def _redirect(one: Redirection, found: Found) -> Redirect:
         to=one.to,
         original=stands.value if stands else 0,
         pointers=one.pointers,
+        allow=one.allow,
+        place=one.place,
     )
 
 

@@ -4,6 +4,7 @@ Three counts that owe nothing to each other must agree: instructions decoded
 from the image, relocations the linker kept, relocations of the Go object.
 Nor may anything be left that leads to an old function another way: a
 conditional branch, its address formed by instructions, a pointer to it.
+What the user replaces must agree with what replaces it (proof/agreement.py).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from buildsys.formats.callsites import CallSite, call_sites
 from buildsys.formats.elf import R_AARCH64_CALL26, R_AARCH64_JUMP26, Elf
 from buildsys.formats.patch import address_takers
 from buildsys.formats.veneers import final
+from buildsys.proof.agreement import examine
 from buildsys.proof.case import Case
 from buildsys.proof.claim import Claim, Verdict, verdict
 from buildsys.proof.far import far
@@ -46,6 +48,7 @@ def check(case: Case) -> Verdict:
     redirected = {address: change.site for address, change in made_of.items() if change.site}
     # Behind a first instruction that is a branch nothing of the old function is left to be called.
     olds = case.olds | {each.old.value: name for name, each in case.redirected.items() if each.old and not each.taken}
+    examined = examine(case, users)
     problems = [
         *(f"{case.olds[site.target]} is still called at {where(case.elf, site.address)}" for site in left),
         *_goals(case, linked, left_at | loops),
@@ -73,6 +76,7 @@ def check(case: Case) -> Verdict:
         *_conditional(case, olds),
         *_formed(case, olds),
         *_pointers(case, olds),
+        *examined.problems,
     ]
     barriers = sum(decoded[name] for name in case.barriers)
     return verdict(
@@ -87,9 +91,10 @@ def check(case: Case) -> Verdict:
                 name: {"decoded": decoded[name], "linked": kept[name], "compiled": made[name]} for name in case.called
             },
             "redirected": dict(Counter(redirected.values())),
+            "agreement": examined.evidence,
             "pointers": pointers.total,
         },
-        [f"{count:5} calls of {name}" for name, count in _counted(case, decoded, redirected)],
+        [f"{count:5} calls of {name}" for name, count in _counted(case, decoded, redirected)] + examined.details,
         "the image is not what the call-site pass makes: `doit forget patch` and build again",
     )
 
