@@ -1,4 +1,4 @@
-"""A kernel of more than 128 MiB: its calls go by the linker's veneers, or ours, and verify knows them for what they are.
+"""A kernel of more than 128 MiB: its calls go by veneers of the linker's or ours, and verify knows what those are.
 
 Its size is that of an assembly routine with 160 MiB of nothing behind it, on a board with everything in RAM.
 """
