@@ -112,14 +112,12 @@ def test_every_call_comes_to_the_new_function_wherever_it_is(linked: Steps, to: 
 def veneer_to(elf: Elf, name: str) -> Veneer:
     """The veneer that goes to `name`."""
     (target,) = {each.value for each in elf.symbols.named(name)[name]}
-    found = [
-        veneer
-        for section in elf.code
-        for at in range(0, section.size, 4)
-        if elf.contents(section)[at + 2 : at + 4] == b"\x1f\xd6"
-        for first in range(at, max(at - 16, -1), -4)
-        if (veneer := decode(elf, section.address + first)) and veneer.target == target
-    ]
+    found = []
+    for section in elf.code:
+        contents, at = elf.contents(section), -1
+        while (at := contents.find((0xD61F_0200).to_bytes(4, "little"), at + 1)) >= 0:  # C6.2 BR x16
+            starts = (decode(elf, section.address + at - back) for back in (4, 8))
+            found += [each for each in starts if each and each.target == target]
     return found[-1]
 
 
