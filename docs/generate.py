@@ -36,7 +36,9 @@ DOCUMENTS = (
     "docs/cache.md",
     "docs/your-kernel.md",
     "docs/redirects.md",
+    "docs/sets.md",
     "docs/matrix.md",
+    "docs/reach.md",
     "docs/patching.md",
 )
 PART = re.compile(r"(<!-- generated: (.+?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
@@ -232,6 +234,141 @@ def barrier_costs() -> str:
     return table(load(ROOT))
 
 
+PRINTLN = """package main
+
+import "fmt"
+
+func main() { KernelMain() }
+
+//go:noinline
+func KernelMain() int32 {
+	fmt.Println("hello")
+	return 0
+}
+"""
+
+
+def println(command: str) -> str:
+    """What `command` prints in a project that `buildsys new` wrote, its kernel being PRINTLN."""
+    with tempfile.TemporaryDirectory(prefix="buildsys-docs-") as folder:
+        project = Path(folder, "kernel")
+        bin_ = Path(sys.executable)
+        subprocess.run([bin_.with_name("buildsys"), "new", project], check=True, capture_output=True)
+        (project / "src" / "main.go").write_text(PRINTLN, "utf-8")
+        doit = [str(bin_.with_name("doit")), "-r", "quiet"]
+        done = subprocess.run(
+            [*doit, *command.split()],
+            cwd=project,
+            check=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        drawn = project / "reach.svg"
+        return drawn.read_text("utf-8") if drawn.exists() else done.stdout
+
+
+def println_reach() -> str:
+    """A kernel that calls fmt.Println, explained."""
+    lines = [line.rstrip() for line in println("reach").splitlines()]
+    return "\n".join(["```", "$ doit reach", *lines, "```"])
+
+
+def println_way() -> str:
+    """The way to one function of it."""
+    lines = [line.rstrip() for line in println("reach runtime.mallocgc").splitlines()]
+    return "\n".join(["```", "$ doit reach runtime.mallocgc", *lines, "```"])
+
+
+def services() -> str:
+    """The services that are told apart."""
+    from buildsys.go.services import services
+
+    rows = ["| service | why bare metal has it not |", "|---|---|"]
+    rows += [f"| {each.name} | {each.why} |" for each in services()]
+    return "\n".join(rows)
+
+
+# Whole files that are made, by their names.
+PICTURES: dict[str, Callable[[], str]] = {"docs/reach.svg": lambda: println("reach --picture reach.svg")}
+
+LEDGER = """package main
+
+// Pages are what an account has, by its number.
+var pages = []int{20, 30, 50}
+
+//go:noinline
+func balance(account int) int {
+\treturn pages[account]
+}
+"""
+
+
+def panicking() -> str:
+    """A kernel of `buildsys new` that prints something and then panics: what is in it, and what it says."""
+    uses = '\tprintln("balance:", balance(1), 0.5)\n\tprintln("balance:", balance(3))\n'
+    said = _kernel_of_ones_own({"ledger.go": LEDGER}, uses, 2, ["print", "panic"])
+    return "\n".join(["```go", LEDGER.rstrip(), "```", "", "```", *said, "```"])
+
+
+SQUARES = """package main
+
+import "strconv"
+
+// squares gives the words for the first n squares, and how many have each length.
+//
+//go:noinline
+func squares(n int) (words []string, lengths map[int]int) {
+\tlengths = map[int]int{}
+\tfor i := 1; i <= n; i++ {
+\t\twords = append(words, strconv.Itoa(i*i))
+\t\tlengths[len(words[i-1])]++
+\t}
+\treturn words, lengths
+}
+"""
+
+
+def allocating() -> str:
+    """A kernel of `buildsys new` that allocates: what is in it, and what it says."""
+    uses = '\twords, lengths := squares(12)\n\tprintln(words[2]+" … "+words[11], lengths[1], lengths[2], lengths[3])\n'
+    said = _kernel_of_ones_own({"squares.go": SQUARES}, uses, 0, ["print", "panic", "alloc"])
+    return "\n".join(["```go", SQUARES.rstrip(), "```", "", "```", *said, "```"])
+
+
+def _kernel_of_ones_own(sources: dict[str, str], uses: str, status: int, sets: list[str]) -> list[str]:
+    """What `buildsys new`'s kernel says with `sources`, and `uses` before its end; it must exit with `status`."""
+    from buildsys.front.new import new
+
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder, "mine")
+        new(root)
+        settings = root / "buildsys.toml"
+        settings.write_text(f"sets = {json.dumps(sets)}\n" + settings.read_text())
+        for name, text in sources.items():
+            (root / "src" / name).write_text(text)
+        main = root / "src" / "main.go"
+        text, at = main.read_text(), "\tconsole.Drain() "
+        assert text.count(at) == 1
+        main.write_text(text.replace(at, uses + at))
+        doit = Path(sys.executable).with_name("doit")
+        subprocess.run([doit, "build"], cwd=root, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        done = subprocess.run([doit, "run"], cwd=root, check=False, capture_output=True, text=True)
+        assert done.returncode == status, done.stderr
+    return [line.rstrip() for line in f"$ doit run\n{done.stdout}{done.stderr}".splitlines()]
+
+
+def allocation_costs() -> str:
+    """How many instructions an allocation of some sizes takes."""
+    from buildsys.front.verify import case_of
+    from buildsys.proof.allocations import costs
+
+    sizes = (0, 8, 16, 32, 64, 128, 1024, 65536)
+    found = costs(case_of(Steps(load(ROOT))), sizes)
+    rows = ["| bytes | " + " | ".join(f"{size:,}" for size in sizes) + " |", "|---" * (len(sizes) + 1) + "|"]
+    return "\n".join([*rows, "| instructions | " + " | ".join(f"{found[size]:,}" for size in sizes) + " |"])
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "matrix": matrix,
     "board maps": board_maps,
@@ -239,12 +376,18 @@ PARTS: dict[str, Callable[[], str]] = {
     "barrier table": barrier_table,
     "claims": claims,
     "cache_story": cache_story,
+    "a panic": panicking,
+    "a kernel that allocates": allocating,
+    "what an allocation costs": allocation_costs,
     "barriers counted": lambda: after_a_run('barrier = "count"'),
     "barriers recorded": lambda: after_a_run('barrier = "record"', shown=12),
     "barriers given": lambda: after_a_run(
         'barrier = "user"\nbarrier-function = "main.onBarrier"\nbarrier-ring = 512', batches()
     ),
     "barrier costs": barrier_costs,
+    "println reach": println_reach,
+    "println way": println_way,
+    "services": services,
 }
 
 
@@ -259,6 +402,12 @@ def main() -> int:
             stale.append(name)
         if "--check" not in sys.argv:
             path.write_text(new, "utf-8")
+    for name, draw in PICTURES.items():
+        path, drawn = ROOT / name, draw()
+        if not path.exists() or path.read_text("utf-8") != drawn:
+            stale.append(name)
+        if "--check" not in sys.argv:
+            path.write_text(drawn, "utf-8")
     if "--check" in sys.argv and stale:
         print(f"not what the tools print today: {', '.join(stale)}; `doit docs` writes them anew", file=sys.stderr)
         return 1

@@ -11,14 +11,17 @@ from buildsys.config import board as boards
 from buildsys.config.barrier import DISCARDING, BarrierPolicy, barrier_policy
 from buildsys.config.board import Board
 from buildsys.config.caching import Caching, caching, go_folder
+from buildsys.config.expected import NOTHING, Expected, expected
 from buildsys.config.redirects import Redirection, redirections
-from buildsys.config.toml import Table, read
+from buildsys.config.toml import Table, nearest, read
 from buildsys.errors import UserError
+from buildsys.go import sets
 from buildsys.go.options import GoOptions
 
 # The configuration is a table of the first, or the whole of the second.
 FILE, OWN_FILE = "pyproject.toml", "buildsys.toml"
 PACKAGE = Path(__file__).parent.parent
+DEFAULT_SETS = ("print", "panic")
 TOOLCHAINS = ("zig", "gnu", "llvm")
 
 BOARD_TABLE = "board"  # the argument that is the address of the board table
@@ -35,6 +38,8 @@ class Project:
     `kernel` is its name among several, "" if it is the only one; `setting` what messages put before its keys.
     An argument of the entry is a number, BOARD_TABLE, or ADDRESS_OF and a symbol.
     `redirects` are the functions the configuration replaces by others; the sources may name more (go/directives.py).
+    `sets` are the names of the ready sets. The set `alloc` hands out `alloc_memory` bytes, None for half of what
+    is left, or has the function `allocator` of the kernel do it.
     `go_setting` is how messages name the setting that chose the Go toolchain, `go_folder` where trees are fetched to.
     """
 
@@ -56,6 +61,10 @@ class Project:
     objects: tuple[Path, ...] = ()
     redirects: tuple[Redirection, ...] = ()
     barrier: BarrierPolicy = DISCARDING
+    expected: Expected = NOTHING
+    sets: tuple[str, ...] = ()
+    allocator: str = ""
+    alloc_memory: int | None = None
     kernel: str = ""
     file: Path = Path(FILE)
     setting: str = "tool.buildsys."
@@ -123,11 +132,12 @@ def _project(root: Path, table: Table, kept: Caching | None) -> Project:
     if name.endswith(".toml"):
         name = str(root / name)
     board = boards.load(name, table.where("board"))
+    expects = expected(table)
     project = Project(
         root=root,
         package=root / table.string("package"),
         entry=table.string("entry", "main.KernelMain"),
-        board=replace(board, qemu=(*board.qemu, *table.strings("qemu-arguments"))),
+        board=replace(board, qemu=(*board.qemu, *table.strings("qemu-arguments")), until=expects.until.encode()),
         toolchain=table.choice("toolchain", TOOLCHAINS, "zig"),
         go=table.string("go", "wheel"),
         go_setting=table.where("go"),
@@ -146,6 +156,10 @@ def _project(root: Path, table: Table, kept: Caching | None) -> Project:
         objects=tuple(_files(root, table, "objects", (".o",))),
         redirects=tuple(redirections(table.table("redirect"))),
         barrier=barrier_policy(table),
+        expected=expects,
+        sets=tuple(_sets(table)),
+        allocator=table.string("alloc", ""),
+        alloc_memory=_alloc_memory(table, board),
         file=table.path,
         setting=table.prefix,
     )
@@ -170,6 +184,32 @@ def _argument(table: Table, value: object) -> Argument:
         f"has {value!r} in it",
         f'each is a number of 64 bits, "{BOARD_TABLE}" (the board table), or "{ADDRESS_OF}main.x" (an address)',
     )
+
+
+def _sets(table: Table) -> Iterable[str]:
+    named = table.strings("sets", DEFAULT_SETS)
+    for name in named:
+        if name not in sets.known():
+            raise table.error("sets", f"names {name!r}, which is no ready set", nearest(name, sets.known()))
+    if table.has("alloc"):  # an allocator of the kernel's own is served by that set
+        named = [*named, sets.ALLOC]
+    return dict.fromkeys(name for name in named if name != sets.BARRIER)
+
+
+def _alloc_memory(table: Table, board: Board) -> int | None:
+    key = "alloc-memory"
+    if not table.has(key):
+        return None
+    size = table.integer("alloc-memory")
+    if table.has("alloc"):
+        raise table.error(key, "is not for an allocator of your own", "leave out this, or `alloc`")
+    if sets.ALLOC not in table.strings("sets", DEFAULT_SETS):
+        raise table.error(key, "is for the ready set alloc", 'add "alloc" to `sets`, or leave it out')
+    if size <= 0 or size % boards.PAGE:
+        raise table.error(key, f"is {size}", f"it is a number of bytes, a multiple of {boards.PAGE}")
+    if size >= board.ram.length:
+        raise table.error(key, f"is {size:#x} bytes; all RAM of board {board.name} is {board.ram.length:#x}")
+    return size
 
 
 def _boot(root: Path, table: Table) -> Path | None:

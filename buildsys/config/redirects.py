@@ -18,6 +18,8 @@ ALLOW = "allow"
 OPTIONS = ("to", "mode", "pointers", "original", ALLOW)
 # What may be wrong with a redirect and is built all the same, if the user says so: stages/agreement.py.
 ALLOWED = ("signature", "recursion", "inlined")
+# Functions of ours that are in an image only if a redirect names them: templates/boot.s.j2.
+READY = ("buildsys.nothing", "buildsys.unexpected")
 FLAGS = ("pointers",)  # those that are true or false
 
 
@@ -64,9 +66,9 @@ def redirections(table: Table) -> Iterator[Redirection]:
     for old in table:
         value = table.any(old)
         if not isinstance(value, dict):
-            yield Redirection(old, table.string(old), place=table.where(old))
+            yield _of_table(table, old, {"to": table.string(old)})
         elif value.keys() & set(OPTIONS) or not value:
-            yield _long(table, old, value)
+            yield _of_table(table, old, value)
         else:
             raise table.error(
                 old,
@@ -75,7 +77,7 @@ def redirections(table: Table) -> Iterator[Redirection]:
             )
 
 
-def _long(table: Table, old: str, value: dict[str, Any]) -> Redirection:
+def _of_table(table: Table, old: str, value: dict[str, Any]) -> Redirection:
     """`"old" = { to = …, … }`. Mistakes are told of the line of `old`: an inline table is on one line."""
 
     def wrong(problem: str, hint: str) -> UserError:
@@ -111,6 +113,8 @@ def of_words(words: Sequence[str], to: str, place: str) -> Redirection:
 
 def _checked(old: str, value: Mapping[str, Any], place: str, wrong: Callable[[str, str], UserError]) -> Redirection:
     """The redirect of `old` with the options in `value`; `wrong` makes the error."""
+    from difflib import get_close_matches
+
     for key in value:
         if key not in OPTIONS:
             raise wrong(f"has an unknown key `{key}`", nearest(key, OPTIONS))
@@ -121,6 +125,8 @@ def _checked(old: str, value: Mapping[str, Any], place: str, wrong: Callable[[st
             raise wrong(f"has a `{key}` that must be true or false, not {value[key]!r}", "")
     if not value.get("to"):
         raise wrong("does not say where calls go", '`to = "…"` names the new function')
+    if value["to"] not in READY and (near := get_close_matches(value["to"], READY, 1, 0.9)):
+        raise wrong(f"is {value['to']!r}", f"did you mean {near[0]}?")
     mode = value.get("mode", Mode.CALLS.value)
     if mode not in list(Mode):
         raise wrong(f"has mode {mode!r}", nearest(mode, list(Mode)))

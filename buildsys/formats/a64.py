@@ -11,6 +11,7 @@ WORD = 0xFFFF_FFFF
 BRANCH_RANGE = 1 << 27  # imm26, signed, times 4: -128 MiB .. +128 MiB - 4
 BRANCH = 0x1400_0000  # C6.2 B, to itself
 RET = 0xD65F_03C0  # C6.2 RET x30
+NOP = 0xD503_201F  # C6.2 NOP
 
 
 class OutOfRangeError(ValueError):

@@ -15,6 +15,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Container, Iterable, Iterator, Set
+from itertools import compress
 from typing import NamedTuple
 
 from buildsys.formats.a64 import adr, adrp, branch_target, conditional_target, is_bl
@@ -118,6 +119,11 @@ def _candidates(contents: bytes, count: int, goals: Set[int]) -> Iterator[int]:
         for at in marked(part[3::4].translate(_BRANCH), *near):
             if numbers[at] + start & _MASK26 in goals:
                 yield start + at
+
+
+def by_top(words: array[int], table: bytes) -> Iterator[int]:
+    """The indices of the `words` whose top byte `table` makes 1."""
+    return compress(range(len(words)), words.tobytes()[3::4].translate(table))
 
 
 def marking(values: Iterable[int]) -> bytes:

@@ -140,7 +140,7 @@ def abbreviations(abbrev: bytes, at: int = 0) -> dict[int, Abbreviation]:
 
 
 def uleb(data: bytes, at: int) -> tuple[int, int]:
-    """The LEB128 number at `at`, unsigned, and where it ends. Raises Unreadable, IndexError."""
+    """The unsigned LEB128 number at `at`, and where it ends. Raises Unreadable if it is too large, IndexError."""
     value, shift = 0, 0
     while True:
         byte = data[at]

@@ -100,6 +100,8 @@ def _conclude(outcome: Outcome, time_limit: float) -> Failed | None:
     """Say how the run ended; writes that were lost are a failure, too."""
     if outcome.end is End.EXIT:
         sentence = f"the guest exited with status {outcome.exit_code} after {outcome.seconds:.2f} s"
+    elif outcome.end is End.SAID:
+        sentence = f"the guest sent what ends its run (`until`) after {outcome.seconds:.2f} s"
     elif outcome.end is End.TIME_LIMIT:
         sentence = f"ended by the time limit of {time_limit:g} s (--time-limit, or time-limit in [tool.buildsys])"
     elif outcome.end is End.INTERRUPTED:
@@ -114,7 +116,7 @@ def _conclude(outcome: Outcome, time_limit: float) -> Failed | None:
             f"lost: {write.size} bytes written to flash at {write.address:#x} by the instruction at {write.pc:#x}",
             file=sys.stderr,
         )
-    if outcome.end is not End.EXIT:
+    if outcome.end not in (End.EXIT, End.SAID):
         return Failed("", STATUS.get(outcome.end, 1))
     if outcome.exit_code:
         return Failed("", outcome.exit_code)

@@ -17,8 +17,9 @@ from buildsys.cache.fingerprint import of_file
 from buildsys.cache.key import Places
 from buildsys.config.barrier import COUNT
 from buildsys.config.project import PACKAGE, Project, shipped
-from buildsys.config.redirects import Redirection
+from buildsys.config.redirects import READY, Redirection
 from buildsys.errors import UserError
+from buildsys.go import sets
 from buildsys.go import toolchain as go_toolchain
 from buildsys.go.toolchain import GoToolchain
 from buildsys.stages.variant import SHIPPED, Variant
@@ -35,6 +36,7 @@ BINDINGS = "bindings.s"
 ORIGINALS = "originals.s"
 OWN = "own"  # the folder in the build folder where what comes of the user's own assembly is
 RENDERED = ".s.j2"
+SETS = "sets"  # the folder in a folder of templates where those of ready sets are
 TEMPLATES = ("boot.s", "writebarrier.s", "fatal.s")
 
 
@@ -56,6 +58,7 @@ class Steps:
         self.unpatched, self.image = build / "kernel.unpatched.elf", build / "kernel.elf"
         self.patch_json = build / "patch.json"
         self.directives = build / "directives.json"
+        self.templates = (*TEMPLATES, *sets.templates(project.sets))
 
     @cached_property
     def go(self) -> GoToolchain:
@@ -146,14 +149,15 @@ class Steps:
         def run() -> dict[str, Any]:
             from buildsys.stages.objects import describe_runtime
 
-            describe_runtime(self.go_object, self._made(self.runtime_json))
+            project = self.project
+            describe_runtime(self.go_object, self._made(self.runtime_json), project.sets, project.allocator)
             return {}
 
         return Action(
             name="runtime",
             inputs=(self.go_object, *_code("go", "formats", "stages/objects.py", "stages/originals.py")),
             outputs=(self.runtime_json,),
-            parameters={},
+            parameters={"sets": self.project.sets, "alloc": self.project.allocator},
             run=run,
         )
 
@@ -175,22 +179,24 @@ class Steps:
                 self.runtime_json,
                 project.board.path,
                 *self.binutils.files,
-                *_code("config", "formats", "go/runtime.py", "go/sites.py", "stages", "toolchains"),
+                *_code("config", "formats", "go/runtime.py", "go/sets.py", "go/sites.py", "stages", "toolchains"),
                 *_jinja(),
             ),
             outputs=(
-                *(build / name for name in TEMPLATES),
-                *((build / name).with_suffix(".o") for name in TEMPLATES),
+                *(build / name for name in self.templates),
+                *((build / name).with_suffix(".o") for name in self.templates),
                 build / SCRIPT,
                 self.unpatched,
                 self.binding,
             ),
             parameters={
                 **self._own_parameters,
+                **self._expected_parameters,
                 "entry": project.entry,
                 "toolchain": self.binutils.name,
                 "templates": [self.places.name(folder) for folder in project.templates],
                 "variant": self.variant._asdict(),
+                "alloc": (project.allocator, project.alloc_memory),
                 "barrier": asdict(project.barrier),
             },
             run=run,
@@ -205,7 +211,7 @@ class Steps:
         than the rendering.
         """
         facts = self._up_to_date(self.render(known))
-        actions = [self.assemble(self.project.build / name) for name in TEMPLATES]
+        actions = [self.assemble(self.project.build / name) for name in self.templates]
         actions += map(self.assemble_own, self._own)
         actions += map(self.adopt, self.project.objects)
         if stale := [action for action in actions if self.records.stale(action)]:
@@ -214,12 +220,14 @@ class Steps:
             with ThreadPoolExecutor() as pool:
                 list(pool.map(self.records.perform, stale))  # raises what the assembler raised
         objects = [action.outputs[0] for action in actions]
-        own = objects[len(TEMPLATES) :]
+        own = objects[len(self.templates) :]
         named: list[str] = facts["originals"]
         if (named or own) and self._up_to_date(self.stand_ins(own, named))["originals"]:
             standing = self.assemble(self.project.build / ORIGINALS)
             self._up_to_date(standing)
-            objects[len(TEMPLATES) : len(TEMPLATES)] = standing.outputs
+            objects[len(self.templates) : len(self.templates)] = standing.outputs
+        if self._expects:
+            self._up_to_date(self.expect(objects))
         if not own:
             self._up_to_date(self.join(objects))
             return self.linked, facts["asked"]
@@ -234,6 +242,29 @@ class Steps:
 
             raise explained(error, own, self.go_object) from error
         return self.linked, sorted({*facts["asked"], *bound})
+
+    @property
+    def _expects(self) -> bool:
+        """Whether the Go object is not linked as Go made it."""
+        return bool(self.project.expected.symbols or self.project.expected.literals)
+
+    @property
+    def _to_link(self) -> Path:
+        """The Go object that is linked."""
+        return self.project.build / "go.expected.o" if self._expects else self.go_object
+
+    @property
+    def _ready(self) -> tuple[str, ...]:
+        """The functions of ours that are in the image because a redirect names them."""
+        return tuple(sorted({each.to for each in self.project.redirects if each.to in READY}))
+
+    @property
+    def _flags(self) -> dict[str, str]:
+        return dict(self.project.expected.sections)
+
+    @property
+    def _paths(self) -> dict[str, str]:
+        return dict(self.project.expected.paths)
 
     def _up_to_date(self, action: Action) -> dict[str, Any]:
         """The facts of `action`, performed if it must be."""
@@ -258,14 +289,18 @@ class Steps:
                 board=project.board,
                 entry=project.entry,
                 folders=(*project.templates, project.root) if self._rendered else project.templates,
-                templates=(SCRIPT, *TEMPLATES),
+                templates=(SCRIPT, *self.templates),
                 toolchain=self.binutils.name,
                 variant=self.variant,
                 arguments=project.arguments,
                 own=tuple((str(path.relative_to(project.root)), made) for path, made in self._rendered),
                 own_boot=project.boot is not None,
+                allocator=project.allocator,
+                alloc_memory=project.alloc_memory,
                 barrier=project.barrier,
                 sites=self._site_table(plan),
+                symbols=tuple((name, str(place)) for name, place in project.expected.symbols),
+                ready=self._ready,
             )
             return {"asked": render(sources, build, known), "originals": read_originals(self.runtime_json)}
 
@@ -275,21 +310,23 @@ class Steps:
                 self.runtime_json,
                 *((self.go_object,) if project.barrier.name == COUNT else ()),
                 project.board.path,
-                *_code("config", "go/runtime.py", "go/sites.py", "stages"),
+                *_code("config", "go/runtime.py", "go/sets.py", "go/sites.py", "stages"),
                 *_jinja(),
             ),
             outputs=(
-                *(build / name for name in TEMPLATES),
+                *(build / name for name in self.templates),
                 *(made for _, made in self._rendered),
                 build / SCRIPT,
             ),
             parameters={
                 **self._own_parameters,
+                **self._expected_parameters,
                 "addresses": dict(known),
                 "entry": project.entry,
                 "toolchain": self.binutils.name,
                 "templates": [self.places.name(folder) for folder in project.templates],
                 "variant": self.variant._asdict(),
+                "alloc": (project.allocator, project.alloc_memory),
                 "barrier": asdict(project.barrier),
             },
             run=run,
@@ -304,7 +341,44 @@ class Steps:
 
         if self.project.barrier.name != COUNT:
             return NO_SITES
-        return table_for(calls(Elf.mapped(self.go_object), plan.called))
+        return table_for(calls(Elf.mapped(self.go_object), plan.collecting))
+
+    def expect(self, others: Sequence[Path]) -> Action:
+        """go.o ─▶ go.expected.o: symbols and addresses as the kernel, also in the objects `others`, expects them."""
+        expected, script = self.project.expected, self.project.build / SCRIPT
+
+        def run() -> dict[str, Any]:
+            from buildsys.stages.expected import expect
+
+            expect(self.go_object, others, script, expected.symbols, expected.literals, self._to_link)
+            return {}
+
+        return Action(
+            name="expect",
+            inputs=(
+                self.go_object,
+                *others,
+                script,
+                *_code("config", "formats", "stages/expected.py", "stages/assembly.py"),
+            ),
+            outputs=(self._to_link,),
+            parameters=self._expected_parameters,
+            run=run,
+            kept=False,
+        )
+
+    @property
+    def _expected_parameters(self) -> dict[str, Any]:
+        """What the kernel expects, where it expects anything: the keys of others stay as they are."""
+        expected = self.project.expected
+        found: dict[str, Any] = {
+            "symbols": {name: str(place) for name, place in expected.symbols},
+            "literals": [f"{each.function} {each.value:#x} {each.place}" for each in expected.literals],
+            "sections": dict(expected.sections),
+            "paths": dict(expected.paths),
+            "ready": self._ready,
+        }
+        return {name: value for name, value in found.items() if value}
 
     def assemble(self, source: Path) -> Action:
         """boot.s ─▶ boot.o, and the like."""
@@ -316,13 +390,17 @@ class Steps:
             return {}
 
         return Action(
-            name=f"assemble {source.name}",
+            name=self.assembles(source),
             inputs=(source, *self.binutils.files, *_code("toolchains", "stages/link.py")),
             outputs=(source.with_suffix(".o"),),
             parameters={"command": self.binutils.assembler[1:]},
             run=run,
             kept=False,
         )
+
+    def assembles(self, source: Path) -> str:
+        """The name of the action that assembles `source`, which a template made: none that a user's file has."""
+        return f"assemble {':'.join(source.relative_to(self.project.build).parts)}"
 
     def assemble_own(self, source: Path) -> Action:
         """src/lib.s ─▶ own/src/lib.s.o, and what it includes."""
@@ -332,14 +410,19 @@ class Steps:
         def run() -> dict[str, Any]:
             from buildsys.stages.link import assemble_own
 
-            assemble_own(self.binutils, read, source.parent, self.project.root, made)
+            assemble_own(self.binutils, read, source.parent, self.project.root, made, self._flags, self._paths)
             return {}
 
         return Action(
             name=f"assemble {_in_a_name(source)}",
             inputs=(read, *self.binutils.files, *_code("toolchains", "stages/link.py", "stages/assembly.py")),
             outputs=(made,),
-            parameters={"command": self.binutils.assembler[1:], "folder": self.places.name(source.parent)},
+            parameters={
+                "command": self.binutils.assembler[1:],
+                "folder": self.places.name(source.parent),
+                **({"sections": self._flags} if self._flags else {}),
+                **({"paths": self._paths} if self._paths else {}),
+            },
             run=run,
             discover=lambda: Discovered(self._included(source)),
             kept=False,
@@ -352,14 +435,14 @@ class Steps:
         def run() -> dict[str, Any]:
             from buildsys.stages.link import adopt
 
-            adopt(given, made)
+            adopt(given, made, self._flags)
             return {}
 
         return Action(
             name=f"adopt {_in_a_name(given)}",
             inputs=(given, *_code("formats", "stages/link.py", "stages/assembly.py")),
             outputs=(made,),
-            parameters={},
+            parameters={"sections": self._flags} if self._flags else {},
             run=run,
             kept=False,
         )
@@ -389,13 +472,18 @@ class Steps:
         def run() -> dict[str, Any]:
             from buildsys.stages.link import bind
 
-            return {"bound": bind(own, others, self.go_object, self.project.board, known, made)}
+            given = [name for name, _ in self.project.expected.symbols]
+            return {"bound": bind(own, others, self.go_object, self.project.board, known, given, made)}
 
         return Action(
             name="bind",
             inputs=(*own, *others, self.go_object, *_code("formats", "stages/link.py", "stages/assembly.py")),
             outputs=(made,),
-            parameters={"addresses": dict(known), "text": self.project.board.text},
+            parameters={
+                "addresses": dict(known),
+                "text": self.project.board.text,
+                **self._expected_parameters,
+            },
             run=run,
             kept=False,
         )
@@ -407,12 +495,12 @@ class Steps:
         def run() -> dict[str, Any]:
             from buildsys.stages.link import join
 
-            join(self.binutils, script, [*objects, self.go_object], self.linked)
+            join(self.binutils, script, [*objects, self._to_link], self.linked)
             return {}
 
         return Action(
             name="join",
-            inputs=(script, *objects, self.go_object, *self.binutils.files, *_code("toolchains", "stages/link.py")),
+            inputs=(script, *objects, self._to_link, *self.binutils.files, *_code("toolchains", "stages/link.py")),
             outputs=(self.linked,),
             parameters={"command": self.binutils.linker[1:]},
             run=run,
@@ -440,6 +528,7 @@ class Steps:
                 package=str(self._under_root(project.package)),
                 written=self.written,
                 barrier=project.barrier,
+                allocator=project.allocator,
             )
 
         return Action(
@@ -458,6 +547,7 @@ class Steps:
                 "package": str(self._under_root(self.project.package)),
                 "redirects": [each.decides() for each in self.project.redirects],
                 "barrier": asdict(self.project.barrier),
+                "alloc": self.project.allocator,
             },
             run=run,
             tells=("sites", "remark"),
@@ -507,7 +597,8 @@ class Steps:
 
     def _templates(self) -> Discovered:
         """Every file a template could include, and the folders they are looked for in; what own assembly reads."""
-        folders = tuple(folder for folder in self.project.templates if folder.is_dir())
+        every = (at for folder in self.project.templates for at in (folder, folder / SETS))
+        folders = tuple(folder for folder in every if folder.is_dir())
         files = [file for folder in folders for file in sorted(folder.glob("*.j2"))]
         for source in self._own:
             files += [source, *self._included(source)]
@@ -548,7 +639,7 @@ class Steps:
     def _included(self, source: Path) -> tuple[Path, ...]:
         from buildsys.stages.assembly import included
 
-        return tuple(included(source, self.project.root))
+        return tuple(included(source, self.project.root, self._paths))
 
     def _here(self, path: Path) -> Path:
         """`path` as seen from the working folder if it lies in the project, so that a copied tree is its own."""

@@ -46,7 +46,11 @@ def case_of(steps: Steps) -> Case:
         arguments=project.arguments,
         redirects=steps.redirects,
         barrier=project.barrier,
+        sets=project.sets,
+        allocator=project.allocator,
+        alloc_memory=project.alloc_memory,
         own_boot=project.boot is not None,
+        expected=project.expected,
         rebuild=lambda folder: rebuild(project, folder),
     )
 

@@ -29,6 +29,7 @@ from buildsys.errors import MissingError, UserError
 from buildsys.formats.elf import Elf
 from buildsys.machines.interruption import Interruption
 from buildsys.machines.outcome import End, Outcome
+from buildsys.machines.outcome import ending as ending_at
 
 if TYPE_CHECKING:
     from buildsys.machines.keeping import Keeper
@@ -75,7 +76,7 @@ def run(
             passed = (theirs.fileno(), at_stub.fileno()) if keep else (theirs.fileno(),)
             process = start(arguments, pass_fds=passed, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         with ending(process):
-            watched = _Watched(process, qmp, on_serial, keeper)
+            watched = _Watched(process, qmp, on_serial, keeper, board.until)
             stopped = watched.until(began + time_limit, interruption)
             if keeper is not None:
                 keeper.stop()
@@ -180,6 +181,7 @@ class _Watched:
         qmp: socket.socket,
         on_serial: Callable[[bytes], None] | None,
         keeper: Keeper | None,
+        until: bytes = b"",
     ) -> None:
         assert process.stdout is not None
         assert process.stderr is not None
@@ -187,6 +189,7 @@ class _Watched:
         self.started = False
         self.shutdown = ""
         self._on_serial, self._keeper = on_serial, keeper
+        self._until, self._said = until, 0
         self._qmp, self._qmp_text = qmp, b""
         self._selector = selectors.DefaultSelector()
         self._readers = {
@@ -214,12 +217,14 @@ class _Watched:
                 return End.INTERRUPTED
             if remaining <= 0:
                 return End.TIME_LIMIT
+            if self._said:
+                return End.SAID
             for key, _ in self._selector.select(min(remaining, 3600.0)):
                 if key.fd == interruption.fd:
                     interruption.drain()
                 else:
                     self._read(key.fd)
-        return None
+        return End.SAID if self._said else None
 
     def rest(self) -> None:
         """Read what a QEMU that is gone, or going, still said."""
@@ -239,7 +244,14 @@ class _Watched:
             self._selector.unregister(number)
 
     def _on_output(self, data: bytes) -> None:
+        if self._said:
+            return  # it says more until it is ended
+        before = len(self.serial)
         self.serial += data
+        self._said = ending_at(self.serial, self._until, before)
+        if self._said:
+            data = data[: self._said - before]
+            del self.serial[self._said :]
         if self._on_serial is not None:
             self._on_serial(data)
 

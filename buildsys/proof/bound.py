@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 R_AARCH64_ABS32, R_AARCH64_ADD_ABS_LO12_NC = 258, 277
 _PAGES = (275, 276)  # ADR_PREL_PG_HI21 and its _NC
 _NEAR = (274, R_AARCH64_ADD_ABS_LO12_NC)  # ADR_PREL_LO21, and what a linker may make an ADR of
-NOP = 0xD503_201F  # C6.2 NOP
 _SCALES = {278: 0, 284: 1, 285: 2, 286: 3, 299: 4}  # LDST8 to LDST128_ABS_LO12_NC: log2 of the bytes moved
 _GROUPS = {263: 0, 264: 0, 265: 1, 266: 1, 267: 2, 268: 2, 269: 3}  # MOVW_UABS_G0 to G3
 
@@ -83,11 +82,11 @@ def problems(case: Case, bound: dict[int, Binding], used: list[Use]) -> Iterator
             continue
         goal = use.binding.real + use.addend
         # A place that the user wants to stand for another function may: claim call-sites says whether it must.
-        if wrong := min((_wrong(case, use, each) for each in (goal, *_pointed(case, goal))), key=bool):
+        if wrong := min((wrong_at(case, use, each) for each in (goal, *_pointed(case, goal))), key=bool):
             yield f"{at(case.elf, use.place)} was made from the address of {use.binding.name}: {wrong}"
 
 
-def _wrong(case: Case, use: Use, goal: int) -> str:
+def wrong_at(case: Case, use: Use, goal: int) -> str:
     """What is wrong at a place that should stand for the address `goal`."""
     size = 8 if use.kind == R_AARCH64_ABS64 else 4
     word = case.elf.word(use.place, size)
@@ -101,7 +100,7 @@ def _wrong(case: Case, use: Use, goal: int) -> str:
         found, wanted = word, goal & (1 << 8 * size) - 1
     elif use.kind in _NEAR and (near := a64.adr(word, use.place)):  # a linker makes NOP and ADR of ADRP and ADD
         found, wanted = near[1], goal
-    elif use.kind in _PAGES and word == NOP:
+    elif use.kind in _PAGES and word == a64.NOP:
         near = a64.adr(case.elf.word(use.place + 4) or 0, use.place + 4)
         found, wanted = near and near[1], goal
     elif use.kind in _PAGES:

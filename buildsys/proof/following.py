@@ -125,9 +125,11 @@ class _Namer:
 
     def __init__(self, case: Case) -> None:
         self._symbols = case.elf.symbols
-        bounds = self._symbols.addresses("__stack_low", "__stack_high", "__heap_low", "__heap_high")
+        names = ("__stack_low", "__stack_high", "__heap_low", "__heap_high", "__alloc_low", "__alloc_high")
+        bounds = self._symbols.addresses(*names)
         self._stack = range(bounds.get("__stack_low", 0), bounds.get("__stack_high", 0))
         self._heap = range(bounds.get("__heap_low", 0), bounds.get("__heap_high", 0))
+        self._allocated = range(bounds.get("__alloc_low", 0), bounds.get("__alloc_high", 0))
         self._ram = range(case.board.ram.origin, case.board.ram.end)
 
     def __call__(self, address: int) -> str:
@@ -143,6 +145,8 @@ class _Namer:
             return "the stack"
         if address in self._heap:
             return "the heap"
+        if address in self._allocated:
+            return "the memory of alloc"
         if address not in self._ram:
             return "outside RAM"
         variable = self._symbols.object_at(address)
@@ -169,10 +173,12 @@ class Follower:
         self._faults: dict[int, tuple[str, int]] = {}
         self._destinations: set[int] = set()
         self._judged: set[tuple[int, int]] = set()
-        ours = {pair.new.value: name for name, pair in case.called.items() if pair.new}
+        # Other functions of ours, such as those of ready sets, have no part in a store.
+        served = {*case.barriers, *case.plan.readers}
+        ours = {pair.new.value: name for name, pair in case.called.items() if pair.new and name in served}
         watched: set[int] = set()
         for name, site in executions:
-            if name not in case.called:
+            if name not in served:
                 continue
             group = group_of(case.elf, site, ours, MOVES)
             # An original that runs announces moves on behalf of its caller.

@@ -122,6 +122,8 @@ def _stopped(case: Case, words: Iterable[int], limit: float) -> tuple[dict[str, 
             while remote.run(deadline - time.monotonic()):
                 registers = remote.registers()
                 pc = registers["pc"]
+                if remote.said.is_set():
+                    return flags, _read(remote, words)
                 remote.pass_by(pc)
                 if pc in once and seen.flag is not None:
                     flags[once.pop(pc)] = int.from_bytes(remote.read(seen.flag, 4), "little")

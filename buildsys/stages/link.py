@@ -9,7 +9,8 @@ values and two links settle it; a guess from the last build usually needs one.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from buildsys.formats.elf import Elf
 from buildsys.formats.symbols import SHN_ABS, STT_OBJECT
 from buildsys.go.runtime import FLAG, STACK_GUARD, Plan
 from buildsys.go.sites import NO_SITES, SiteTable
-from buildsys.stages.render import ABSENT
+from buildsys.stages.render import ABSENT, ORIGINAL
 from buildsys.stages.variant import SHIPPED, Variant
 from buildsys.toolchains.binary import BinaryToolchain
 
@@ -36,8 +37,9 @@ class Sources:
     """What the templates are filled with. `folders` are searched for `templates`, the user's first.
 
     `own` are further templates of the user's, with what each makes; `own_boot` that one of them, or another
-    file, has `_start`. `arguments` are those of the entry, as `config.project.Project` has them.
-    `sites` is the table of a policy that counts.
+    file, has `_start`. `arguments` are those of the entry, `allocator` and `alloc_memory` are for the set
+    `alloc`, all as `config.project.Project` has them. `sites` is the table of a policy that counts. `symbols`
+    are defined by the linker script: names and expressions. `ready` are functions of ours that redirects name.
     """
 
     layout: Mapping[str, int]
@@ -51,8 +53,12 @@ class Sources:
     arguments: tuple[int | str, ...] = ("board",)
     own: tuple[tuple[str, Path], ...] = ()
     own_boot: bool = False
+    allocator: str = ""
+    alloc_memory: int | None = None
     barrier: BarrierPolicy = DISCARDING
     sites: SiteTable = NO_SITES
+    symbols: tuple[tuple[str, str], ...] = ()
+    ready: tuple[str, ...] = ()
 
 
 def render(sources: Sources, build: Path, known: Mapping[str, int]) -> list[str]:
@@ -66,7 +72,12 @@ def render(sources: Sources, build: Path, known: Mapping[str, int]) -> list[str]
     templates = Templates(sources.folders, build / COMPILED)
     values = _values(sources, addresses)
     for name in sources.templates:
-        replace(build / name, templates.render(f"{name}.j2", values).encode())
+        text = templates.render(f"{name}.j2", values)
+        for symbol, _ in sources.symbols:
+            if len(re.findall(rf'(?m)^\s*"?{re.escape(symbol)}"?\s*=', text)) > 1:
+                raise UserError(f"`symbols` names {symbol}, which {name} defines already", "leave it out of `symbols`")
+        (build / name).parent.mkdir(exist_ok=True)
+        replace(build / name, text.encode())
     for name, made in sources.own:
         made.parent.mkdir(parents=True, exist_ok=True)
         replace(made, templates.render(name, values).encode())
@@ -81,37 +92,57 @@ def assemble(toolchain: BinaryToolchain, source: Path) -> None:
         put(beside, made)
 
 
-def assemble_own(toolchain: BinaryToolchain, source: Path, folder: Path, root: Path, made: Path) -> None:
-    """Assemble a file of the user's to `made`, fit to be linked here; what it includes is in `root` or `folder`."""
-    from buildsys.stages.assembly import placed, typed
+def assemble_own(toolchain: BinaryToolchain, source: Path, folder: Path, root: Path, made: Path,
+                 flags: Mapping[str, str], paths: Mapping[str, str]) -> None:  # fmt: skip
+    """Assemble a file of the user's to `made`, fit to be linked here; what it includes is in `root` or `folder`.
+
+    `flags` are those of sections that are given none; `paths` says what names of files begin with instead.
+    """
+    from buildsys.stages.assembly import moved
 
     made.parent.mkdir(parents=True, exist_ok=True)
     with partial(made) as beside:
-        toolchain.assemble(source, beside, folder, root)
-        replace(made, placed(typed(beside.read_bytes(), str(source)), str(source)))
+        text = source.read_text("utf-8", "surrogateescape") if paths else ""
+        if (other := moved(text, paths)) != text:
+            copy = made.with_name(f"{source.name}.moved.s")
+            replace(copy, other.encode("utf-8", "surrogateescape"))
+            try:
+                toolchain.assemble(copy, beside, folder, root)
+            except UserError as error:
+                raise UserError(error.message.replace(str(copy), str(source)), error.hint) from error
+        else:
+            toolchain.assemble(source, beside, folder, root)
+        replace(made, _fit(beside.read_bytes(), str(source), flags))
 
 
-def adopt(given: Path, made: Path) -> None:
+def adopt(given: Path, made: Path, flags: Mapping[str, str]) -> None:
     """Copy an object of the user's to `made`, fit to be linked here. Raises UserError if it is no object."""
     from buildsys.formats.elf import ET_REL
-    from buildsys.stages.assembly import placed, typed
 
     elf = Elf.read(given)
     if elf.kind != ET_REL:
         raise UserError(f"{given}: is not an object to be linked", "give what an assembler or compiler wrote with -c")
     made.parent.mkdir(parents=True, exist_ok=True)
-    replace(made, placed(typed(elf.data, str(given)), str(given)))
+    replace(made, _fit(elf.data, str(given), flags))
+
+
+def _fit(contents: bytes, name: str, flags: Mapping[str, str]) -> bytes:
+    from buildsys.stages.assembly import placed, typed
+
+    # First the sections: code that has no flags is seen as code only with them.
+    return typed(placed(contents, name, flags), name)
 
 
 def bind(own: Sequence[Path], others: Sequence[Path], go_object: Path, board: Board, known: Mapping[str, int],
-         made: Path) -> list[str]:  # fmt: skip
+         given: Collection[str], made: Path) -> list[str]:  # fmt: skip
     """Write assembly that binds the Go symbols which the objects `own` name; returns their names.
 
-    One whose address is not in `known` is taken to lie where code begins, which a branch can reach.
+    Not those `given`, which the linker script defines. One whose address is not in `known` is taken to
+    lie where code begins, which a branch can reach.
     """
     from buildsys.stages.assembly import bindings, to_bind
 
-    names = to_bind(own, others, go_object)
+    names = to_bind(own, others, go_object, given)
     replace(made, bindings([(name, known.get(name, board.text)) for name in names]).encode())
     return names
 
@@ -181,7 +212,10 @@ def _values(sources: Sources, addresses: Callable[[str], int]) -> dict[str, Any]
 
     return {
         "address": addresses,
+        "alloc_memory": sources.alloc_memory,
+        "allocator": sources.allocator,
         "offset": offset,
+        "original": lambda function: addresses(ORIGINAL + function),
         "barrier": sources.barrier,
         "board": sources.board,
         "arguments": sources.arguments,
@@ -190,7 +224,9 @@ def _values(sources: Sources, addresses: Callable[[str], int]) -> dict[str, Any]
         "own_boot": sources.own_boot,
         "plan": sources.plan,
         "sites": sources.sites,
+        "ready": sources.ready,
         "stack_guard": STACK_GUARD,
+        "symbols": sources.symbols,
         "toolchain": sources.toolchain,
         "translate": translate,
         "variant": sources.variant,
@@ -199,8 +235,11 @@ def _values(sources: Sources, addresses: Callable[[str], int]) -> dict[str, Any]
 
 def _addresses(elf: Elf, asked: Sequence[str], entry: str) -> dict[str, int]:
     """The address of each symbol in `asked` that the image has."""
+    plain = {name: name.removeprefix(ORIGINAL) for name in asked}
+    named = elf.symbols.named(*plain.values())
     found = {}
-    for name, bearers in elf.symbols.named(*asked).items():
+    for name, symbol_name in plain.items():
+        bearers = [each for each in named[symbol_name] if name == symbol_name or not each.is_global]
         # The absolute ones are bound to the others: what is looked for here is what they must be.
         symbols = [symbol for symbol in bearers if symbol.section != SHN_ABS] or bearers
         if len({symbol.value for symbol in symbols}) > 1:

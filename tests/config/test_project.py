@@ -100,6 +100,11 @@ def test_other_tools_may_share_the_file(root: Path) -> None:
         ("time-limit = 0", "`tool.buildsys.time-limit` must be more than 0 seconds", ""),
         ("time-limit = nan", "`tool.buildsys.time-limit` must be a finite number", ""),
         ('templates = ["mine", "other"]', "`tool.buildsys.templates` names ", ""),
+        ("alloc-memory = 4096", "`tool.buildsys.alloc-memory` is for the ready set alloc", 'add "alloc" to `sets`'),
+        ('alloc-memory = 0\nsets = ["alloc"]', "`tool.buildsys.alloc-memory` is 0", "a multiple of 4096"),
+        ('alloc-memory = 4095\nsets = ["alloc"]', "`tool.buildsys.alloc-memory` is 4095", "a multiple of 4096"),
+        ('alloc-memory = 0x8000000\nsets = ["alloc"]', "`tool.buildsys.alloc-memory` is 0x8000000 bytes; all RAM", ""),
+        ('alloc-memory = 4096\nalloc = "main.f"', "`tool.buildsys.alloc-memory` is not for an allocator", "`alloc`"),
     ],
 )
 def test_a_mistake_is_named_with_file_line_and_key(root: Path, line: str, message: str, hint: str) -> None:
@@ -140,3 +145,11 @@ def test_a_mistake_in_the_projects_own_board_file_is_named_with_its_line(root: P
     error = refused(root, 'package = "src"', 'board = "own.toml"')
     assert error.message == f"{root}/own.toml:{line}: unknown key `layout.bsss`"
     assert error.hint == "did you mean `bss`?"
+
+
+def test_an_allocator_of_the_kernels_own_brings_the_set(root: Path) -> None:
+    found = project(root, 'package = "src"', 'alloc = "main.f"')
+    assert ("alloc" in found.sets, found.allocator, found.alloc_memory) == (True, "main.f", None)
+    assert "alloc" not in project(root, 'package = "src"').sets
+    found = project(root, 'package = "src"', 'sets = ["alloc"]', "alloc-memory = 8192")
+    assert (found.sets, found.allocator, found.alloc_memory) == (("alloc",), "", 8192)

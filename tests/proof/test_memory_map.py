@@ -163,7 +163,7 @@ def test_a_segment_that_lies_beside_its_section_is_seen(case: Case, tmp_path: Pa
         ("the stack 16 bytes short", "= __stack_low + {{", "= __stack_low - 16 + {{", "__stack_high"),
         (
             "the heap beyond RAM",
-            "__heap_high  = {{ board.ram.end | hex }}",
+            "__heap_high  = __alloc_low",
             "__heap_high = {{ board.ram.end }} + 4096",
             "the heap",
         ),

@@ -14,7 +14,7 @@ from buildsys.config.board import Board
 from buildsys.config.project import ADDRESS_OF, BOARD_TABLE
 from buildsys.formats.elf import SHF_ALLOC, SHF_WRITE
 from buildsys.formats.symbols import SHN_ABS
-from buildsys.go.runtime import FLAG, G0, STACK_GUARD
+from buildsys.go.runtime import FLAG, G0, M0, STACK_GUARD
 from buildsys.proof.bootcode import Boot, at, last_store, reset_memory
 from buildsys.proof.case import Case
 from buildsys.proof.claim import Claim, Verdict, verdict
@@ -242,7 +242,7 @@ def _strays(case: Case, found: _Findings) -> None:
 
 
 def _g(case: Case, symbols: dict[str, int], call: Call, found: _Findings) -> None:
-    """x28 must be runtime.g0, its fields the bounds of the stack, sp inside them."""
+    """x28 must be runtime.g0, its fields the bounds of the stack, sp inside them; with an allocator, it has an m."""
     g, low, high = symbols[G0], symbols["__stack_low"], symbols["__stack_high"]
     _expect(found, call, f"x28 is the g of the kernel: {G0}", call.registers[28], g)
     offsets = case.offsets
@@ -253,18 +253,9 @@ def _g(case: Case, symbols: dict[str, int], call: Call, found: _Findings) -> Non
         ("stackguard0", offsets["runtime.g.stackguard0"], low + STACK_GUARD),
         ("stackguard1", offsets["runtime.g.stackguard1"], low + STACK_GUARD),
     ):
-        place = g + offset
-        store = last_store(case.boot.stores(), place, place + 8)
-        exact = store is not None and store.address == place and store.size == 8
-        value = store.value if store is not None and exact else None
-        if store is None or value != expected:
-            held = "is never set" if store is None else "cannot be told" if value is None else f"is {value:#x}"
-            by = f", by {at(case.elf, store.pc)}" if store else ""
-            found.problems.append(
-                f"{G0}.{name} at {place:#x} {held}{by}; for the stack {low:#x}..{high:#x} it must be {expected:#x}"
-            )
-        else:
-            found.evidence[f"{G0}.{name}"] = {"address": hex(place), "value": hex(expected)}
+        _field(case, found, f"{G0}.{name}", g + offset, expected, f"for the stack {low:#x}..{high:#x} it")
+    if case.plan.allocates:
+        _m(case, g, found)
     sp = call.sp.number
     if sp is None or not low + STACK_GUARD < sp <= high or sp % 16:
         found.problems.append(
@@ -273,6 +264,31 @@ def _g(case: Case, symbols: dict[str, int], call: Call, found: _Findings) -> Non
         )
     else:
         found.details.append(f"x28 is {G0} {g:#x}; stack {low:#x}..{high:#x}, sp {sp:#x}")
+
+
+def _m(case: Case, g: int, found: _Findings) -> None:
+    """What allocates goes on to functions that use getg().m, some of them on the stack of its g0."""
+    m = case.elf.symbols.addresses(M0).get(M0)
+    if m is None:
+        found.problems.append(f"the image has no symbol {M0}, or several that differ")
+        return
+    why = "with the set alloc it"
+    _field(case, found, f"{G0}.m", g + case.offsets["runtime.g.m"], m, why)
+    _field(case, found, f"{M0}.g0", m + case.offsets["runtime.m.g0"], g, why)
+    found.details.append(f"its m is {M0} {m:#x}, whose g0 it is")
+
+
+def _field(case: Case, found: _Findings, name: str, place: int, expected: int, why: str) -> None:
+    """Boot code must leave the pointer `expected` in a field."""
+    store = last_store(case.boot.stores(), place, place + 8)
+    exact = store is not None and store.address == place and store.size == 8
+    value = store.value if store is not None and exact else None
+    if store is None or value != expected:
+        held = "is never set" if store is None else "cannot be told" if value is None else f"is {value:#x}"
+        by = f", by {at(case.elf, store.pc)}" if store else ""
+        found.problems.append(f"{name} at {place:#x} {held}{by}; {why} must be {expected:#x}")
+    else:
+        found.evidence[name] = {"address": hex(place), "value": hex(expected)}
 
 
 def _expect(found: _Findings, call: Call, what: str, value: Value, expected: int) -> None:

@@ -40,6 +40,9 @@ RESERVED = (
     ("the stack", "__stack_low", "__stack_high"),
     ("the heap", "__heap_low", "__heap_high"),
 )
+# And where a ready set hands out memory of its own.
+ALLOCATED = ("the memory of alloc", "__alloc_low", "__alloc_high")
+HANDED_OUT = ("the heap", ALLOCATED[0])
 SAMPLES = 4  # symbols of each section of the Go object that are looked up in the image
 
 
@@ -71,7 +74,7 @@ def check(case: Case) -> Verdict:
         *_orphans(case),
     ]
     stored = sum(size for _, _, size in loads(elf) if size)
-    heap = sum(extent.high - extent.low for extent in taken if extent.name == "the heap")
+    heap, handed_out = (sum(each.high - each.low for each in taken if each.name == name) for name in HANDED_OUT)
     ram = max((extent.high for extent in taken if extent.kind == "section" and extent.low in board.ram), default=0)
     evidence: dict[str, Any] = {
         "sections": {
@@ -85,9 +88,11 @@ def check(case: Case) -> Verdict:
         "extents": [{"name": each.name, "low": hex(each.low), "high": hex(each.high)} for each in taken],
         "bytes stored": stored,
         "bytes of heap": heap,
+        **({"bytes for alloc": handed_out} if handed_out else {}),
     }
     first = board.ram.origin if board.in_flash else board.bss
     used = f"RAM {max(0, ram - first) // 1024} KiB from {board.bss:#x}, heap {heap // 1024} KiB"
+    used += f", for alloc {handed_out // 1024} KiB" if handed_out else ""
     figure = f"flash {stored // 1024} KiB, {used}" if board.in_flash else f"{stored // 1024} KiB loaded, {used}"
     details = [str(extent) for extent in sorted(taken, key=lambda extent: extent.low)]
     return verdict(
@@ -122,8 +127,9 @@ def extents(case: Case) -> list[Extent]:
             inside = [s.name for s in allocated(elf) if segment.vma <= s.address < segment.vma + segment.memory_size]
             name = f"the stored bytes of {', '.join(inside) or 'a segment'}"
             found.append(Extent(name, segment.lma, segment.lma + segment.memory_size, "stored"))
-    names = case.elf.symbols.addresses(*(name for _, low, high in RESERVED for name in (low, high)))
-    for name, low, high in RESERVED:
+    reserved = _to_reserve(case)
+    names = case.elf.symbols.addresses(*(name for _, low, high in reserved for name in (low, high)))
+    for name, low, high in reserved:
         if low in names and high in names and names[low] < names[high]:
             found.append(Extent(name, names[low], names[high], "reserved"))
     found += [
@@ -200,10 +206,12 @@ def _shown(elf: Elf, section: Section) -> str:
 
 
 def _reserved(case: Case) -> Iterator[str]:
-    """Stacks and heap are there, in RAM, and as large as the board says."""
+    """Stacks and heap are there, in RAM, and as large as the board says; what is handed out, as the kernel does."""
     sizes = {"the exception stack": case.board.exception_stack, "the stack": case.board.stack}
-    names = case.elf.symbols.addresses(*(name for _, low, high in RESERVED for name in (low, high)))
-    for name, low, high in RESERVED:
+    sizes |= {} if case.alloc_memory is None else {ALLOCATED[0]: case.alloc_memory}
+    reserved = _to_reserve(case)
+    names = case.elf.symbols.addresses(*(name for _, low, high in reserved for name in (low, high)))
+    for name, low, high in reserved:
         if low not in names or high not in names:
             yield f"{name} is not in the image: {low if low not in names else high} is no symbol, or several"
             continue
@@ -213,6 +221,10 @@ def _reserved(case: Case) -> Iterator[str]:
             yield f"{name} ({low} {names[low]:#x}, {high} {names[high]:#x}) has {size:#x} bytes, and must have {wanted}"
         elif size and case.board.region_at(names[low]) is not case.board.ram:
             yield f"{name} ({low} {names[low]:#x}) does not lie in RAM"
+
+
+def _to_reserve(case: Case) -> tuple[tuple[str, str, str], ...]:
+    return (*RESERVED, ALLOCATED) if case.plan.allocates and not case.allocator else RESERVED
 
 
 def _outside(taken: Sequence[Extent], board: Board) -> Iterator[str]:
@@ -298,7 +310,9 @@ def _end(segment: Segment) -> int:
 def _orphans(case: Case) -> Iterator[str]:
     """Every section of the Go object that takes memory is, whole, in one section of the image that suits it."""
     sections = {section.index: section for section in allocated(case.object)}
-    samples = _samples(case.object.symbols.all(), sections)
+    # Those that the configuration placed elsewhere say nothing of where the section is.
+    elsewhere = {name for name, _ in case.expected.symbols}
+    samples = _samples((each for each in case.object.symbols.all() if each.name not in elsewhere), sections)
     names = {symbol.name for symbols in samples.values() for symbol in symbols}
     linked = case.elf.symbols.named(*names)
     for index, section in sections.items():
