@@ -23,7 +23,7 @@ def build_for(built: Steps, board: str, root: Path) -> Steps:
     settings.write_text(text)
     steps = Steps(load(root))
     steps.project.build.mkdir()
-    for made in (built.go_object, built.runtime_json):
+    for made in built.of_go:
         shutil.copy2(made, steps.project.build)
     for action in (steps.link, steps.patch):
         steps.records.perform(action())

@@ -54,7 +54,7 @@ def broken(steps: Steps, variant: Variant, folder: Path) -> Case:
     """The case of what `steps` builds, linked and patched again in `folder` as `variant`. Raises UserError."""
     variation = Steps(replace(steps.project, root=folder), variant)
     variation.project.build.mkdir(parents=True)
-    for made in (steps.go_object, steps.runtime_json):
+    for made in steps.of_go:
         shutil.copy2(made, variation.project.build)
     for action in (variation.link, variation.patch):
         variation.records.perform(action())

@@ -69,6 +69,11 @@ class Steps:
         """Fetch what the steps need and is not there: a Go named by its version. Raises UserError, OSError."""
         go_toolchain.make_ready(self.go, self.project.go_setting)
 
+    @property
+    def of_go(self) -> tuple[Path, ...]:
+        """What the first two steps made that the others read."""
+        return self.go_object, self.runtime_json, self.directives
+
     @cached_property
     def binutils(self) -> BinaryToolchain:
         """The assembler and linker the project asks for."""

@@ -33,7 +33,7 @@ def test_the_barrier_may_be_named_and_is_there_anyway(tmp_path: Path) -> None:
     ("line", "says"),
     [
         ('sets = ["prnt"]', ["buildsys.toml:2", "`sets` names 'prnt', which is no ready set", "did you mean `print`?"]),
-        ('sets = ["locks"]', ["`sets` names 'locks'", "barrier", "panic", "print"]),
+        ('sets = ["everything"]', ["`sets` names 'everything'", "barrier", "panic", "print"]),
         ('sets = "print"', ["`sets`", "a list of strings"]),
         ("sets = [1]", ["`sets` must be a list of strings, 1 is not one"]),
     ],

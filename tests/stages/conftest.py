@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -55,6 +56,7 @@ def project(built: Steps, tmp_path: Path) -> Project:
         (tmp_path / "pyproject.toml").write_text(
             f'[tool.buildsys]\npackage = "{built.project.package}"\nentry = "{entry}"\n'
             f'toolchain = "{toolchain}"\nboard = "board.toml"\ntemplates = ["mine"]\n'
+            f"sets = {json.dumps(built.project.sets)}\n"
         )
         return Steps(load(tmp_path))
 
