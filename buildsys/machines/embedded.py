@@ -38,11 +38,12 @@ from buildsys.machines.interruption import Interruption
 from buildsys.machines.outcome import End, LostWrite, Outcome, ending
 from buildsys.machines.pcie import Pcie
 from buildsys.machines.pl011 import Pl011
+from buildsys.machines.processor import CPACR_EL1, UNDEFINED, AccessError, CoreError, Processor
 from buildsys.machines.processor import HVC as TO_EL2
-from buildsys.machines.processor import UNDEFINED, AccessError, CoreError, Processor
 from buildsys.machines.registers import Registers
 
 WFI = 0xD503207F
+NO_TRAP = 3 << 20  # Arm ARM: CPACR_EL1: FPEN
 HVC, HVC_MASK = 0xD4000002, 0xFFE0001F
 # Arm DEN 0022, Power State Coordination Interface: its functions, without the bit that says
 # "64-bit", and the two of them that end a run. Arm DEN 0028: what any other function returns.
@@ -162,6 +163,24 @@ class Machine:
     def set_register(self, name: str, value: int) -> None:
         """Give one register, of those `register` knows, another value: pc, too, in a callback of `watch`."""
         self._core.set(name, value)
+
+    def write(self, address: int, data: bytes) -> None:
+        """Put `data` at a physical address."""
+        self._core.store(address, data)
+
+    def at_el1(self, stack: int, exception_stack: int, vectors: int) -> None:
+        """Have the core, loaded and not started, where boot code brings it, but with the MMU off.
+
+        It is at EL1 on SP_EL0, exceptions masked; floating point is on.
+        """
+        self._core.set("pstate", exceptions.DAIF | exceptions.EL1T)
+        self._core.set_system(CPACR_EL1, NO_TRAP)
+        for name, value in (("sp", stack), ("sp_el1", exception_stack), ("vbar_el1", vectors)):
+            self._core.set(name, value)
+
+    def take(self, exception: exceptions.Taken) -> None:
+        """Have the core, not started, begin with `exception`."""
+        exceptions.take(self._core, exception)
 
     def watch(self, address: int, callback: Callable[[Machine], None]) -> None:
         """Call `callback` each time the instruction at `address` is about to run; only before run()."""

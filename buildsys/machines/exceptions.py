@@ -13,7 +13,7 @@ from buildsys.machines.processor import SMC, SPSR_EL1, Processor
 # Arm ARM D1.10.1: offsets into the vector table of synchronous exceptions, by where they come from.
 FROM_SP0, FROM_SPX, FROM_EL0 = 0x000, 0x200, 0x400
 # Arm ARM C5.2: PSTATE as SPSR_EL1 holds it.
-EL_MASK, SP_X, EL1H, DAIF = 0xC, 0x1, 0x5, 0x3C0
+EL_MASK, SP_X, EL1T, EL1H, DAIF = 0xC, 0x1, 0x4, 0x5, 0x3C0
 
 IL = 1 << 25  # ESR: the instruction has 32 bits
 UNKNOWN_INSTRUCTION = 0 << 26 | IL

@@ -1,17 +1,21 @@
 """What the functions of the ready sets `print` and `panic` do, found out by calling them on the embedded emulator.
 
-The image boots as ever. Where its entry would begin, a function is entered instead, with arguments that are told
-here. Printing is tried with bytes the image holds; the ends of a program with whatever they are called by.
+The image's segments lie where they run, and the core is as boot code leaves it, whether this image's boot code
+does so or not. Printing is tried with bytes the image holds; the ends of a program with whatever they are called
+by, and by exceptions.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from buildsys.formats.elf import PF_W, PT_LOAD
 from buildsys.formats.symbols import Symbol
+from buildsys.go.runtime import G0
 from buildsys.machines.embedded import Machine
+from buildsys.machines.exceptions import Taken
 from buildsys.machines.outcome import End, Outcome
 from buildsys.proof.case import Case
 from buildsys.proof.trials import SEED
@@ -22,8 +26,11 @@ KEPT = ("x18", "x28", "x29", "sp")  # by every function of Go's: src/cmd/compile
 WRITE = "runtime.gwrite"
 TOLD = "runtime.traceback1"  # what tells the position
 ARGUMENTS = {"x0": 7, "x1": 3, "x2": 3}  # an index and a length, where those are asked for
+BOUNDS = ("__stack_high", "__exception_stack_high", "buildsys.vectors")
+# Arm ARM: ESR_EL1: a data abort without a change of level, a translation fault of level 2; and where.
+ABORT = 0x25 << 26 | 1 << 25 | 0x06
 NOWHERE = 1 << 38  # an address no board has memory at: page tables reach 39 bits
-NIL, OTHER = "a call of address 0", "a call of what is no memory"
+EXCEPTIONS = {"a load from near address 0": (8, 2), "a load from where nothing is": (NOWHERE, 3)}
 
 
 @dataclass(frozen=True)
@@ -37,63 +44,69 @@ class Tried:
 
 def tried(case: Case) -> Tried:
     """Call what the sets serve. An image without them has nothing to try."""
-    problems: list[str] = []
-    texts = 0
-    # What the kernel serves itself is its own affair.
+    print_, panic = case.plan.of_set("print"), case.plan.of_set("panic")
+    found = case.elf.symbols.addresses(case.entry, *BOUNDS)
+    # Without these there is no image to try anything of; other claims say so.
+    if WRITE not in print_.calls or not found.keys() >= {case.entry, *BOUNDS}:
+        return Tried((), 0, {})
     write = case.called[WRITE].new if WRITE in case.called else None
-    if write is not None:
-        found, texts = _print(case, write)
-        problems += found
+    if write is None:  # by what the kernel itself has put in its place everything would be told
+        return Tried((), 0, {})
+    problems, texts = _print(case, write)
+    ends: dict[str, str] = {}
     if problems:  # what cannot be printed cannot be told
-        return Tried(tuple(problems), texts, {})
-    panic, ends = case.plan.of_set("panic"), dict[str, str]()
-    for name in (*panic.calls, *panic.entries):
-        if name not in case.called and name not in case.entered:
-            continue
-        function = case.pairs[name].new
-        if function is None:
-            problems.append(f"{name}: there is no single global function of this name to try")
-        else:
-            problems += _end(case, name, function.value, 0, ends)
-    if panic.entries and not case.own_boot:  # else what an exception does is the user's affair
-        problems += _end(case, NIL, 0, 2, ends)
-        problems += _end(case, OTHER, NOWHERE, 3, ends)
+        return Tried(tuple(problems), texts, ends)
+    for name, pair in (case.called | case.entered).items():
+        if name in (*panic.calls, *panic.entries) and pair.new is not None:
+            problems += _end(case, name, pair.new.value, ends)
+    if panic.entries:
+        for name, (address, status) in EXCEPTIONS.items():
+            problems += _end(case, name, Taken(found[case.entry] + 4, ABORT, address), ends, status)
     return Tried(tuple(problems), texts, ends)
+
+
+def _machine(case: Case) -> tuple[Machine, int]:
+    """A machine with the image, and its entry, at which it begins; the flag is set, as everywhere in a kernel."""
+    found = case.elf.symbols.addresses(case.entry, *BOUNDS, G0)
+    machine = Machine(replace(case.board, exception_level=1))
+    machine.load(case.image)
+    for segment in case.elf.segments:
+        if segment.kind == PT_LOAD and segment.flags & PF_W:
+            machine.write(segment.vma, case.elf.data[segment.offset : segment.offset + segment.file_size])
+    machine.write(case.flag, (1).to_bytes(4, "little"))
+    machine.at_el1(*(found[name] for name in BOUNDS))
+    machine.set_register("x28", found.get(G0, 0))
+    machine.set_register("x30", 0)
+    machine.set_register("pc", found[case.entry])
+    return machine, found[case.entry]
 
 
 def _print(case: Case, write: Symbol) -> tuple[list[str], int]:
     """Print texts of the image's read-only data, one after another: (what is wrong, how many)."""
-    entry = case.elf.symbols.addresses(case.entry)[case.entry]
     constants, bss = case.elf.section(".rodata"), case.elf.section(".bss")
     if constants is None or bss is None:
         return [f"{case.image}: there is no .rodata or no .bss to try {WRITE} with"], 0
+    (machine, entry), serial = _machine(case), bytearray()
     data, chosen = case.elf.contents(constants), random.Random(SEED)
-    machine, serial = Machine(case.board), bytearray()
-    machine.load(case.image)
-    problems: list[str] = []
     pending: list[tuple[int, int]] = []
     for _ in range(TEXTS):
         at = chosen.randrange(len(data) - LONGEST)
         if chosen.random() < 0.5:  # a line feed is among these
             at = max(data.find(b"\n", at) - LONGEST // 2, 0)
         pending.append((at, chosen.randrange(LONGEST)))
+    problems: list[str] = []
     before: dict[str, int] = {}
-    memory = b""
+    memory = machine.read(bss.address, bss.size)
     done: list[tuple[int, int]] = []
 
     def go(machine: Machine) -> None:
         """Whenever the entry is come to: at first, and after each text."""
-        nonlocal memory
         if done:
             start, size = done[-1]
             problems.extend(_text(write, data[start : start + size], bytes(serial)))
-            for name in KEPT:
-                if machine.register(name) != before[name]:
-                    problems.append(
-                        f"{_at(write)} changes {name}: {before[name]:#x} became {machine.register(name):#x}"
-                    )
-        else:
-            memory = machine.read(bss.address, bss.size)
+            after = {name: machine.register(name) for name in KEPT}
+            changed = [name for name in KEPT if after[name] != before[name]]
+            problems.extend(f"{_at(write)} changes {at}: {before[at]:#x} became {after[at]:#x}" for at in changed)
         if problems or not pending:
             if memory != machine.read(bss.address, bss.size):
                 problems.append(f"{_at(write)} writes to .bss")
@@ -121,31 +134,25 @@ def _text(write: Symbol, text: bytes, sent: bytes) -> Iterator[str]:
         yield f"{_at(write)} was to print {text!r}, and sent {sent!r}"
 
 
-def _end(case: Case, name: str, address: int, status: int, ends: dict[str, str]) -> Iterator[str]:
-    """Whether what is at `address` ends the run, says why and where, and how the flag is meanwhile.
+def _end(case: Case, name: str, way: int | Taken, ends: dict[str, str], status: int = 0) -> Iterator[str]:
+    """Whether a call of what is at the address `way`, or an exception, ends the run, says why and where.
 
-    `status` is the one to end with, 0 for any but 0. Notes in `ends` what was said first.
+    And how the flag is meanwhile. `status` is the one to end with, 0 for any but 0. Notes in `ends` what was
+    said first.
     """
-    found = case.elf.symbols.addresses(case.entry, TOLD)
-    entry = found[case.entry]
-    machine, serial = Machine(case.board), bytearray()
-    machine.load(case.image)
+    (machine, entry), serial = _machine(case), bytearray()
     flags: list[int] = []
     returned: list[int] = []
-
-    def go(machine: Machine) -> None:
-        serial.clear()
-        for register, value in ARGUMENTS.items():
+    if isinstance(way, Taken):
+        machine.take(way)
+    else:
+        for register, value in (*ARGUMENTS.items(), ("x30", entry + 4), ("pc", way)):
             machine.set_register(register, value)
-        machine.set_register("x30", entry + 4)
-        machine.set_register("pc", address)
-
-    machine.watch(entry, go)
     machine.watch(entry + 4, lambda machine: returned.append(entry))
-    if TOLD in found:
-        machine.watch(found[TOLD], lambda machine: flags.append(int.from_bytes(machine.read(case.flag, 4), "little")))
+    if told := case.elf.symbols.addresses(TOLD).get(TOLD):
+        machine.watch(told, lambda machine: flags.append(int.from_bytes(machine.read(case.flag, 4), "little")))
     outcome = machine.run(case.time_limit, serial.extend)
-    where = f"{name} at {address:#x}"
+    where = name if isinstance(way, Taken) else f"{name} at {way:#x}"
     ends[name] = serial.split(b"\r\n")[0].decode("ascii", "replace")
     yield from _ended(where, outcome, status, returned)
     if not serial:

@@ -15,7 +15,7 @@ from tests.binutils import binutils
 from .conftest import OnlyRed
 from .mutants import edited, of_files
 
-BARRIER, FATAL = "runtime.gcWriteBarrier3", "runtime.panicwrap"
+BARRIER, FATAL = "runtime.gcWriteBarrier3", "runtime.throw"
 ENTRY = struct.Struct("<IBBHQQ")  # Elf64_Sym: name, info, other, section, value, size
 # What is found by a name cannot be found without it: calls of ours cannot be counted, a check has no call of
 # ours, there is nothing to try; and calls that went to the runtime's cannot be told from others.
