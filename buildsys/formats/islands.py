@@ -20,6 +20,7 @@ from math import lcm
 
 from buildsys.errors import UserError
 from buildsys.formats.a64 import BRANCH_RANGE, OutOfRangeError, branch_target, encode_branch
+from buildsys.formats.callsites import call_sites
 from buildsys.formats.elf import PF_W, PF_X, PT_LOAD, SHF_ALLOC, Elf, Section, Segment
 from buildsys.formats.veneers import Veneer, retargeted, veneer_to, veneers_to
 
@@ -105,13 +106,13 @@ class Far:
                 return at
         self._landing(target)
         for gap in self._gaps:
-            at = gap.start + gap.used
+            at = self._free(gap)
             if at + SIZE <= gap.end and _reaches(address, at):
                 try:
                     veneer_to(at, target)
                 except OutOfRangeError:
                     continue
-                gap.used += SIZE
+                gap.used = at + SIZE - gap.start
                 self._known[at] = target
                 self.islands.append(Island(at, target))
                 return at
@@ -128,6 +129,19 @@ class Far:
     def _gaps(self) -> list[_Gap]:
         return [gap for gap in _gaps(self._elf) if gap.end - gap.start >= SIZE]
 
+    @cached_property
+    def _aimed_at(self) -> frozenset[int]:
+        """Where in the gaps a branch goes already. GNU ld puts one before its veneers that goes behind them."""
+        places = (at for gap in self._gaps for at in range(gap.start, gap.end, 4))
+        return frozenset(site.target for site in call_sites(self._elf, places))
+
+    def _free(self, gap: _Gap) -> int:
+        """Where the next veneer in `gap` may begin: a branch that went to nothing must not come to it."""
+        at = gap.start + gap.used
+        while aimed := [place for place in range(at, at + SIZE, 4) if place in self._aimed_at]:
+            at = aimed[-1] + 4
+        return at
+
     def placed(self, contents: bytes) -> bytes:
         """The file `contents`, patched, with the islands in it."""
         made = bytearray(contents)
@@ -135,10 +149,11 @@ class Far:
         # From the end on, so that what is moved moves nothing that is still to be done.
         for gap in sorted(used, key=lambda gap: gap.section.offset, reverse=True):
             offset = gap.section.offset + gap.section.size
-            code = b"".join(
-                veneer_to(each.address, each.target) for each in self.islands if gap.start <= each.address < gap.end
-            )
-            code = bytes(gap.start - gap.section.end) + code
+            code = bytearray(gap.start + gap.used - gap.section.end)
+            for each in self.islands:
+                if gap.start <= each.address < gap.end:
+                    at = each.address - gap.section.end
+                    code[at : at + SIZE] = veneer_to(each.address, each.target)
             if gap.segment is not None:
                 _make_room(made, self._elf, offset, len(code), gap.segment)
             made[offset : offset + len(code)] = code

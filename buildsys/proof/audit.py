@@ -30,6 +30,7 @@ from buildsys.go.flag import COPIES, FLAG_BYTES, Judgement, code_of, judge
 from buildsys.go.runtime import FLAG, READERS, SLOTTED, STORING
 from buildsys.proof.claim import Result, Verdict, verdict
 from buildsys.proof.claims.call_sites import among_code, relocated_calls, still_called, where
+from buildsys.proof.far import leads
 from buildsys.proof.places import SHF_TLS
 
 FORM = "write it --redirect=OLD=NEW, each the name of a function or its address: 0x1234"
@@ -109,7 +110,7 @@ class Audit:
 
     def _begins_with_branch(self, found: Found) -> bool:
         word = self.elf.word(found.old)
-        return word is not None and a64.is_b(word) and a64.branch_target(word, found.old) == found.new
+        return word is not None and a64.is_b(word) and leads(self.elf, a64.branch_target(word, found.old), (found.new,))
 
 
 @dataclass(frozen=True)
@@ -228,7 +229,7 @@ def check_calls(audit: Audit) -> Verdict:
         word = elf.word(address)
         goal = None if word is None else a64.branch_target(word, address)
         expected = by_old[name].new
-        if goal not in (expected, by_old[name].old):
+        if not leads(elf, goal, (expected, by_old[name].old)):
             goes = "is no branch" if goal is None else f"goes to {where(elf, goal)}"
             problems.append(f"the call of {name} at {where(elf, address)} {goes}")
     decoded = Counter(audit.news[site.target] for site in audit.sites if site.target in audit.news)

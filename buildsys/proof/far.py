@@ -95,13 +95,15 @@ def _bytes(elf: Elf, before: Section, after: Section) -> Iterator[int]:
 
 def _strange(elf: Elf, start: int, end: int, may: set[int]) -> Iterator[str]:
     """What is between `start` and `end` and is no veneer to a function that one may go to."""
-    start = -(-start // 4) * 4
-    if (end - start) % SIZE:
-        yield f"{end - start} bytes were added at {start:#x}, which are no whole number of veneers"
-    for at in range(start, end - SIZE + 1, SIZE):
+    at = -(-start // 4) * 4
+    while at < end:
+        if elf.word(at) == 0:  # left out, for a branch went there
+            at += 4
+            continue
         found = decode(elf, at)
-        if found is None or found.end != at + SIZE or found.target not in may:
+        if found is None or found.end != at + SIZE or found.end > end or found.target not in may:
             yield f"what was added at {at:#x} is no veneer to a function that something was redirected to"
+        at += SIZE
 
 
 def leads(elf: Elf, goal: int | None, targets: Container[int]) -> bool:

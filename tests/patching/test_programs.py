@@ -11,6 +11,7 @@ from buildsys.errors import UserError
 from buildsys.formats import a64
 from buildsys.formats.elf import Elf
 from buildsys.patching import Report, redirect
+from buildsys.proof import audit
 from tests.binutils import binutils
 from tests.formats.disassembly import listing
 
@@ -166,3 +167,20 @@ def test_all_that_is_far_is_reached_by_a_veneer(linked: Compiled, tmp_path: Path
         assert [shown[island + at][0] for at in (0, 4, 8)] == [elf.word(island + at) for at in (0, 4, 8)]
         page = (a64.adrp(elf.word(island) or 0, island) or (0, 0))[1]
         assert page + (a64.add_immediate(elf.word(island + 4) or 0) or (0, 0, 0))[2] == fresh
+
+
+@every_linker
+@pytest.mark.parametrize("place", PLACES)
+def test_an_audit_agrees_that_every_call_was_redirected(
+    linked: Compiled, tmp_path: Path, linker: str, place: str
+) -> None:
+    """It counts by the relocations, too. What was made to call the original calls it."""
+    image = linked(linker, "-O2", SHAPES, macros=PLACES[place])
+    report, made = patched(image, tmp_path, "old", "fresh")
+    found = audit.check_calls(audit.audit(Elf.read(made), [audit.Redirect("old", "fresh")]))
+    calling = [line for line in found.details if "old is still called" in line]
+    assert all("in original.old" in line for line in calling)
+    assert set(found.details) - set(calling) == {f"{len(report.redirects[0].sites):5} calls of fresh"}
+    assert found.evidence["calls"] == {"fresh": len(report.redirects[0].sites)}
+    before = audit.check_calls(audit.audit(Elf.read(image), [audit.Redirect("old", "fresh")]))
+    assert len([line for line in before.details if "old is still called" in line]) >= 8
