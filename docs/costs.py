@@ -47,7 +47,7 @@ def _row(project: Project, policy: BarrierPolicy, folder: Path) -> str:
     made = Steps(dataclasses.replace(project, root=folder, barrier=policy, assembly=assembly))
     made.project.build.mkdir()
     built = Steps(project)
-    for file in (built.go_object, built.runtime_json):
+    for file in built.of_go:
         shutil.copy2(file, made.project.build)
     for action in (made.link, made.patch):
         made.records.perform(action())
