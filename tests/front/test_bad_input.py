@@ -178,7 +178,7 @@ def test_a_kernel_that_needs_gos_runtime_is_refused_with_the_way_it_gets_there(
 ) -> None:
     intact.replace("pyproject.toml", 'sets = ["print", "panic", "alloc"]', 'sets = ["print", "panic"]')
     intact.kernel("return helper(given)", HELPER.format(body=body))
-    message = intact.doit("build").refused("the kernel can reach it", "hint: avoid what leads there")
+    message = intact.doit("build").refused("the kernel can reach ", "hint: avoid what leads there")
     assert f"  main.KernelMain\n  → main.helper\n  → {function}" in message
 
 
