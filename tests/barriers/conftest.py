@@ -75,7 +75,7 @@ def linked(steps: Steps, folder: Path, policy: BarrierPolicy, edits: Mapping[str
     )
     made = Steps(project)
     project.build.mkdir()
-    for file in (steps.go_object, steps.runtime_json):
+    for file in steps.of_go:
         shutil.copy2(file, project.build)
     for action in (made.link, made.patch):
         made.records.perform(action())

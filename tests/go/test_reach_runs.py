@@ -48,7 +48,9 @@ class Run:
 def compiled(root: Path, settings: str = "") -> Project:
     """The shapes, compiled in `root`."""
     shutil.copytree(ROOT / "tests" / "kernels" / "shapes", root / "src")
-    (root / "buildsys.toml").write_text(f'package = "src"\nentry = "main.Closures"\nentry-arguments = []\n{settings}')
+    (root / "buildsys.toml").write_text(
+        f'package = "src"\nentry = "main.Closures"\nentry-arguments = []\nsets = []\n{settings}'
+    )
     steps = Steps(load(root))
     steps.make_ready()
     for action in (steps.compile, steps.runtime):

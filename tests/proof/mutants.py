@@ -90,7 +90,7 @@ def relinked(
     )
     steps = Steps(project)
     project.build.mkdir()
-    for made in (built.go_object, built.runtime_json):
+    for made in built.of_go:
         shutil.copy2(made, project.build)
     steps.records.perform(steps.link())
     # Not the patch stage: it refuses some of these images, and it is the claims that are tried here.

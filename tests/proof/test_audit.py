@@ -198,7 +198,7 @@ def test_the_reference_kernel_passes_without_a_word(case: Case) -> None:
     found = verdicts(case.elf)
     assert found.keys() == {"functions", "calls", "other-ways", "segments", "checks"}
     assert all(each.passed for each in found.values()), found
-    assert found["functions"].evidence.keys() == {f"{name} → {name}" for name in case.called}
+    assert found["functions"].evidence.keys() == {f"{name} → {name}" for name in case.plan.collecting}
     assert found["checks"].evidence["checks"] == sum(load.accounted for load in case.flag_loads)
 
 

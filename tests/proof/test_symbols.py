@@ -15,14 +15,12 @@ from tests.binutils import binutils
 from .conftest import OnlyRed
 from .mutants import edited, of_files
 
-BARRIER, FATAL = "runtime.gcWriteBarrier3", "runtime.throw"
+BARRIER, FATAL = "runtime.gcWriteBarrier3", "runtime.panicwrap"
 ENTRY = struct.Struct("<IBBHQQ")  # Elf64_Sym: name, info, other, section, value, size
 # What is found by a name cannot be found without it: calls of ours cannot be counted, a check has no call of
 # ours, there is nothing to try; and calls that went to the runtime's cannot be told from others.
 WITHOUT_OURS = {"call-sites", "flag-readers", "handlers"}
 WITHOUT_THEIRS = {"call-sites"}
-# One of a ready set cannot be tried then, either.
-NOT_TRIED = {*WITHOUT_THEIRS, "handlers"}
 
 
 def of(case: Case, name: str, binding: int) -> Symbol:
@@ -107,11 +105,11 @@ def test_a_missing_symbol_is_seen(case: Case, tmp_path: Path, only_red: OnlyRed)
 def test_a_renamed_symbol_is_seen(case: Case, tmp_path: Path, only_red: OnlyRed) -> None:
     """The name of another function, which has three then."""
     ours, theirs = of(case, FATAL, STB_GLOBAL), of(case, FATAL, STB_LOCAL)
-    another = of(case, "runtime.throw", STB_GLOBAL)
+    another = of(case, "runtime.gopanic", STB_GLOBAL)
     (name,) = struct.unpack_from("<I", case.elf.data, place(case.elf, another))
-    said = only_red("our panic renamed", with_symbol(case, tmp_path, ours, name=name), "symbols", NOT_TRIED)
+    said = only_red("our panic renamed", with_symbol(case, tmp_path, ours, name=name), "symbols", WITHOUT_THEIRS)
     assert f"{FATAL}: one local and one global function expected, found {theirs.value:#x} t" in said.details
-    assert any(line.startswith("runtime.throw: ") and f"{ours.value:#x} T" in line for line in said.details)
+    assert any(line.startswith("runtime.gopanic: ") and f"{ours.value:#x} T" in line for line in said.details)
 
 
 def test_a_second_symbol_of_the_same_name_is_seen(case: Case, tmp_path: Path, only_red: OnlyRed) -> None:
@@ -125,7 +123,7 @@ def test_a_second_symbol_of_the_same_name_is_seen(case: Case, tmp_path: Path, on
 def test_a_second_global_symbol_is_seen(case: Case, tmp_path: Path, only_red: OnlyRed) -> None:
     ours = of(case, FATAL, STB_GLOBAL)
     mutant = with_another(case, tmp_path, ours, STB_GLOBAL, ours.value + 8)
-    said = only_red("a second global panic of one name", mutant, "symbols", NOT_TRIED)
+    said = only_red("a second global panic of one name", mutant, "symbols", WITHOUT_THEIRS)
     assert said.figure.startswith(f"{FATAL}: ")
     assert f"{ours.value + 8:#x} T" in said.figure
 
@@ -141,6 +139,6 @@ def test_one_address_for_both_is_seen(case: Case, tmp_path: Path, only_red: Only
 def test_something_else_than_a_function_is_seen(case: Case, tmp_path: Path, only_red: OnlyRed) -> None:
     ours = of(case, FATAL, STB_GLOBAL)
     mutant = with_symbol(case, tmp_path, ours, info=STB_GLOBAL << 4 | STT_NOTYPE)
-    said = only_red("our panic a label, no function", mutant, "symbols", NOT_TRIED)
+    said = only_red("our panic a label, no function", mutant, "symbols", WITHOUT_THEIRS)
     assert said.figure.startswith(f"{FATAL}: one local and one global function expected, found ")
     assert f"{ours.value:#x}" not in said.figure

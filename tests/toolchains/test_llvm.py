@@ -76,7 +76,7 @@ def test_every_claim_holds_for_the_kernel_it_makes(built: Steps, tmp_path: Path)
     needs("ld.lld", llvm.INSTALL)
     steps = Steps(replace(load(copy_project(tmp_path)), toolchain="llvm"))
     steps.project.build.mkdir()
-    for made in (built.archive, built.go_object, built.runtime_json):
+    for made in (built.archive, *built.of_go):
         shutil.copy2(made, steps.project.build)
     for action in (steps.link, steps.patch):
         steps.records.perform(action())
