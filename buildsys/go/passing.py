@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from buildsys.formats.a64 import RET
 from buildsys.formats.elf import Elf
 from buildsys.go.flag import code_of
+from buildsys.go.graph import Graph, Node
 from buildsys.go.reach import Reach, reach
 
 
@@ -37,21 +37,32 @@ def reached(
     stops: Container[int] = (),
     related: bool = True,
 ) -> tuple[Reach, Reach]:
-    """Everything that can be reached from `roots`, and what of it if no original were called on purpose.
+    """Everything that can be reached from `roots`, and what of it by other ways than calling an original.
 
+    What an original does that is called on purpose belongs to the second, too: only that it is come to does not.
     `flag`, `ends`, `stops` and `related` are those of `reach()`.
     """
-    everything = unasked = reach(elf, code_of(elf), roots, flag, ends, related, stops)
-    called = [each for each in passed if each.original in everything.functions]
+    passed = list(passed)
+    bodies = _bodies(elf, ends, passed, related)
+    everything = unasked = reach(elf, code_of(elf), roots, flag, ends, related, stops, bodies)
+    called = [each for each in passed if each.original in unasked.functions]
     if called:
-        closed = with_words(elf, {each.original: RET for each in called})
-        unasked = reach(closed, code_of(closed), roots, flag, ends, related, stops)
-    if opened := {each.old: each.first for each in called if each.first is not None}:
-        # The old function as it was: behind its first instruction, which is a branch, all of it can run.
-        whole = with_words(elf, opened)
+        # The old functions as they were: behind the first instruction, which may be a branch, all of one can run.
+        opened = {each.old: each.first for each in called if each.first is not None}
+        whole = with_words(elf, opened) if opened else elf
         news = [each.new for each in called if each.first is not None]
         everything = reach(whole, code_of(whole), (*roots, *news), flag, ends, related, stops)
     return everything, unasked
+
+
+def _bodies(elf: Elf, ends: Container[int], passed: Sequence[Passed], related: bool) -> dict[int, Node]:
+    """What each function that stands for an original leads to: what the old one does, not the old one itself."""
+    if not passed:
+        return {}
+    whole = with_words(elf, {each.old: each.first for each in passed if each.first is not None})
+    graph = Graph(whole, code_of(whole), ends, related)
+    found = {each.original: graph.function_at(each.old) for each in passed}
+    return {original: graph.node(function) for original, function in found.items() if function}
 
 
 def with_words(elf: Elf, words: Mapping[int, int]) -> Elf:

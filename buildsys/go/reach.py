@@ -8,14 +8,17 @@ is left.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import NamedTuple
 
 from buildsys.formats.elf import Elf
 from buildsys.formats.references import Code, Reference, in_order
 from buildsys.formats.symbols import Symbol
 from buildsys.go.graph import Edge, Graph, Node
+
+NO_BODIES: Mapping[int, Node] = MappingProxyType({})
 
 
 class Step(NamedTuple):
@@ -62,13 +65,14 @@ def reach(
     ends: Container[int] = (),
     related: bool = True,
     stops: Container[int] = (),
+    bodies: Mapping[int, Node] = NO_BODIES,
 ) -> Reach:
     """Everything reachable from the functions at `entries`, and each load of the word at `flag` on the way.
 
-    `ends` and `related` are as `Graph` has them, `stops` as for `search`.
+    `ends` and `related` are as `Graph` has them, `stops` and `bodies` as for `search`.
     """
     graph = Graph(elf, code, ends, related)
-    found = search(graph, entries, stops)
+    found = search(graph, entries, stops, bodies)
     reads = (
         read
         for address, function in found.functions.items()
@@ -78,8 +82,13 @@ def reach(
     return replace(found, flag_reads=tuple(in_order(reads)))
 
 
-def search(graph: Graph, entries: Iterable[int], stops: Container[int] = ()) -> Reach:
-    """Everything reachable in `graph`. Functions at `stops` are reached, and not followed further."""
+def search(
+    graph: Graph, entries: Iterable[int], stops: Container[int] = (), bodies: Mapping[int, Node] = NO_BODIES
+) -> Reach:
+    """Everything reachable in `graph`. Functions at `stops` are reached, and not followed further.
+
+    `bodies` are what functions lead to, by address, where that is not what the graph says.
+    """
     came_from: dict[int, int | None] = dict.fromkeys(entries)
     by: dict[int, Edge] = {}
     functions: dict[int, Symbol] = {}
@@ -95,7 +104,7 @@ def search(graph: Graph, entries: Iterable[int], stops: Container[int] = ()) -> 
         functions[address] = function
         found: list[tuple[Edge, int]] = []
         if address not in stops:
-            node = graph.node(function)
+            node = bodies.get(address) or graph.node(function)
             if node.taken_over is not None:
                 entered[address] = node.taken_over
             through.note(node, address)

@@ -32,6 +32,7 @@ from buildsys.go.stops import stops
 from buildsys.stages.findings import Around, Findings
 from buildsys.stages.redirects import resolved
 
+GO = "runtime.newproc"  # src/runtime/proc.go
 SHOWN = 3  # functions of one kind that are named on screen
 
 
@@ -79,6 +80,7 @@ def patch_image(
         _refuse_spare(plan, entries, everything)
         _refuse_reachable(patched, unasked, calls, users, pointers)
         _refuse_readers(patched, everything, {each.new for each in (*calls, *users)})
+        _refuse_goroutines(patched, everything)
         others = _other_ways(patched, users)
         described = _report(elf, done, [*calls, *entries, *users], plan, pointers, others, findings)
     replace(report, described)
@@ -242,6 +244,17 @@ def _refuse_readers(elf: Elf, reached: Reach, ours: Collection[int]) -> None:
                 + "\n  → ".join(reached.path(read.function.value)),
                 "avoid what leads there (allocation, maps, fmt, …) or redirect a function on the way; "
                 "`doit reach` tells what else the kernel would need, and where it asks for it",
+            )
+
+
+def _refuse_goroutines(elf: Elf, reached: Reach) -> None:
+    """Raise UserError if the kernel can run a `go` statement: the compiler makes it a call of `runtime.newproc`."""
+    for started in elf.symbols.named(GO)[GO]:
+        if started.value in reached.functions and started.value not in reached.entered:
+            raise UserError(
+                "the kernel can reach a `go` statement, and bare metal has no scheduler that would run it:\n  "
+                + "\n  → ".join(reached.path(started.value)),
+                f"avoid what leads there, or redirect {GO} to a scheduler of your own",
             )
 
 

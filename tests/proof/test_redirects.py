@@ -211,6 +211,22 @@ def test_all_of_it_at_once(tmp_path_factory: pytest.TempPathFactory, made: Made)
     assert not failed(case)
 
 
+def test_an_original_does_not_come_to_what_else_is_redirected(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path
+) -> None:
+    """That it is called on purpose says nothing of the functions whose addresses it passes on."""
+    built = sources(tmp_path_factory.mktemp("nested") / "kernel", "nested")
+    for mode in Mode:
+        outer = Redirection("main.workOuter", "main.passOuter", mode)
+        with pytest.raises(UserError, match=r"the kernel can reach main\.workInner, which is redirected") as caught:
+            redirecting.patched(built, tmp_path / mode, outer, Redirection("main.workInner", "main.other"))
+        assert "→ original.main.workOuter\n  → main.workInner" in caught.value.message
+    inner = Redirection("main.workInner", "main.other", pointers=True)
+    case = redirecting.patched(built, tmp_path / "pointers", outer, inner)
+    assert [each["nested"] for each in said(case)] == [3001, 3001]
+    assert not failed(case)
+
+
 def test_calling_the_old_function_itself_is_refused_and_the_name_of_the_original_told(plain: Steps, made: Made) -> None:
     with pytest.raises(UserError) as caught:
         made(plain, Redirection("main.workDirect", "main.calls"))

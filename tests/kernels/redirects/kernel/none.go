@@ -1,4 +1,4 @@
-//go:build !pointers
+//go:build !pointers && !nested
 
 package main
 
