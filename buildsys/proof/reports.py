@@ -25,7 +25,8 @@ LONGEST = 64  # bytes of one text
 KEPT = ("x18", "x28", "x29", "sp")  # by every function of Go's: src/cmd/compile/abi-internal.md, "arm64 architecture"
 WRITE = "runtime.gwrite"
 TOLD = "runtime.traceback1"  # what tells the position
-ARGUMENTS = {"x0": 7, "x1": 3, "x2": 3}  # an index and a length, where those are asked for
+ERROR = "runtime.memoryError"  # an error of Go's that is there in every image: src/runtime/panic.go
+ITAB_TYPE = 8  # internal/abi/iface.go: ITab.Type
 BOUNDS = ("__stack_high", "__exception_stack_high", "buildsys.vectors")
 # Arm ARM: ESR_EL1: a data abort without a change of level, a translation fault of level 2; and where.
 ABORT = 0x25 << 26 | 1 << 25 | 0x06
@@ -146,7 +147,7 @@ def _end(case: Case, name: str, way: int | Taken, ends: dict[str, str], status: 
     if isinstance(way, Taken):
         machine.take(way)
     else:
-        for register, value in (*ARGUMENTS.items(), ("x30", entry + 4), ("pc", way)):
+        for register, value in (*_arguments(case, name, entry).items(), ("x30", entry + 4), ("pc", way)):
             machine.set_register(register, value)
     machine.watch(entry + 4, lambda machine: returned.append(entry))
     if told := case.elf.symbols.addresses(TOLD).get(TOLD):
@@ -161,6 +162,21 @@ def _end(case: Case, name: str, way: int | Taken, ends: dict[str, str], status: 
         yield f"{where} was called by {case.entry}, and does not say so: {bytes(serial)!r}"
     elif any(flags):
         yield f"{where} calls {TOLD} while the flag is set: what it runs may need a collector"
+
+
+def _arguments(case: Case, name: str, entry: int) -> dict[str, int]:
+    """What to call `name` with: pointers are to what is there, and so are others, which may be any numbers."""
+    error = case.elf.symbols.addresses(ERROR).get(ERROR, 0)
+    kind = case.elf.word((case.elf.word(error, 8) or 0) + ITAB_TYPE, 8) or 0
+    text = case.elf.section(".rodata")
+    some = text.address if text else 0
+    if name == "runtime.gopanic":
+        return {"x0": kind, "x1": case.elf.word(error + 8, 8) or 0}
+    if name in ("runtime.throw", "runtime.fatal"):
+        return {"x0": some, "x1": 8}
+    if name == "runtime.panicBounds64":  # where it was called, and what was in the registers there
+        return {"x0": entry + 4, "x1": some}
+    return {"x0": kind, "x1": kind, "x2": kind, "x3": 0}
 
 
 def _ended(where: str, outcome: Outcome, status: int, returned: list[int]) -> Iterator[str]:

@@ -105,11 +105,11 @@ def test_a_missing_symbol_is_seen(case: Case, tmp_path: Path, only_red: OnlyRed)
 def test_a_renamed_symbol_is_seen(case: Case, tmp_path: Path, only_red: OnlyRed) -> None:
     """The name of another function, which has three then."""
     ours, theirs = of(case, FATAL, STB_GLOBAL), of(case, FATAL, STB_LOCAL)
-    another = of(case, "runtime.throw", STB_GLOBAL)
+    another = of(case, "runtime.gopanic", STB_GLOBAL)
     (name,) = struct.unpack_from("<I", case.elf.data, place(case.elf, another))
     said = only_red("our panic renamed", with_symbol(case, tmp_path, ours, name=name), "symbols", WITHOUT_THEIRS)
     assert f"{FATAL}: one local and one global function expected, found {theirs.value:#x} t" in said.details
-    assert any(line.startswith("runtime.throw: ") and f"{ours.value:#x} T" in line for line in said.details)
+    assert any(line.startswith("runtime.gopanic: ") and f"{ours.value:#x} T" in line for line in said.details)
 
 
 def test_a_second_symbol_of_the_same_name_is_seen(case: Case, tmp_path: Path, only_red: OnlyRed) -> None:
