@@ -22,7 +22,8 @@ from buildsys.errors import UserError
 from buildsys.formats.elf import Elf
 from buildsys.formats.modes import Mode
 from buildsys.front.steps import Steps
-from buildsys.machines import embedded, qemu
+from buildsys.front.verify import case_of
+from buildsys.machines import embedded
 from buildsys.machines.outcome import End, Outcome
 from buildsys.stages.objects import read_runtime
 from buildsys.stages.patch import patch_image
@@ -30,6 +31,7 @@ from tests.binutils import binutils
 from tests.campaigns.programs import BY_ADDRESS, FREE, OWN, POINTER, Call, Function, Program, Swap
 from tests.campaigns.writing import original, written
 from tests.conftest import ROOT
+from tests.proof.redirecting import failed
 
 KERNEL = ROOT / "tests" / "kernels" / "programs"
 LIMIT = 60  # seconds a run may take; it takes some hundredths
@@ -44,8 +46,11 @@ class DisagreementError(AssertionError):
 
 @dataclass(frozen=True)
 class Trial:
-    """What a program did: `refused` counts redirects that were, and had to be; `shapes` are those of calls that came
-    to a replacement, `sites` how many call sites were held against objdump and relocations."""
+    """What was made of a program: `images`, in which `sites` were held against objdump and relocations.
+
+    Each bit of `marks` is a shape in which something was called that is replaced. `refused` counts redirects that
+    were refused, and had to be; `modes` those that were not.
+    """
 
     images: int = 0
     sites: int = 0
@@ -70,10 +75,11 @@ def linked(program: Program, folder: Path, replaced: bool, **settings: Any) -> S
     return steps
 
 
-def tried(program: Program, folder: Path, chance: Random, on_qemu: bool = False, **settings: Any) -> Trial:
+def tried(program: Program, folder: Path, chance: Random, proof: bool = False, **settings: Any) -> Trial:
     """Build the program both ways, redirect it in each mode, and compare. Raises DisagreementError.
 
-    It runs on the embedded emulator, and the last image on QEMU if `on_qemu`. `settings` are the project's.
+    It runs on the embedded emulator; with `proof` the last image runs on QEMU as well, and what `doit verify` claims
+    of redirects is checked. `settings` are the project's.
     """
     asked = linked(program, folder / "asked", replaced=False, **settings)
     meant = linked(program, folder / "meant", replaced=True, **settings)
@@ -89,12 +95,8 @@ def tried(program: Program, folder: Path, chance: Random, on_qemu: bool = False,
         got = _run(image, asked)
         if got != expected:
             raise DisagreementError(f"{name}: redirected it says\n{got}and written in\n{expected}{_listed(done)}")
-        if (
-            on_qemu
-            and name == "mixed"
-            and (said_there := said(qemu.run(image, asked.project.board, LIMIT))) != expected
-        ):
-            raise DisagreementError(f"{name}: on QEMU it says\n{said_there}and written in\n{expected}{_listed(done)}")
+        if proof and name == "mixed":
+            _prove(asked, done, expected)
         sites = compared(asked.unpatched, made, done, others)
         trial = replace(
             trial,
@@ -223,6 +225,19 @@ def _refuses_a_way_by_address(program: Program, steps: Steps, folder: Path, chan
             raise DisagreementError(f"{name} is called by a pointer, and what is refused is: {error}") from error
         return Counter({"called by address": 1})
     raise DisagreementError(f"{program.old_name(one)} is called by address, and was redirected at its call sites")
+
+
+def _prove(steps: Steps, wanted: Sequence[Redirection], expected: str) -> None:
+    """Raise DisagreementError unless the program says what is expected on both emulators, and verify agrees."""
+    project = steps.project
+    again = Steps(replace(project, redirects=(*project.redirects, *wanted)))
+    again.records.perform(again.patch())
+    case = case_of(again)
+    if wrong := failed(case):
+        raise DisagreementError(f"verify: {wrong}{_listed(wanted)}")
+    for run in case.runs:
+        if said(run.outcome) != expected:
+            raise DisagreementError(f"it says\n{run.outcome.serial!r}and written in\n{expected}{_listed(wanted)}")
 
 
 def _run(image: Path, steps: Steps) -> str:
