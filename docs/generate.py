@@ -150,7 +150,7 @@ def _built_for(board: Board, folder: Path) -> Elf:
     """The reference kernel's Go object, linked for another board in `folder`."""
     project = dataclasses.replace(load(ROOT), root=folder, board=board)
     project.build.mkdir()
-    for name in ("go.o", "runtime.json"):
+    for name in ("go.o", "runtime.json", "directives.json"):
         shutil.copy2(ROOT / "build" / name, project.build)
     steps = Steps(project)
     for action in (steps.link, steps.patch):

@@ -328,9 +328,7 @@ def test_nothing_is_told_of_the_run_of_an_image_that_is_refused(checkout: Checko
     with watching(checkout) as watch:
         watch.passed("compile", "runtime", "link", "patch")
         before = checkout.image
-        checkout.kernel(
-            GOOD.replace("return 0", "go func() { slice = nil }()\nreturn 0"), UART + "var slice []int32\n"
-        )
+        checkout.kernel(GOOD.replace("return 0", "go func() { slice = nil }()\nreturn 0"), UART + "var slice []int32\n")
         told = watch.failed("patch")
         assert "the kernel can reach " in told["error"]["message"]
         assert (told["run"], told["serial"], told["serial_bytes"], told["claims"]["hold"]) == (None, "", 0, [])
