@@ -59,12 +59,10 @@ class Made:
 
 @dataclass(frozen=True)
 class Looked:
-    """The look is over; `places` are where a save counts from now on."""
-
-    places: Places
+    """The look is over."""
 
 
-Told = Begun | Doing | Did | Written | Made | Looked
+Told = Begun | Doing | Did | Written | Places | Made | Looked  # Places: where a save counts from now on
 
 
 class Chain:
@@ -83,7 +81,9 @@ class Chain:
         self._places = self.places()
 
     def look(self, forced: bool, tell: Callable[[Told], None]) -> None:
-        """Make again what is not up to date. Tells Begun only if there is something new, or if `forced`; Made, Looked.
+        """Make again what is not up to date. Tells Begun only if there is something new, or if `forced`.
+
+        Then Places, Made, Looked.
 
         Raises nothing that the user can mend.
         """
@@ -99,11 +99,12 @@ class Chain:
             begin()
         failure = self._outdated(begin) or self._refresh(begin) or self._make(begin, tell)
         failure = self._undone(begin) or failure
-        tell(Made(failure))
         found = self.places()
         # A step that failed has no record, but what it read before may be what mends it.
         self._places = found | self._places if failure else found
-        tell(Looked(self._places))
+        tell(self._places)  # while the run goes on: who reads the verdict may save at once
+        tell(Made(failure))
+        tell(Looked())
 
     def places(self) -> Places:
         """Where a save may be one of an input."""

@@ -152,6 +152,7 @@ class _Loop:
         self._changed_at = self._saved_at
         self._places = Places()
         self._watched: frozenset[str] = frozenset()
+        self._begun = False  # whether these are watched by now
         self._running: Connection | None = None
         self._checking: Connection | None = None
         self._verifying = False
@@ -225,14 +226,19 @@ class _Loop:
             self._made(message.failure)
         elif isinstance(message, follow.Looked):
             self._looking = None
-            self._watch(message.places)
             self._settle()
+        elif isinstance(message, Places):
+            self._watch(message)
         elif isinstance(message, str):
             self._warn(message)
         elif isinstance(message, BaseException):
             raise message
 
     def _notice(self, paths: set[str]) -> None:
+        if not paths:
+            self._begun = True
+            if self._cycle is not None and self._cycle.complete:
+                self._decide()
         if any(path in self._watched or Path(path).is_dir() for path in paths):
             self._watched = frozenset()  # one that is watched came or went: it has to be watched anew
         # What is in order is looked at for next to nothing, but what failed would be tried again for no reason.
@@ -331,7 +337,7 @@ class _Loop:
     def _watch(self, places: Places) -> None:
         self._places = places
         if places.watched != self._watched:
-            self._watched = places.watched
+            self._watched, self._begun = places.watched, False
             self._saves.watch(self._watched)
 
     def _named(self, paths: set[str]) -> tuple[str, ...]:
@@ -419,9 +425,9 @@ class _Loop:
         self._verifying = False
 
     def _decide(self) -> None:
-        """All that the verdict needs is there: say it, once."""
+        """All that the verdict needs is there: say it, once. Who reads it may save at once: that must be noticed."""
         cycle = self._cycle
-        if cycle is None or cycle.decided:
+        if cycle is None or cycle.decided or not self._begun:
             return
         cycle.decided = time.monotonic()
         self._write(cycle)
