@@ -51,6 +51,11 @@ def task_verify() -> Task:
     return chain.verify_task(STEPS)
 
 
+def task_reach() -> Task:
+    """Say what the kernel can reach, and what of it bare metal has not: `doit reach [FUNCTION ...]`."""
+    return chain.reach_task(STEPS)
+
+
 def task_matrix() -> Task:
     """Build, boot and verify the kernel with every Go, toolchain and emulator."""
     return chain.matrix_task(STEPS)

@@ -29,12 +29,16 @@ ROOT = Path(__file__).parent.parent
 DOCUMENTS = (
     "README.md",
     "docs/write-barrier.md",
+    "docs/barriers.md",
     "docs/memory-map.md",
     "docs/architecture.md",
     "docs/verify.md",
     "docs/cache.md",
     "docs/your-kernel.md",
+    "docs/redirects.md",
     "docs/matrix.md",
+    "docs/reach.md",
+    "docs/patching.md",
 )
 PART = re.compile(r"(<!-- generated: (.+?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 TIMES = re.compile(r"\d+(\.\d+)? *(s|ms)\b")
@@ -192,6 +196,101 @@ def claims() -> str:
     return "\n".join(rows)
 
 
+def after_a_run(settings: str, source: str = "", shown: int = 100) -> str:
+    """What `doit run` says when the reference kernel, with these settings and this source file, has ended."""
+    with tempfile.TemporaryDirectory() as folder:
+        clone = Path(folder, "clone")
+        clone.mkdir()
+        for name in ("src", "templates", "linker"):
+            shutil.copytree(ROOT / name, clone / name)
+        shutil.copy2(ROOT / "dodo.py", clone)
+        text = (ROOT / "pyproject.toml").read_text("utf-8")
+        (clone / "pyproject.toml").write_text(text.replace("[tool.buildsys]\n", f"[tool.buildsys]\n{settings}\n", 1))
+        if source:
+            (clone / "src" / "batches.go").write_text(source)
+            main = clone / "src" / "main.go"
+            main.write_text(main.read_text("utf-8").replace("func main() {\n", "func main() {\n\tonBarrier(nil)\n", 1))
+        doit = Path(sys.executable).with_name("doit")
+        subprocess.run([doit, "build"], cwd=clone, check=True, capture_output=True)
+        done = subprocess.run([doit, "run"], cwd=clone, check=True, capture_output=True, text=True)
+    lines = done.stderr.splitlines()
+    cut = [*lines[: shown + 1], "…", lines[-1]] if len(lines) > shown + 2 else lines
+    return "\n".join(["```", "$ doit run", "…", *cut, "```"])
+
+
+def batches() -> str:
+    """The Go file of docs/barriers.md that receives batches."""
+    page = (ROOT / "docs" / "barriers.md").read_text("utf-8")
+    found = re.search(r"```go\n(package main\n.*?)```", page, re.DOTALL)
+    assert found is not None, "docs/barriers.md shows a function that receives batches"
+    return found[1]
+
+
+def barrier_costs() -> str:
+    """Instructions of each policy's barriers, counted on the embedded emulator in runs of the reference kernel."""
+    from docs.costs import table
+
+    return table(load(ROOT))
+
+
+PRINTLN = """package main
+
+import "fmt"
+
+func main() { KernelMain() }
+
+//go:noinline
+func KernelMain() int32 {
+	fmt.Println("hello")
+	return 0
+}
+"""
+
+
+def println(command: str) -> str:
+    """What `command` prints in a project that `buildsys new` wrote, its kernel being PRINTLN."""
+    with tempfile.TemporaryDirectory(prefix="buildsys-docs-") as folder:
+        project = Path(folder, "kernel")
+        bin_ = Path(sys.executable)
+        subprocess.run([bin_.with_name("buildsys"), "new", project], check=True, capture_output=True)
+        (project / "src" / "main.go").write_text(PRINTLN, "utf-8")
+        doit = [str(bin_.with_name("doit")), "-r", "quiet"]
+        done = subprocess.run(
+            [*doit, *command.split()],
+            cwd=project,
+            check=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        drawn = project / "reach.svg"
+        return drawn.read_text("utf-8") if drawn.exists() else done.stdout
+
+
+def println_reach() -> str:
+    """A kernel that calls fmt.Println, explained."""
+    lines = [line.rstrip() for line in println("reach").splitlines()]
+    return "\n".join(["```", "$ doit reach", *lines, "```"])
+
+
+def println_way() -> str:
+    """The way to one function of it."""
+    lines = [line.rstrip() for line in println("reach runtime.mallocgc").splitlines()]
+    return "\n".join(["```", "$ doit reach runtime.mallocgc", *lines, "```"])
+
+
+def services() -> str:
+    """The services that are told apart."""
+    from buildsys.go.services import services
+
+    rows = ["| service | why bare metal has it not |", "|---|---|"]
+    rows += [f"| {each.name} | {each.why} |" for each in services()]
+    return "\n".join(rows)
+
+
+# Whole files that are made, by their names.
+PICTURES: dict[str, Callable[[], str]] = {"docs/reach.svg": lambda: println("reach --picture reach.svg")}
+
 PARTS: dict[str, Callable[[], str]] = {
     "matrix": matrix,
     "board maps": board_maps,
@@ -199,6 +298,15 @@ PARTS: dict[str, Callable[[], str]] = {
     "barrier table": barrier_table,
     "claims": claims,
     "cache_story": cache_story,
+    "barriers counted": lambda: after_a_run('barrier = "count"'),
+    "barriers recorded": lambda: after_a_run('barrier = "record"', shown=12),
+    "barriers given": lambda: after_a_run(
+        'barrier = "user"\nbarrier-function = "main.onBarrier"\nbarrier-ring = 512', batches()
+    ),
+    "barrier costs": barrier_costs,
+    "println reach": println_reach,
+    "println way": println_way,
+    "services": services,
 }
 
 
@@ -213,6 +321,12 @@ def main() -> int:
             stale.append(name)
         if "--check" not in sys.argv:
             path.write_text(new, "utf-8")
+    for name, draw in PICTURES.items():
+        path, drawn = ROOT / name, draw()
+        if not path.exists() or path.read_text("utf-8") != drawn:
+            stale.append(name)
+        if "--check" not in sys.argv:
+            path.write_text(drawn, "utf-8")
     if "--check" in sys.argv and stale:
         print(f"not what the tools print today: {', '.join(stale)}; `doit docs` writes them anew", file=sys.stderr)
         return 1

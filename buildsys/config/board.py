@@ -25,6 +25,7 @@ MAPPED = 1 << 39  # bytes page tables can map
 REACHED = 1 << 32  # bytes boot code can name: movz and movk make 32 bits, adrp reaches as far
 STACK_ALIGNMENT = 16  # Arm ARM, SP alignment checking
 LEVELS = (1, 2, 3)
+MODELS = ("fw-cfg", "pcie", "registers")
 
 
 @dataclass(frozen=True)
@@ -58,13 +59,28 @@ class Uart:
 
 
 @dataclass(frozen=True)
+class Device:
+    """What else the embedded emulator is to have: a `model`, one of `MODELS`, and its registers.
+
+    `files` are those of a "fw-cfg", in the order of its directory.
+    """
+
+    name: str
+    model: str
+    base: int
+    size: int
+    files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Board:
     """One machine.
 
     `text` and `bss` are the addresses at which code and zeroed data begin. If the board does
     not name the second (`follows`), zeroed data begins on the first page after what is
     read-only, and `bss` is `text`. `stack` and `exception_stack` are sizes in bytes; whatever
-    RAM is left is the heap. `exception_level` is the one at which a core leaves reset.
+    RAM is left is the heap. `exception_level` is the one at which a core leaves reset. `until`
+    is no part of the machine: a run on it ends when the guest has sent that, unless it is empty.
     """
 
     name: str
@@ -80,6 +96,8 @@ class Board:
     qemu: tuple[str, ...]
     exception_level: int = 1
     follows: bool = False
+    until: bytes = b""
+    devices: tuple[Device, ...] = ()
 
     @property
     def code(self) -> Region:
@@ -157,6 +175,7 @@ def parse(table: Table, path: Path) -> Board:
         qemu=tuple(qemu.strings("arguments")),
         exception_level=table.integer("exception-level", 1),
         follows=follows,
+        devices=tuple(_device(devices, name) for name in devices if name != "uart"),
     )
     for part in (table, layout, devices, uart, qemu):
         part.refuse_unknown()
@@ -172,8 +191,40 @@ def parse(table: Table, path: Path) -> Board:
         )
     _refuse_misplaced(board, layout, "bss", board.bss, ("ram",))
     _refuse_misplaced(board, uart, "base", board.uart.base, ("device",))
+    _refuse_devices(board, devices)
     _refuse_layout(board, layout, uart)
     return board
+
+
+def _device(devices: Table, name: str) -> Device:
+    part = devices.table(name)
+    files = tuple(part.strings("files"))
+    device = Device(name, part.choice("model", MODELS), part.integer("base"), part.integer("size"), files)
+    part.refuse_unknown()
+    for key, value in (("base", device.base), ("size", device.size)):
+        if value % PAGE or value < 0 or (key == "size" and not value):
+            raise part.error(key, f"is {value:#x}", f"memory is mapped in pages: it must be a multiple of {PAGE:#x}")
+    if device.files and device.model != "fw-cfg":
+        raise part.error("files", f"is for a fw-cfg, not for a {device.model}")
+    return device
+
+
+def _refuse_devices(board: Board, devices: Table) -> None:
+    """Any device that is not in one region of devices, or that another has the place of."""
+    taken = [("uart", board.uart.base, board.uart.base + board.uart.size)]
+    for device in board.devices:
+        part = devices.table(device.name)
+        region = board.region_at(device.base)
+        if region is None or region.kind != "device" or device.base + device.size > region.end:
+            raise part.error(
+                "base",
+                f"is {device.base:#x}: {device.size:#x} bytes there are in no region\n{drawing(board)}",
+                "it must be in a region of kind device",
+            )
+        for name, low, high in taken:
+            if device.base < high and low < device.base + device.size:
+                raise part.error("base", f"is {device.base:#x}, where `device.{name}` is")
+        taken.append((device.name, device.base, device.base + device.size))
 
 
 def _region(memory: Table, name: str) -> Region:

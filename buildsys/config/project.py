@@ -8,8 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from buildsys.config import board as boards
+from buildsys.config.barrier import DISCARDING, BarrierPolicy, barrier_policy
 from buildsys.config.board import Board
 from buildsys.config.caching import Caching, caching, go_folder
+from buildsys.config.expected import NOTHING, Expected, expected
+from buildsys.config.redirects import Redirection, redirections
 from buildsys.config.toml import Table, read
 from buildsys.errors import UserError
 from buildsys.go.options import GoOptions
@@ -32,7 +35,7 @@ class Project:
 
     `kernel` is its name among several, "" if it is the only one; `setting` what messages put before its keys.
     An argument of the entry is a number, BOARD_TABLE, or ADDRESS_OF and a symbol.
-    `redirects` are names of functions: calls of the first of each pair go to the second.
+    `redirects` are the functions the configuration replaces by others; the sources may name more (go/directives.py).
     `go_setting` is how messages name the setting that chose the Go toolchain, `go_folder` where trees are fetched to.
     """
 
@@ -52,7 +55,9 @@ class Project:
     boot: Path | None = None
     assembly: tuple[Path, ...] = ()
     objects: tuple[Path, ...] = ()
-    redirects: tuple[tuple[str, str], ...] = ()
+    redirects: tuple[Redirection, ...] = ()
+    barrier: BarrierPolicy = DISCARDING
+    expected: Expected = NOTHING
     kernel: str = ""
     file: Path = Path(FILE)
     setting: str = "tool.buildsys."
@@ -120,11 +125,12 @@ def _project(root: Path, table: Table, kept: Caching | None) -> Project:
     if name.endswith(".toml"):
         name = str(root / name)
     board = boards.load(name, table.where("board"))
+    expects = expected(table)
     project = Project(
         root=root,
         package=root / table.string("package"),
         entry=table.string("entry", "main.KernelMain"),
-        board=replace(board, qemu=(*board.qemu, *table.strings("qemu-arguments"))),
+        board=replace(board, qemu=(*board.qemu, *table.strings("qemu-arguments")), until=expects.until.encode()),
         toolchain=table.choice("toolchain", TOOLCHAINS, "zig"),
         go=table.string("go", "wheel"),
         go_setting=table.where("go"),
@@ -141,7 +147,9 @@ def _project(root: Path, table: Table, kept: Caching | None) -> Project:
         boot=_boot(root, table),
         assembly=tuple(_files(root, table, "assembly", (".s", ".s.j2"))),
         objects=tuple(_files(root, table, "objects", (".o",))),
-        redirects=tuple(_redirects(table.table("redirect"))),
+        redirects=tuple(redirections(table.table("redirect"))),
+        barrier=barrier_policy(table),
+        expected=expects,
         file=table.path,
         setting=table.prefix,
     )
@@ -166,13 +174,6 @@ def _argument(table: Table, value: object) -> Argument:
         f"has {value!r} in it",
         f'each is a number of 64 bits, "{BOARD_TABLE}" (the board table), or "{ADDRESS_OF}main.x" (an address)',
     )
-
-
-def _redirects(table: Table) -> Iterable[tuple[str, str]]:
-    for old in table:
-        if isinstance(table.any(old), dict):
-            raise table.error(old, "is a table", f'put the names of functions in quotes: "{old}.…" = "…"')
-        yield old, table.string(old)
 
 
 def _boot(root: Path, table: Table) -> Path | None:

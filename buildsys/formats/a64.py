@@ -11,6 +11,7 @@ WORD = 0xFFFF_FFFF
 BRANCH_RANGE = 1 << 27  # imm26, signed, times 4: -128 MiB .. +128 MiB - 4
 BRANCH = 0x1400_0000  # C6.2 B, to itself
 RET = 0xD65F_03C0  # C6.2 RET x30
+NOP = 0xD503_201F  # C6.2 NOP
 
 
 class OutOfRangeError(ValueError):
@@ -108,6 +109,16 @@ def move_wide(word: int) -> tuple[str, int, int, int] | None:
     if name is None:
         return None
     return name, word & 31, word >> 5 & 0xFFFF, 16 * (word >> 21 & 3)
+
+
+def is_relative(word: int) -> bool:
+    """Whether what the instruction does depends on where it stands: branches, ADR, ADRP, LDR (literal)."""
+    return (
+        word & 0x7C00_0000 == 0x1400_0000
+        or conditional_target(word, 0) is not None
+        or word & 0x1F00_0000 == 0x1000_0000  # C6.2 ADR, ADRP
+        or word & 0x3B00_0000 == 0x1800_0000  # C4.1 load register (literal)
+    )
 
 
 def compare_branch(word: int) -> tuple[bool, int] | None:

@@ -5,18 +5,22 @@ C speed. The top byte of a word says whether it is a `B` or `BL`, which
 `bytes.translate` marks. And for the word at index i of a section that begins
 at `base`, imm26 + i = (target - base) / 4 (mod 2**26): one addition of two very
 long integers, a lane of 32 bits for each word, makes all those sums, and the
-lowest three bytes of each are held against those of the targets. The few words
-that are left are decoded.
+lowest three bytes of each are held against those of the targets. What is left is
+looked up as a number, so that any number of targets costs little more than one;
+the few words that are found are decoded.
 """
 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Container, Iterable, Iterator, Set
+from itertools import compress
 from typing import NamedTuple
 
 from buildsys.formats.a64 import adr, adrp, branch_target, conditional_target, is_bl
 from buildsys.formats.elf import Elf, Section
+from buildsys.formats.veneers import veneers_to
 
 # 000101xx is B, 100101xx is BL: top bytes 0x14-0x17 and 0x94-0x97.
 _BRANCH = bytes(byte & 0x7C == 0x14 for byte in range(256))
@@ -25,7 +29,7 @@ _ADRP = bytes(byte & 0x9F == 0x90 for byte in range(256))
 _FORMING = bytes(byte & 0x1F == 0x10 for byte in range(256))
 # 01010100 is B.cond, x011010x CBZ and CBNZ, x011011x TBZ and TBNZ.
 _CONDITIONAL = bytes(byte == 0x54 or byte & 0x7C == 0x34 for byte in range(256))
-_MASK21, _MASK14 = 0x1F_FFFF, 0x3FFF
+_MASK26, _MASK21, _MASK14 = 0x3FF_FFFF, 0x1F_FFFF, 0x3FFF
 # Long integers of a lane of 32 bits a word: imm26 of each, and its index. No sum is larger than its lane.
 _LANES = 1 << 16
 _IMM26_LANES = int.from_bytes(b"\xff\xff\xff\x03" * _LANES, "little")
@@ -52,7 +56,10 @@ def words_of(elf: Elf, section: Section) -> array[int]:
 
 
 class Hits(NamedTuple):
-    """The branches of one section that go to wanted targets: `indices` into `words`, and the target of each."""
+    """The branches of one section that go to wanted targets: `indices` into `words`, and the target of each.
+
+    The target of one that goes there by a linker's veneer is the veneer's.
+    """
 
     section: Section
     words: array[int]
@@ -61,23 +68,45 @@ class Hits(NamedTuple):
 
 
 def hits(elf: Elf, targets: Iterable[int]) -> Iterator[Hits]:
-    """Every `B` and `BL` to one of `targets`, executable section by executable section."""
-    wanted = frozenset(targets)
+    """Every `B` and `BL` to one of `targets`, itself or by a linker's veneer, section by section of the code.
+
+    What the file marks as data among code (`mapping`) is no branch.
+    """
+    wanted = {target: target for target in targets}
+    if wanted:
+        wanted = {address: each.target for address, each in veneers_to(elf, wanted).items()} | wanted
     for section in elf.code:
         words, base = words_of(elf, section), section.address
         found, goals = [], []
-        for at in _candidates(elf.contents(section), len(words), [target - base >> 2 for target in wanted]):
+        for at in _candidates(elf.contents(section), len(words), {target - base >> 2 & _MASK26 for target in wanted}):
             target = branch_target(words[at], base + 4 * at)
             if target in wanted:
                 found.append(at)
-                goals.append(target)
+                goals.append(wanted[target])
+        for start, end in elf.mapping.within(base, section.end) if found else ():
+            data = slice(bisect_left(found, -(-(start - base) // 4)), bisect_left(found, -(-(end - base) // 4)))
+            del found[data], goals[data]
         yield Hits(section, words, found, goals)
 
 
-def _candidates(contents: bytes, count: int, goals: Sequence[int]) -> Iterator[int]:
-    """The indices, of the `count` words of a section, that a branch to one of `goals` can be at.
+def data_sites(elf: Elf, targets: Container[int]) -> list[tuple[int, int]]:
+    """What would be a branch to one of `targets` and is marked as data: (its address, where it would go)."""
+    found = []
+    for section in elf.code:
+        contents = elf.contents(section)
+        for start, end in elf.mapping.within(section.address, section.end):
+            for address in range(-(-start // 4) * 4, end - 3, 4):
+                at = address - section.address
+                target = branch_target(int.from_bytes(contents[at : at + 4], "little"), address)
+                if target is not None and target in targets:
+                    found.append((address, target))
+    return sorted(found)
 
-    `goals` are in words from the section's first.
+
+def _candidates(contents: bytes, count: int, goals: Set[int]) -> Iterator[int]:
+    """The indices, of the `count` words of a section, of branches to one of `goals`, or to 256 MiB from one.
+
+    `goals` are in words from the section's first, modulo 2**26.
     """
     for start in range(0, count if goals else 0, _LANES):
         part = contents[4 * start : 4 * min(start + _LANES, count)]
@@ -86,8 +115,15 @@ def _candidates(contents: bytes, count: int, goals: Sequence[int]) -> Iterator[i
         near = (
             each.translate(marking((goal - start) >> 8 * lane for goal in goals)) for lane, each in enumerate(bytes_of)
         )
+        numbers = array("I", sums)
         for at in marked(part[3::4].translate(_BRANCH), *near):
-            yield start + at
+            if numbers[at] + start & _MASK26 in goals:
+                yield start + at
+
+
+def by_top(words: array[int], table: bytes) -> Iterator[int]:
+    """The indices of the `words` whose top byte `table` makes 1."""
+    return compress(range(len(words)), words.tobytes()[3::4].translate(table))
 
 
 def marking(values: Iterable[int]) -> bytes:

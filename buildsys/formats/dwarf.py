@@ -25,7 +25,9 @@ class Unreadable(Exception):  # noqa: N818  it is caught beside this module, and
     """These bytes are not what this module reads."""
 
 
-class _Abbreviation(NamedTuple):
+class Abbreviation(NamedTuple):
+    """One form of DIE: its tag, whether children follow, its attributes as (attribute, form)."""
+
     tag: int
     has_children: bool
     attributes: list[tuple[int, int]]
@@ -37,7 +39,7 @@ def layout(info: bytes, abbrev: bytes, structure: str) -> dict[str, int] | None:
     `info` and `abbrev` are the contents of .debug_info and .debug_abbrev.
     """
     try:
-        table = _abbreviations(abbrev)
+        table = abbreviations(abbrev)
     except (Unreadable, IndexError):
         return None
     name = structure.encode() + b"\0"
@@ -56,7 +58,7 @@ def layout(info: bytes, abbrev: bytes, structure: str) -> dict[str, int] | None:
     return None
 
 
-def _fields(info: bytes, at: int, table: dict[int, _Abbreviation]) -> dict[str, int]:
+def _fields(info: bytes, at: int, table: dict[int, Abbreviation]) -> dict[str, int]:
     found = {}
     for depth, tag, values in _tree(info, at, table):
         if depth == 0:
@@ -77,12 +79,12 @@ def _number(values: dict[int, int | str | None], attribute: int) -> int:
 
 
 def _tree(
-    info: bytes, at: int, table: dict[int, _Abbreviation]
+    info: bytes, at: int, table: dict[int, Abbreviation]
 ) -> Iterator[tuple[int, int, dict[int, int | str | None]]]:
     """The DIE at `at` and all below it: (depth, tag, values by attribute)."""
     depth = 0
     while True:
-        code, at = _uleb(info, at)
+        code, at = uleb(info, at)
         if code == 0:
             depth -= 1
             if depth <= 0:
@@ -106,7 +108,7 @@ def _value(info: bytes, at: int, form: int) -> tuple[int | str | None, int]:
         end = info.index(b"\0", at)
         return info[at:end].decode("utf-8", "replace"), end + 1
     if form in (_UDATA, _SDATA):
-        return _uleb(info, at)  # sizes and offsets are never negative
+        return uleb(info, at)  # sizes and offsets are never negative
     if form == _FLAG_PRESENT:
         return 1, at
     size = _FIXED.get(form)
@@ -115,29 +117,30 @@ def _value(info: bytes, at: int, form: int) -> tuple[int | str | None, int]:
     return int.from_bytes(info[at : at + size], "little"), at + size
 
 
-def _abbreviations(abbrev: bytes) -> dict[int, _Abbreviation]:
-    """The first table of .debug_abbrev; Go writes only one."""
-    table, at = {}, 0
+def abbreviations(abbrev: bytes, at: int = 0) -> dict[int, Abbreviation]:
+    """The table of .debug_abbrev that begins at `at`, by code; Go writes only one. Raises Unreadable, IndexError."""
+    table = {}
     while at < len(abbrev):
-        code, at = _uleb(abbrev, at)
+        code, at = uleb(abbrev, at)
         if code == 0:
             break
-        tag, at = _uleb(abbrev, at)
+        tag, at = uleb(abbrev, at)
         has_children, at = bool(abbrev[at]), at + 1
         attributes = []
         while True:
-            attribute, at = _uleb(abbrev, at)
-            form, at = _uleb(abbrev, at)
+            attribute, at = uleb(abbrev, at)
+            form, at = uleb(abbrev, at)
             if form == _IMPLICIT_CONST:
-                _, at = _uleb(abbrev, at)
+                _, at = uleb(abbrev, at)
             if not attribute and not form:
                 break
             attributes.append((attribute, form))
-        table[code] = _Abbreviation(tag, has_children, attributes)
+        table[code] = Abbreviation(tag, has_children, attributes)
     return table
 
 
-def _uleb(data: bytes, at: int) -> tuple[int, int]:
+def uleb(data: bytes, at: int) -> tuple[int, int]:
+    """The unsigned LEB128 number at `at`, and where it ends. Raises Unreadable if it is too large, IndexError."""
     value, shift = 0, 0
     while True:
         byte = data[at]

@@ -12,23 +12,25 @@ import contextlib
 import mmap
 import struct
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from collections.abc import Mapping as Dictionary
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import cast
 
 from buildsys.errors import UserError
+from buildsys.formats.mapping import Mapping
 from buildsys.formats.symbols import Symbols
 
 EM_AARCH64 = 183
-ET_REL, ET_EXEC = 1, 2
+ET_REL, ET_EXEC, ET_DYN = 1, 2, 3
 PT_LOAD = 1
 PF_X, PF_W, PF_R = 1, 2, 4
 SHT_SYMTAB, SHT_RELA, SHT_NOBITS = 2, 4, 8
 SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR, SHF_COMPRESSED = 1, 2, 4, 0x800
 
-R_AARCH64_ABS64, R_AARCH64_JUMP26, R_AARCH64_CALL26 = 257, 282, 283
+R_AARCH64_ABS64, R_AARCH64_ABS32, R_AARCH64_JUMP26, R_AARCH64_CALL26 = 257, 258, 282, 283
 
 _EHDR = struct.Struct("<16sHHIQQQIHHHHHH")
 _SHDR = struct.Struct("<IIQQQQIIQQ")
@@ -84,13 +86,15 @@ class Segment:
 class Relocations:
     """The entries of one RELA section, as three parallel arrays, and the section they apply to.
 
-    In a linked image `offsets` are addresses, in a relocatable file offsets into `target`.
+    In a linked image `offsets` are addresses, in a relocatable file offsets into `target`. `symbols` is the
+    index of their symbol table.
     """
 
     target: int
     offsets: array[int]
     infos: array[int]
     addends: array[int]
+    symbols: int = 0
 
     def kinds(self) -> list[int]:
         """The relocation type of each entry."""
@@ -138,15 +142,16 @@ class Elf:
                 return cls(cast("bytes", pages), str(path))  # it answers to all that is asked of bytes here
         return cls.read(path)
 
-    def with_code(self, code: Mapping[int, bytes]) -> Elf:
-        """The same file with other instructions: `code` is the contents of its code sections, by their index.
+    def with_code(self, code: Dictionary[int, bytes]) -> Elf:
+        """The same file with other instructions: `code` is the contents of sections, by their index.
 
-        What else was read of it is not read again. Its `data` is the old file's.
+        Other sections are as they are in this one. What else was read of it is not read again. Its `data` is
+        the old file's.
         """
         other = Elf(self.data, self.name)
-        read = ("segments", "sections", "code", "symbols")
+        read = ("segments", "sections", "code", "symbols", "mapping")
         vars(other).update({name: vars(self)[name] for name in read if name in vars(self)})
-        other._code = dict(code)
+        other._code = {**self._code, **code}
         return other
 
     @cached_property
@@ -185,6 +190,12 @@ class Elf:
             for at, row in enumerate(rows)
         )
 
+    @property
+    def tables(self) -> tuple[tuple[int, int], ...]:
+        """Where in the file the ELF header and the two tables of headers lie: each from an offset to before another."""
+        sizes = ((0, _EHDR.size), (self._phoff, self._phnum * _PHDR.size), (self._shoff, self._shnum * _SHDR.size))
+        return tuple((at, at + size) for at, size in sizes if size)
+
     def section(self, name: str) -> Section | None:
         """The first section called `name`."""
         return next((section for section in self.sections if section.name == name), None)
@@ -206,23 +217,36 @@ class Elf:
         for section in self.sections:
             if section.kind != SHT_SYMTAB:
                 continue
-            if section.size % _SYM_SIZE or not 0 < section.link < len(self.sections):
-                raise self._damaged("its symbol table")
-            strings = self.contents(self.sections[section.link])
-            return Symbols(self.contents(section), strings, self.name)
+            return self._symbols_of(section)
         raise UserError(
             f"{self.name}: has no symbol table", "it was stripped: link without -s, and do not run strip on it"
         )
 
-    def relocations(self) -> Iterator[Relocations]:
-        """Every RELA section, with its entries as arrays."""
+    def dynamic_symbols(self, index: int) -> Symbols:
+        """The symbol table in section `index`. Raises UserError if it holds none."""
+        if not 0 < index < len(self.sections):
+            raise self._damaged("its dynamic symbol table")
+        return self._symbols_of(self.sections[index])
+
+    def _symbols_of(self, section: Section) -> Symbols:
+        if section.size % _SYM_SIZE or not 0 < section.link < len(self.sections) or not section.in_file:
+            raise self._damaged("its symbol table")
+        return Symbols(self.contents(section), self.contents(self.sections[section.link]), self.name)
+
+    @cached_property
+    def mapping(self) -> Mapping:
+        """Where among code there is data. Raises UserError as `symbols`."""
+        return Mapping.of(self.symbols.marks(), self.symbols.function_starts)
+
+    def relocations(self, loaded: bool = False) -> Iterator[Relocations]:
+        """Every RELA section, or only those that are `loaded`, with its entries as arrays."""
         for section in self.sections:
-            if section.kind == SHT_RELA and section.size:
+            if section.kind == SHT_RELA and section.size and (section.flags & SHF_ALLOC or not loaded):
                 if section.size % _RELA_SIZE:
                     raise self._damaged(f"relocation section {section.name}")
                 words = array("Q", self.contents(section))
                 addends = array("q", words[2::3].tobytes())
-                yield Relocations(section.info, words[0::3], words[1::3], addends)
+                yield Relocations(section.info, words[0::3], words[1::3], addends, section.link)
 
     def file_offset(self, address: int) -> int | None:
         """Where in the file the byte that lives at `address` is; None if the file does not hold it."""

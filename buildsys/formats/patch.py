@@ -3,7 +3,8 @@
 At call sites, every `B` and `BL` to the old function is made to go to the new
 one; the old one stays whole and can still be called through a pointer. At the
 entry, the old function's first instruction becomes a branch to the new one:
-that catches every way into it, and the old one is gone.
+that catches every way into it. A third function may stand for the original:
+whoever calls that one comes to the old function, in either case.
 
 Works on any AArch64 ELF image with symbols. All or nothing: the new bytes are
 returned only if every site could be re-encoded.
@@ -13,26 +14,42 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import attrgetter, itemgetter
 from typing import NamedTuple
 
 from buildsys.errors import UserError
-from buildsys.formats.a64 import BRANCH, OutOfRangeError, encode_branch, is_bl
-from buildsys.formats.callsites import Hits, hits, marked, marking
-from buildsys.formats.elf import ET_EXEC, PF_X, PT_LOAD, SHF_ALLOC, SHF_EXECINSTR, Elf
+from buildsys.formats import a64
+from buildsys.formats.a64 import BRANCH, OutOfRangeError, is_bl
+from buildsys.formats.addresses import Left, Moved, held, moved
+from buildsys.formats.callsites import Hits, conditional_sites, hits, marked, marking
+from buildsys.formats.elf import ET_EXEC, PF_X, PT_LOAD, SHF_ALLOC, SHF_EXECINSTR, Elf, Section
+from buildsys.formats.islands import TOO_FAR, Far, Island
+from buildsys.formats.modes import Mode
 from buildsys.formats.symbols import STT_FUNC, STT_NOTYPE, Symbol
+from buildsys.formats.veneers import Veneer, final
 
 
 @dataclass(frozen=True)
 class Redirect:
-    """Calls of the function at `old` .. `old_end` are to go to `new`; `name` is the old one's."""
+    """The function `to` at `new` is to take the place of `name` at `old` .. `old_end`.
+
+    What calls the function at `original`, if that is not 0, is to come to the old one. `pointers` says that
+    pointers to the old function are to be rewritten as well; `allow` names what may be wrong and is put up with.
+    `place` is where it was asked for, to begin a message with.
+    """
 
     name: str
     old: int
     old_end: int
     new: int
+    mode: Mode = Mode.CALLS
+    to: str = ""
+    original: int = 0
+    pointers: bool = False
+    allow: tuple[str, ...] = ()
+    place: str = ""
 
     def is_loop(self, address: int, word: int) -> bool:
         """Whether the branch `word` at `address` is the old function's own, back to its first instruction.
@@ -56,21 +73,34 @@ class Rewrite(NamedTuple):
 class Patch:
     """What a pass did: the new contents of the image, each call site and each entry it changed, by address.
 
-    The contents are in `pieces`, to be written one after another; `code` has those that are code
-    sections, by index.
-    `already` counts, by function name, the branches that went to the new function before the pass.
+    The contents are in `pieces`, to be written one after another; `contents_of` has the sections that may
+    differ, which are all that hold code, by index. `turned` are the linker's veneers that were made to go to
+    new functions, `islands` those that had to be added, which `contents_of` has not.
+    `passing` are the words written for the functions that stand for an original, and the old function's
+    own loops that had to go there. `addresses` are the places that stand for the new function now, and `left`
+    those that could not be made to. `already` counts the branches that went to a new function, by its address,
+    before the pass.
     """
 
     pieces: tuple[memoryview | bytes, ...]
-    code: dict[int, bytes]
+    contents_of: dict[int, bytes]
     rewrites: tuple[Rewrite, ...]
     entries: tuple[Rewrite, ...]
-    already: dict[str, int]
+    passing: tuple[Rewrite, ...]
+    addresses: tuple[Moved, ...]
+    left: tuple[Left, ...]
+    already: dict[int, int]
+    turned: tuple[Veneer, ...] = ()
+    islands: tuple[Island, ...] = ()
 
     @property
     def contents(self) -> bytes:
         """The pieces as one."""
         return b"".join(self.pieces)
+
+    def applied(self, elf: Elf) -> Elf:
+        """The patched image, `elf` being the one that was patched."""
+        return Elf(self.contents, elf.name) if self.islands else elf.with_code(self.contents_of)
 
 
 def resolve(elf: Elf, names: Sequence[str]) -> list[Redirect]:
@@ -95,86 +125,209 @@ def _resolve(name: str, symbols: list[Symbol], image: str) -> Redirect:
     return Redirect(name, old[0].value, old[0].end, new[0].value)
 
 
-def resolve_named(elf: Elf, wanted: Mapping[str, str], taken: Collection[str]) -> list[Redirect]:
-    """Redirects from one function to another, by their names. Raises UserError naming the one there is not one of.
-
-    `taken` are functions that are redirected already.
-    """
-    found: list[Redirect] = []
-    for name, to in wanted.items():
-        if name in taken:
-            raise UserError(
-                f"{name} cannot be redirected to {to}: it is taken over already", "leave it out of `redirect`"
-            )
-        old, new = _function(elf, name), _function(elf, to)
-        if old.value == new.value:
-            raise UserError(f"{name} cannot be redirected to {to}: they are the same function, at {old.value:#x}")
-        if old.value in {redirect.old for redirect in found}:
-            raise UserError(f"{name} cannot be redirected twice", "leave one out of `redirect`")
-        found.append(Redirect(name, old.value, old.end, new.value))
-    if chained := next((each for each in found if each.new in {other.old for other in found}), None):
-        raise UserError(f"{chained.name} is redirected to {wanted[chained.name]}, which is redirected itself")
-    return found
-
-
-def _function(elf: Elf, name: str) -> Symbol:
-    """The one function called `name`."""
-    bearers = [symbol for symbol in elf.symbols.named(name)[name] if symbol.kind == STT_FUNC]
-    if len({symbol.value for symbol in bearers}) == 1:
-        return bearers[0]
-    if bearers:
-        raise UserError(
-            f"{elf.name}: {name} is several functions: "
-            + ", ".join(f"{each.letter()} {each.value:#x}" for each in bearers)
-        )
-    from difflib import get_close_matches
-
-    near = get_close_matches(name, [function.name for function in elf.symbols.functions()], 1)
-    raise UserError(
-        f"{elf.name}: `redirect` names {name}, and there is no such function",
-        (f"did you mean {near[0]}? " if near else "")
-        + "Go keeps only what main.main can reach, and may put a small function into its callers (//go:noinline)",
-    )
-
-
-def patch(elf: Elf, calls: Sequence[Redirect], entries: Sequence[Redirect] = ()) -> Patch:
+def patch(
+    elf: Elf, calls: Sequence[Redirect], entries: Sequence[Redirect] = (), pointed: Sequence[Redirect] = ()
+) -> Patch:
     """Redirect the functions of `calls` at every call site, those of `entries` at their first instruction.
 
-    Calls inside the old functions themselves are re-encoded like any other, but
-    not a branch back to the function's own start. Raises UserError if the file
-    contradicts itself about where its code is, or a branch cannot reach.
+    One of mode `both` is in both. Of those in `pointed`, what relocations say is their address becomes the
+    new function's. Calls inside the old functions themselves are re-encoded like any other,
+    but not a branch back to the function's own start. Raises UserError if the file contradicts itself about
+    where its code is, a branch cannot reach, an original cannot be called any more, or no relocations tell
+    what is an address.
     """
     _refuse_doubtful(elf)
+    addresses, left = _addresses(elf, pointed)
     by_old = {redirect.old: redirect for redirect in calls}
     by_new = {redirect.new for redirect in (*calls, *entries)}
+    originals = {at for each in (*calls, *entries) if each.original for at in _room(each.original)}
+    far = Far(elf, {redirect.old: redirect.new for redirect in calls}, by_new, originals)
+    passing = _Passing(elf, far, calls, entries)
     to_new: Counter[int] = Counter()
     rewrites: list[Rewrite] = []
     taken: list[Rewrite] = []
-    pieces: list[memoryview | bytes] = []
     code: dict[int, bytes] = {}
-    data, end = memoryview(elf.data), 0
-    for section, words, indices, targets in sorted(hits(elf, [*by_old, *by_new]), key=_in_file):
+    for section, words, indices, targets in sorted(hits(elf, [*by_old, *by_new, *passing.olds]), key=_in_file):
         for at, target in zip(indices, targets, strict=True):
             redirect = by_old.get(target)
             address, before = section.address + 4 * at, words[at]
+            if address in passing.places or (target in passing.olds and passing.is_loop(address, before, target)):
+                continue
             if redirect is None:
                 to_new[target] += 1
             elif not redirect.is_loop(address, before):
-                words[at] = after = _encode(elf, address, before, redirect)
+                words[at] = after = _encode(elf, far, address, before, redirect)
                 rewrites.append(Rewrite(address, before, after, redirect))
+        passing.write(section, words)
+        for change in addresses:
+            _write(section, words, change)
         for redirect in entries:
             if redirect.old in section and redirect.old + 4 <= section.end:
                 at = redirect.old - section.address >> 2
-                after = _encode(elf, redirect.old, BRANCH, redirect)
+                after = _encode(elf, far, redirect.old, BRANCH, redirect)
                 if words[at] != after:
                     taken.append(Rewrite(redirect.old, words[at], after, redirect))
                     words[at] = after
         code[section.index] = words.tobytes() + elf.contents(section)[4 * len(words) :]
-        pieces += [data[end : section.offset], code[section.index]]
-        end = section.offset + section.size
+    _turn(elf, far, code)
+    changed = {**code, **_data(elf, addresses, code)}
     rewrites.sort(key=itemgetter(0))
-    already = {redirect.name: to_new[redirect.new] for redirect in (*calls, *entries)}
-    return Patch((*pieces, data[end:]), code, tuple(rewrites), tuple(taken), already)
+    already = {redirect.new: to_new[redirect.new] for redirect in (*calls, *entries)}
+    pieces = tuple(_pieces(elf, changed))
+    if far.islands:
+        pieces = (far.placed(b"".join(pieces)),)
+    return Patch(
+        pieces=pieces,
+        contents_of=changed,
+        rewrites=tuple(rewrites),
+        entries=tuple(taken),
+        passing=tuple(passing.rewrites),
+        addresses=addresses,
+        left=left,
+        already=already,
+        turned=tuple(far.veneers),
+        islands=tuple(far.islands),
+    )
+
+
+def _turn(elf: Elf, far: Far, code: dict[int, bytes]) -> None:
+    """Have veneers of old functions go to the new ones."""
+    for address, contents in far.turned():
+        section = next(each for each in elf.code if address in each)
+        at, whole = address - section.address, code[section.index]
+        code[section.index] = whole[:at] + contents + whole[at + len(contents) :]
+
+
+def _pieces(elf: Elf, changed: Mapping[int, bytes]) -> Iterator[memoryview | bytes]:
+    """The file with other contents of some sections. Raises UserError if two of them overlap."""
+    data, end = memoryview(elf.data), 0
+    for section in sorted((elf.sections[index] for index in changed), key=attrgetter("offset")):
+        if section.offset < end:
+            raise UserError(f"{elf.name}: damaged: section {section.name!r} overlaps another")
+        yield from (data[end : section.offset], changed[section.index])
+        end = section.offset + section.size
+    yield data[end:]
+
+
+def _addresses(elf: Elf, pointed: Sequence[Redirect]) -> tuple[tuple[Moved, ...], tuple[Left, ...]]:
+    """What stands for the old functions of `pointed` and is to stand for the new ones, and what cannot."""
+    if not pointed:
+        return (), ()
+    places = held(elf, {redirect.old: redirect.name for redirect in pointed})
+    if places is None:
+        raise UserError(
+            f"{elf.name}: no pointer to {pointed[0].name} can be told from a number that looks like it",
+            "link with --emit-relocs: only what a relocation says is an address may be rewritten",
+        )
+    changes, left = moved(elf, places, {redirect.old: redirect.new for redirect in pointed})
+    known = {each.place for each in places}
+    unknown = [
+        Left(place, target, "it looks like one, and no relocation says so")
+        for place, target in address_takers(elf, [redirect.old for redirect in pointed])
+        if place not in known
+    ]
+    return tuple(changes), tuple(sorted([*left, *unknown]))
+
+
+def _write(section: Section, words: array[int], change: Moved) -> None:
+    """Put what stands for an address into the `words` of `section`, if it is there."""
+    if section.address <= change.place and change.place + change.size <= section.end:
+        for at in range(change.size // 4):
+            words[(change.place - section.address >> 2) + at] = change.after >> 32 * at & 0xFFFF_FFFF
+
+
+def _data(elf: Elf, changes: Sequence[Moved], code: Mapping[int, bytes]) -> dict[int, bytes]:
+    """The new contents of the sections that hold data, by index."""
+    found: dict[int, bytearray] = {}
+    for change in changes:
+        for section in elf.sections:
+            if section.flags & SHF_ALLOC and section.in_file and change.place in section and section.index not in code:
+                contents = found.setdefault(section.index, bytearray(elf.contents(section)))
+                at = change.place - section.address
+                contents[at : at + change.size] = change.after.to_bytes(change.size, "little")
+    return {index: bytes(contents) for index, contents in found.items()}
+
+
+ROOM = 8  # bytes of the function that stands for an original: two instructions
+
+
+def _room(original: int) -> range:
+    return range(original, original + ROOM, 4)
+
+
+class _Passing:
+    """The functions that stand for originals, and what is put into them.
+
+    One is a branch to the old function. If the old one's first instruction is another now, the one it was
+    comes first, and the branch goes behind it; then a branch of the old function's own back to its start
+    comes here, too. `olds` are the functions of which this is so.
+    """
+
+    def __init__(self, elf: Elf, far: Far, calls: Sequence[Redirect], entries: Sequence[Redirect]) -> None:
+        self._elf, self._far = elf, far
+        self._wanted = {each.original: each for each in (*calls, *entries) if each.original}
+        self._taken = {each.old: each.new for each in entries}
+        self.olds = {each.old: each for each in self._wanted.values() if each.old in self._taken}
+        self.places = {at for original in self._wanted for at in _room(original)}
+        self.rewrites: list[Rewrite] = []
+        self._words = {place: self._contents(redirect) for place, redirect in self._wanted.items()}
+        self._loops: list[Rewrite] = []
+
+    def is_loop(self, address: int, word: int, old: int) -> bool:
+        """Whether a branch to `old` is that function's own, which goes to what stands for it from now on."""
+        redirect = self.olds[old]
+        if not redirect.is_loop(address, word):
+            return False
+        if address != redirect.old:
+            after = self._branch(address, redirect.original, redirect)
+            self._loops.append(Rewrite(address, word, after, redirect))
+        return True
+
+    def write(self, section: Section, words: array[int]) -> None:
+        """Put into the `words` of `section` what belongs there."""
+        for place, contents in self._words.items():
+            for at, after in enumerate(contents, place - section.address >> 2):
+                if place in section and words[at] != after:
+                    address = section.address + 4 * at
+                    self.rewrites.append(Rewrite(address, words[at], after, self._wanted[place]))
+                    words[at] = after
+        for loop in self._loops:
+            words[loop.address - section.address >> 2] = loop.after
+        self.rewrites += self._loops
+        self._loops = []
+
+    def _contents(self, redirect: Redirect) -> tuple[int, ...]:
+        """The words of the function that stands for the original of `redirect`; none if they are there already."""
+        elf, old, place = self._elf, redirect.old, redirect.original
+        if any(elf.word(at) is None for at in (place, place + 4)):
+            raise UserError(f"{elf.name}: {redirect.name}: there is no room for its original at {place:#x}")
+        if old not in self._taken:
+            return (self._branch(place, old, redirect),)
+        first = elf.word(old) or 0
+        goes = a64.branch_target(first, old)
+        if goes is not None and final(elf, goes) == self._taken[old]:
+            return ()  # the image is patched already
+        if by := next((at for at, target in conditional_sites(elf, [old]) if old <= at < redirect.old_end), None):
+            raise UserError(
+                f"{elf.name}: {redirect.name} branches back to its first instruction at {by:#x}, on a condition: "
+                "its original cannot be called once that is another",
+                'redirect it with mode = "calls"',
+            )
+        if (target := a64.branch_target(first, old)) is not None:
+            first = self._branch(place, target, redirect, first)
+        elif a64.is_relative(first):
+            raise UserError(
+                f"{elf.name}: {redirect.name} begins with an instruction that can stand nowhere else ({first:08x}): "
+                "its original cannot be called once that is another",
+                'redirect it with mode = "calls"',
+            )
+        return first, self._branch(place + 4, old + 4, redirect)
+
+    def _branch(self, address: int, target: int, redirect: Redirect, word: int = BRANCH) -> int:
+        try:
+            return self._far.branch(address, word, target)
+        except ValueError as error:
+            raise UserError(f"{self._elf.name}: the original of {redirect.name} cannot be called: {error}") from error
 
 
 def _refuse_doubtful(elf: Elf) -> None:
@@ -203,14 +356,13 @@ def _in_file(found: Hits) -> int:
     return found.section.offset
 
 
-def _encode(elf: Elf, address: int, word: int, redirect: Redirect) -> int:
+def _encode(elf: Elf, far: Far, address: int, word: int, redirect: Redirect) -> int:
     try:
-        return encode_branch(word, address, redirect.new)
+        return far.branch(address, word, redirect.new)
     except ValueError as error:
-        far = "a branch reaches 128 MiB; place the new function nearer to the code"
         raise UserError(
             f"{elf.name}: {redirect.name} cannot be redirected at {address:#x}: {error}",
-            far if isinstance(error, OutOfRangeError) else "",
+            TOO_FAR if isinstance(error, OutOfRangeError) else "",
         ) from error
 
 

@@ -9,14 +9,16 @@ from __future__ import annotations
 import sys
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import compress
+from itertools import accumulate, compress
 
 STB_LOCAL, STB_GLOBAL = 0, 1
-STT_NOTYPE, STT_OBJECT, STT_FUNC = 0, 1, 2
+STT_NOTYPE, STT_OBJECT, STT_FUNC, STT_SECTION, STT_GNU_IFUNC = 0, 1, 2, 3, 10
 SHN_UNDEF, SHN_ABS = 0, 0xFFF1
+_ENDS = (b"\0", b".")  # of `$d`, or before its suffix
+_MANY = 40  # names, from which on it is quicker to go through the whole string table
 
 
 @dataclass(frozen=True)
@@ -64,18 +66,35 @@ class Symbols:
     def named(self, *names: str) -> dict[str, list[Symbol]]:
         """Every defined symbol that bears one of `names`, by name; a name nobody bears has none."""
         found: dict[str, list[Symbol]] = {name: [] for name in names}
-        wanted: dict[int, str] = {}
-        for name in names:
-            # GNU ld shares the tails of names, so a name may begin inside another.
-            needle, at = name.encode() + b"\0", -1
-            while (at := self._strings.find(needle, at + 1)) >= 0:
-                wanted[at] = name
+        wanted = self._search(names) if len(names) < _MANY else self._look_up(names)
         bearers = compress(range(len(self._names)), map(wanted.__contains__, self._names))
         for index in bearers:
             symbol, name = self._symbol(index), wanted[self._names[index]]
             if symbol.section != SHN_UNDEF and symbol.name == name:
                 found[name].append(symbol)
         return found
+
+    def _search(self, names: Iterable[str]) -> dict[int, str]:
+        """Where in the string table each of a few names stands, whether alone or as the end of another."""
+        wanted: dict[int, str] = {}
+        for name in names:
+            # GNU ld shares the tails of names, so a name may begin inside another.
+            needle, at = name.encode("utf-8", "surrogateescape") + b"\0", -1
+            while (at := self._strings.find(needle, at + 1)) >= 0:
+                wanted[at] = name
+        return wanted
+
+    def _look_up(self, names: Iterable[str]) -> dict[int, str]:
+        """The same for many names: the table is gone through once, whatever their number."""
+        by_text = {name.encode("utf-8", "surrogateescape"): name for name in names}
+        texts = bytes(self._strings).split(b"\0")
+        starts = list(accumulate(map(len, texts), lambda at, length: at + length + 1, initial=0))
+        whole = map(by_text.__contains__, texts)
+        wanted = {starts[at]: by_text[texts[at]] for at in compress(range(len(texts) - 1), whole)}
+        for at in set(self._names).difference(starts):  # tails of other names
+            if name := by_text.get(self._strings[at : max(self._strings.find(b"\0", at), 0)]):
+                wanted[at] = name
+        return wanted
 
     def addresses(self, *names: str) -> dict[str, int]:
         """The address of each of `names` that exactly one value can be told for."""
@@ -93,6 +112,38 @@ class Symbols:
         """Every name a symbol of the file bears."""
         strings = self._strings
         return {strings[at : strings.find(b"\0", at)].decode("utf-8", "replace") for at in set(self._names)}
+
+    def marks(self) -> list[tuple[int, bool]]:
+        """The mapping symbols, by address: whether data (`$d`) begins there, or code (`$x`); of both, code last."""
+        strings, places = self._strings, dict[int, bool]()
+        for needle in (b"$d", b"$x"):
+            at = strings.find(needle)
+            if at < 0 and needle == b"$d":
+                return []
+            while at >= 0:
+                if strings[at + 2 : at + 3] in _ENDS:
+                    places[at] = needle == b"$d"
+                at = strings.find(needle, at + 1)
+        found = []
+        for at in compress(range(len(self)), map(places.__contains__, self._names)):
+            if not self._infos[at] & 0xFF and self._infos[at] >> 16 != SHN_UNDEF:  # STB_LOCAL, STT_NOTYPE
+                found.append((self._values[at], places[self._names[at]]))
+        return sorted(found, key=lambda mark: (mark[0], not mark[1]))
+
+    def beginning(self, prefix: str) -> list[Symbol]:
+        """Every symbol whose name begins with `prefix`, defined or not; quick if there is none."""
+        needle, at, places = prefix.encode(), -1, set[int]()
+        while (at := self._strings.find(needle, at + 1)) >= 0:
+            places.add(at)
+        if not places:
+            return []
+        return [self._symbol(index) for index in compress(range(len(self)), map(places.__contains__, self._names))]
+
+    def valued(self, *values: int) -> list[Symbol]:
+        """Every defined symbol with one of `values`."""
+        wanted = frozenset(values)
+        found = map(self._symbol, compress(range(len(self)), map(wanted.__contains__, self._values)))
+        return [symbol for symbol in found if symbol.section != SHN_UNDEF]
 
     def absolutes(self) -> dict[int, Symbol]:
         """The global symbols that are numbers, in no section, by their number in the table."""
@@ -145,6 +196,15 @@ class Symbols:
             if value < high and low < value + size and info & 0xF == STT_OBJECT and info >> 16 != SHN_UNDEF
         ]
 
+    def values_between(self, low: int, high: int) -> Iterator[int]:
+        """Where between `low` and `high`, neither included, a symbol stands, or one from before reaches; slow."""
+        for value, size, info in zip(self._values, self._sizes, self._infos, strict=True):
+            if info >> 16 != SHN_UNDEF and info & 0xF in (STT_NOTYPE, STT_OBJECT, STT_FUNC, STT_GNU_IFUNC):
+                if low < value < high:
+                    yield value
+                elif value <= low < value + size:
+                    yield low
+
     def function_outside(self, ranges: Iterable[tuple[int, int]]) -> Symbol | None:
         """A function that does not lie within one of `ranges`, from an address to before another; None if all do."""
         values, indices = self._functions
@@ -159,6 +219,11 @@ class Symbols:
                 return self._symbol(indices[last])
             end = high
         return None
+
+    @property
+    def function_starts(self) -> Sequence[int]:
+        """The addresses of all functions, ascending."""
+        return self._functions[0]
 
     def functions(self) -> list[Symbol]:
         """Every function, lowest address first."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import codecs
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from buildsys.errors import UserError
+from buildsys.front.barriers import Reporting
 from buildsys.front.command import HUNG_UP, INTERRUPTED, hang_up
 from buildsys.front.reporter import Failed
 from buildsys.front.steps import Steps
@@ -21,22 +22,31 @@ def boot_embedded(steps: Steps, time_limit: float) -> Failed | None:
     """Run the image on the embedded emulator. Fails with the guest's status unless that is 0."""
     from buildsys.machines import embedded
 
-    return _boot(lambda show: embedded.run(steps.image, steps.project.board, time_limit, show), time_limit)
+    def run(show: Callable[[bytes], None], keep: Sequence[range]) -> Outcome:
+        return embedded.run(steps.image, steps.project.board, time_limit, show, keep=keep)
+
+    return _boot(steps, run, time_limit, "embedded")
 
 
 def boot_qemu(steps: Steps, time_limit: float) -> Failed | None:
     """Run the image on QEMU. Fails with the guest's status unless that is 0."""
     from buildsys.machines import qemu
 
-    return _boot(lambda show: qemu.run(steps.image, steps.project.board, time_limit, show), time_limit)
+    def run(show: Callable[[bytes], None], keep: Sequence[range]) -> Outcome:
+        return qemu.run(steps.image, steps.project.board, time_limit, show, keep=keep)
+
+    return _boot(steps, run, time_limit, "qemu")
 
 
-def _boot(run: Callable[[Callable[[bytes], None]], Outcome], time_limit: float) -> Failed | None:
+def _boot(
+    steps: Steps, run: Callable[[Callable[[bytes], None], Sequence[range]], Outcome], time_limit: float, machine: str
+) -> Failed | None:
     if time_limit <= 0:
         return Failed("--time-limit must be more than 0 seconds")
     text = SerialText()
+    reporting = Reporting(steps.project, steps.image, steps.runtime_json, machine)
     try:
-        outcome = run(lambda data: _show(text.add(data)))
+        outcome = run(lambda data: _show(text.add(data)), reporting.ranges)
         _show(text.end())
         if not text.at_line_start:
             _show("\n")
@@ -45,7 +55,9 @@ def _boot(run: Callable[[Callable[[bytes], None]], Outcome], time_limit: float) 
     except BrokenPipeError:
         hang_up()
         return Failed("", HUNG_UP)
-    return _conclude(outcome, time_limit)
+    failed = _conclude(outcome, time_limit)
+    reporting.tell(outcome)
+    return failed
 
 
 class SerialText:
@@ -88,6 +100,8 @@ def _conclude(outcome: Outcome, time_limit: float) -> Failed | None:
     """Say how the run ended; writes that were lost are a failure, too."""
     if outcome.end is End.EXIT:
         sentence = f"the guest exited with status {outcome.exit_code} after {outcome.seconds:.2f} s"
+    elif outcome.end is End.SAID:
+        sentence = f"the guest sent what ends its run (`until`) after {outcome.seconds:.2f} s"
     elif outcome.end is End.TIME_LIMIT:
         sentence = f"ended by the time limit of {time_limit:g} s (--time-limit, or time-limit in [tool.buildsys])"
     elif outcome.end is End.INTERRUPTED:
@@ -102,7 +116,7 @@ def _conclude(outcome: Outcome, time_limit: float) -> Failed | None:
             f"lost: {write.size} bytes written to flash at {write.address:#x} by the instruction at {write.pc:#x}",
             file=sys.stderr,
         )
-    if outcome.end is not End.EXIT:
+    if outcome.end not in (End.EXIT, End.SAID):
         return Failed("", STATUS.get(outcome.end, 1))
     if outcome.exit_code:
         return Failed("", outcome.exit_code)

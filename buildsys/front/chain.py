@@ -192,6 +192,35 @@ def verify_task(steps: Steps) -> Task:
     }  # fmt: skip
 
 
+def reach_task(steps: Steps) -> Task:
+    """Say what the kernel can reach, and what of it bare metal has not: `doit reach [FUNCTION ...]`."""
+
+    def perform(
+        origin: str, as_json: bool, picture: str, unpatched: bool, strict: bool, details: bool, names: list[str]
+    ) -> Failed | None:
+        from buildsys.front.reach import Asked, reach
+
+        return reach(steps, Asked(names, origin, as_json, picture, unpatched, strict, details))
+
+    return _words(perform) | {
+        "task_dep": [named("link", steps)],
+        "params": [
+            {"name": "origin", "long": "from", "default": "",
+             "help": "begin at this function, not at the kernel's entry"},
+            {"name": "as_json", "long": "json", "type": bool, "default": False, "help": "everything, as JSON"},
+            {"name": "picture", "long": "picture", "default": "", "help": "draw the ways to this file, as SVG"},
+            {"name": "unpatched", "long": "unpatched", "type": bool, "default": False,
+             "help": "as if nothing were redirected"},
+            {"name": "strict", "long": "strict", "type": bool, "default": False,
+             "help": "fail if something is reached that bare metal has not"},
+            {"name": "details", "short": "v", "long": "details", "type": bool, "default": False,
+             "help": "name every function of each service"},
+        ],
+        "pos_arg": "names",
+        "meta": {"of_image": True},
+    }  # fmt: skip
+
+
 def run_embedded_task(steps: Steps) -> Task:
     """Boot the image on the embedded emulator (also: `doit run`)."""
 

@@ -97,9 +97,9 @@ class Cycle:
 
     @property
     def ran_well(self) -> bool:
-        """Whether the guest exited with status 0, having lost nothing."""
+        """Whether the run ended as it should, nothing lost."""
         outcome = self.outcome
-        return outcome is not None and outcome.end is End.EXIT and not (outcome.exit_code or outcome.lost_write_count)
+        return outcome is not None and outcome.well and not outcome.lost_write_count
 
     @property
     def failed_in(self) -> str:

@@ -58,8 +58,8 @@ class Lines:
     def stage(self, stage: Stage) -> None:
         """A line, and below it what else there is to say."""
         self._write(self._line(stage))
-        if stage.remark:
-            self._write(f"{'':{NAME}} {stage.remark}")
+        for remark in stage.remark.splitlines():
+            self._write(f"{'':{NAME}} {remark}")
         if stage.said:
             self.complain(stage.said)  # the tool's own words, such as gcflags asked for
 

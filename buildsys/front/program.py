@@ -1,4 +1,4 @@
-"""The command `buildsys`: what is done before there is a dodo.py. Everything else is a task of doit's."""
+"""The command `buildsys`: what is done where there is no dodo.py. Everything else is a task of doit's."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from buildsys.errors import UserError
+from buildsys.front import patching
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -17,6 +18,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     making = commands.add_parser("new", help="write a small kernel, ready to build, to a new folder")
     making.add_argument("folder", metavar="DIR", type=Path, help="a folder that does not exist yet, or an empty one")
     making.set_defaults(perform=_new)
+    patched = commands.add_parser("patch", help=patching.HELP)
+    patching.add(patched)
+    patched.set_defaults(perform=patching.perform)
     chosen = parser.parse_args(arguments)
     try:
         status: int = chosen.perform(chosen)

@@ -35,6 +35,7 @@ from buildsys.front import ahead
 from buildsys.front.command import INTERRUPTED
 from buildsys.front.database import Database
 from buildsys.front.modes import MODES, PROGRESS, chosen_anywhere, output, reporting
+from buildsys.front.reporter import Reporter
 
 EMBEDDED = "run-embedded"
 USAGE = 3  # as doit has it: nothing was run
@@ -137,6 +138,8 @@ class Run(DoitRun):  # type: ignore[misc]  # doit has no type information
         a doit that is interrupted while it starts processes waits for them for ever.
         """
         self._order_words()
+        if reporter == Reporter.NAME and self._asks_for_json():
+            reporter = "quiet"  # whoever reads that reads nothing else
         with (
             output(outfile, reporter) as stream,
             _interruptible(),
@@ -156,10 +159,16 @@ class Run(DoitRun):  # type: ignore[misc]  # doit has no type information
             for trouble in caches.settle():
                 print(f"warning: {trouble}", file=sys.stderr)
 
+    def _asks_for_json(self) -> bool:
+        """Whether the answer of a task about the image is asked for as JSON: steps are of no interest."""
+        names = getattr(self, "sel_tasks", None) or []
+        tasks = {task.name: task for task in self.task_list}
+        return "--json" in names and any((tasks[each].meta or {}).get("of_image") for each in names if each in tasks)
+
     def _order_words(self) -> None:
         """For a task that takes words of its own, put its options first, wherever they stand: doit reads no others.
 
-        Such a task with words is about them, not about the image: it needs no other task.
+        Such a task with words is about them, not about the image, unless it says so: it needs no other task.
         """
         name, *rest = getattr(self, "sel_tasks", None) or [""]
         task = next((task for task in self.task_list if task.name == name and task.pos_arg), None)
@@ -172,7 +181,7 @@ class Run(DoitRun):  # type: ignore[misc]  # doit has no type information
             raise CmdParseError(str(error)) from None
         first = [f"{option}={value}" if value and option[:2] == "--" else option + value for option, value in options]
         self.sel_tasks = [name, *first, *words]
-        if words:
+        if words and not (task.meta or {}).get("of_image"):
             task.task_dep.clear()
 
 

@@ -197,7 +197,7 @@ def _trouble(cycle: Cycle, width: int, room: int) -> list[Text]:
     if cycle.failure is not None:
         lines += _message(cycle.failure.error.message, width)
         lines += [Text(), *_wrap("→ " + cycle.failure.error.hint, width)] if cycle.failure.error.hint else []
-    if cycle.outcome is not None and (not cycle.ran_well or cycle.outcome.end is not End.EXIT):
+    if cycle.outcome is not None and (not cycle.ran_well or cycle.outcome.end not in (End.EXIT, End.SAID)):
         for detail in cycle.details():
             lines += _wrap(detail, width)
     for line in cycle.false:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from functools import cache, cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from buildsys import files
 from buildsys.cache.action import Action, Discovered, Records
 from buildsys.cache.caches import Caches
 from buildsys.cache.fingerprint import of_file
 from buildsys.cache.key import Places
+from buildsys.config.barrier import COUNT
 from buildsys.config.project import PACKAGE, Project, shipped
+from buildsys.config.redirects import READY, Redirection
 from buildsys.errors import UserError
 from buildsys.go import toolchain as go_toolchain
 from buildsys.go.toolchain import GoToolchain
@@ -22,8 +25,14 @@ from buildsys.stages.variant import SHIPPED, Variant
 from buildsys.toolchains import choice, zig
 from buildsys.toolchains.binary import BinaryToolchain
 
+if TYPE_CHECKING:
+    from buildsys.go.inputs import Inputs
+    from buildsys.go.runtime import Plan
+    from buildsys.go.sites import SiteTable
+
 SCRIPT = "kernel.ld"
 BINDINGS = "bindings.s"
+ORIGINALS = "originals.s"
 OWN = "own"  # the folder in the build folder where what comes of the user's own assembly is
 RENDERED = ".s.j2"
 TEMPLATES = ("boot.s", "writebarrier.s", "fatal.s")
@@ -46,6 +55,7 @@ class Steps:
         self.linked = build / ".linked.elf"
         self.unpatched, self.image = build / "kernel.unpatched.elf", build / "kernel.elf"
         self.patch_json = build / "patch.json"
+        self.directives = build / "directives.json"
 
     @cached_property
     def go(self) -> GoToolchain:
@@ -77,24 +87,23 @@ class Steps:
         )
 
     def compile(self) -> Action:
-        """The kernel package ─go build─▶ kernel.a ─▶ go.o."""
+        """The kernel package ─go build─▶ kernel.a ─▶ go.o; its redirects ─▶ directives.json."""
         project = self.project
 
         def discover() -> Discovered:
-            from buildsys.cache.memory import Memory
-            from buildsys.go.inputs import known_inputs
-
-            places = self.places
-            memory = Memory(self.records.path("go list"), self._question, self.records.caches)
-            found = known_inputs(self.go, project.package, project.options, memory, places.name, places.path)
+            found = self._sources()
             return Discovered(tuple(map(self._here, found.files)), tuple(map(self._here, found.folders)))
+
+        directed: list[Redirection] = []
 
         def meanwhile() -> None:
             self.compiling()
             _import_what_follows()
+            directed[:] = self.directed()
 
         def run() -> dict[str, Any]:
             from buildsys.cache.lock import sweep
+            from buildsys.stages.directives import write
             from buildsys.stages.objects import make_object
 
             sweep(project.build / ".tools")
@@ -107,12 +116,17 @@ class Steps:
                 zig.archiver(project.build / ".tools" / "ar"),
                 meanwhile,
             )
+            write(directed, self.directives)
             return {"said": said}
 
         return Action(
             name="compile",
-            inputs=(*self.go.files, zig.program(), *_code("go", "stages/objects.py", "toolchains/zig.py")),
-            outputs=(self.archive, self.go_object),
+            inputs=(
+                *self.go.files,
+                zig.program(),
+                *_code("go", "config/redirects.py", "stages/directives.py", "stages/objects.py", "toolchains/zig.py"),
+            ),
+            outputs=(self.archive, self.go_object, self.directives),
             parameters={
                 "package": self.places.name(project.package),
                 "tags": project.options.tags,
@@ -137,7 +151,7 @@ class Steps:
 
         return Action(
             name="runtime",
-            inputs=(self.go_object, *_code("go", "formats", "stages/objects.py")),
+            inputs=(self.go_object, *_code("go", "formats", "stages/objects.py", "stages/originals.py")),
             outputs=(self.runtime_json,),
             parameters={},
             run=run,
@@ -150,7 +164,7 @@ class Steps:
         def run() -> dict[str, Any]:
             from buildsys.stages.link import link
 
-            passes = link(self._linked, project.entry, self._made(self.unpatched), self.binding)
+            passes = link(self._linked, project.entry, self._made(self.unpatched), self.binding, project.barrier)
             self.records.alike(self.linked, self.unpatched)
             return {"passes": passes}
 
@@ -161,7 +175,7 @@ class Steps:
                 self.runtime_json,
                 project.board.path,
                 *self.binutils.files,
-                *_code("config", "formats", "go/runtime.py", "stages", "toolchains"),
+                *_code("config", "formats", "go/runtime.py", "go/sites.py", "stages", "toolchains"),
                 *_jinja(),
             ),
             outputs=(
@@ -173,10 +187,12 @@ class Steps:
             ),
             parameters={
                 **self._own_parameters,
+                **self._expected_parameters,
                 "entry": project.entry,
                 "toolchain": self.binutils.name,
                 "templates": [self.places.name(folder) for folder in project.templates],
                 "variant": self.variant._asdict(),
+                "barrier": asdict(project.barrier),
             },
             run=run,
             tells=("passes",),
@@ -199,19 +215,51 @@ class Steps:
             with ThreadPoolExecutor() as pool:
                 list(pool.map(self.records.perform, stale))  # raises what the assembler raised
         objects = [action.outputs[0] for action in actions]
-        if not (own := objects[len(TEMPLATES) :]):
+        own = objects[len(TEMPLATES) :]
+        named: list[str] = facts["originals"]
+        if (named or own) and self._up_to_date(self.stand_ins(own, named))["originals"]:
+            standing = self.assemble(self.project.build / ORIGINALS)
+            self._up_to_date(standing)
+            objects[len(TEMPLATES) : len(TEMPLATES)] = standing.outputs
+        if self._expects:
+            self._up_to_date(self.expect(objects))
+        if not own:
             self._up_to_date(self.join(objects))
             return self.linked, facts["asked"]
-        bound = self._up_to_date(self.bind(own, objects[: len(TEMPLATES)], known))["bound"]
+        others = objects[: -len(own)]
+        bound = self._up_to_date(self.bind(own, others, known))["bound"]
         bindings = self.assemble(self.project.build / BINDINGS)
         self._up_to_date(bindings)
         try:
-            self._up_to_date(self.join([*own, *objects[: len(TEMPLATES)], *bindings.outputs]))
+            self._up_to_date(self.join([*own, *others, *bindings.outputs]))
         except UserError as error:
             from buildsys.stages.assembly import explained
 
             raise explained(error, own, self.go_object) from error
         return self.linked, sorted({*facts["asked"], *bound})
+
+    @property
+    def _expects(self) -> bool:
+        """Whether the Go object is not linked as Go made it."""
+        return bool(self.project.expected.symbols or self.project.expected.literals)
+
+    @property
+    def _to_link(self) -> Path:
+        """The Go object that is linked."""
+        return self.project.build / "go.expected.o" if self._expects else self.go_object
+
+    @property
+    def _ready(self) -> tuple[str, ...]:
+        """The functions of ours that are in the image because a redirect names them."""
+        return tuple(sorted({each.to for each in self.project.redirects if each.to in READY}))
+
+    @property
+    def _flags(self) -> dict[str, str]:
+        return dict(self.project.expected.sections)
+
+    @property
+    def _paths(self) -> dict[str, str]:
+        return dict(self.project.expected.paths)
 
     def _up_to_date(self, action: Action) -> dict[str, Any]:
         """The facts of `action`, performed if it must be."""
@@ -226,7 +274,7 @@ class Steps:
         def run() -> dict[str, Any]:
             from buildsys.cache.lock import sweep
             from buildsys.stages.link import COMPILED, Sources, render
-            from buildsys.stages.objects import read_runtime
+            from buildsys.stages.objects import read_originals, read_runtime
 
             sweep(build / COMPILED)
             offsets, plan = read_runtime(self.runtime_json)
@@ -242,12 +290,22 @@ class Steps:
                 arguments=project.arguments,
                 own=tuple((str(path.relative_to(project.root)), made) for path, made in self._rendered),
                 own_boot=project.boot is not None,
+                barrier=project.barrier,
+                sites=self._site_table(plan),
+                symbols=tuple((name, str(place)) for name, place in project.expected.symbols),
+                ready=self._ready,
             )
-            return {"asked": render(sources, build, known)}
+            return {"asked": render(sources, build, known), "originals": read_originals(self.runtime_json)}
 
         return Action(
             name="render",
-            inputs=(self.runtime_json, project.board.path, *_code("config", "go/runtime.py", "stages"), *_jinja()),
+            inputs=(
+                self.runtime_json,
+                *((self.go_object,) if project.barrier.name == COUNT else ()),
+                project.board.path,
+                *_code("config", "go/runtime.py", "go/sites.py", "stages"),
+                *_jinja(),
+            ),
             outputs=(
                 *(build / name for name in TEMPLATES),
                 *(made for _, made in self._rendered),
@@ -255,16 +313,64 @@ class Steps:
             ),
             parameters={
                 **self._own_parameters,
+                **self._expected_parameters,
                 "addresses": dict(known),
                 "entry": project.entry,
                 "toolchain": self.binutils.name,
                 "templates": [self.places.name(folder) for folder in project.templates],
                 "variant": self.variant._asdict(),
+                "barrier": asdict(project.barrier),
             },
             run=run,
             discover=self._templates,
             kept=False,
         )
+
+    def _site_table(self, plan: Plan) -> SiteTable:
+        """Room for each call of a barrier in the Go object, under the policy that counts them."""
+        from buildsys.formats.elf import Elf
+        from buildsys.go.sites import NO_SITES, calls, table_for
+
+        if self.project.barrier.name != COUNT:
+            return NO_SITES
+        return table_for(calls(Elf.mapped(self.go_object), plan.called))
+
+    def expect(self, others: Sequence[Path]) -> Action:
+        """go.o ─▶ go.expected.o: symbols and addresses as the kernel, also in the objects `others`, expects them."""
+        expected, script = self.project.expected, self.project.build / SCRIPT
+
+        def run() -> dict[str, Any]:
+            from buildsys.stages.expected import expect
+
+            expect(self.go_object, others, script, expected.symbols, expected.literals, self._to_link)
+            return {}
+
+        return Action(
+            name="expect",
+            inputs=(
+                self.go_object,
+                *others,
+                script,
+                *_code("config", "formats", "stages/expected.py", "stages/assembly.py"),
+            ),
+            outputs=(self._to_link,),
+            parameters=self._expected_parameters,
+            run=run,
+            kept=False,
+        )
+
+    @property
+    def _expected_parameters(self) -> dict[str, Any]:
+        """What the kernel expects, where it expects anything: the keys of others stay as they are."""
+        expected = self.project.expected
+        found: dict[str, Any] = {
+            "symbols": {name: str(place) for name, place in expected.symbols},
+            "literals": [f"{each.function} {each.value:#x} {each.place}" for each in expected.literals],
+            "sections": dict(expected.sections),
+            "paths": dict(expected.paths),
+            "ready": self._ready,
+        }
+        return {name: value for name, value in found.items() if value}
 
     def assemble(self, source: Path) -> Action:
         """boot.s ─▶ boot.o, and the like."""
@@ -292,14 +398,19 @@ class Steps:
         def run() -> dict[str, Any]:
             from buildsys.stages.link import assemble_own
 
-            assemble_own(self.binutils, read, source.parent, self.project.root, made)
+            assemble_own(self.binutils, read, source.parent, self.project.root, made, self._flags, self._paths)
             return {}
 
         return Action(
             name=f"assemble {_in_a_name(source)}",
             inputs=(read, *self.binutils.files, *_code("toolchains", "stages/link.py", "stages/assembly.py")),
             outputs=(made,),
-            parameters={"command": self.binutils.assembler[1:], "folder": self.places.name(source.parent)},
+            parameters={
+                "command": self.binutils.assembler[1:],
+                "folder": self.places.name(source.parent),
+                **({"sections": self._flags} if self._flags else {}),
+                **({"paths": self._paths} if self._paths else {}),
+            },
             run=run,
             discover=lambda: Discovered(self._included(source)),
             kept=False,
@@ -312,14 +423,32 @@ class Steps:
         def run() -> dict[str, Any]:
             from buildsys.stages.link import adopt
 
-            adopt(given, made)
+            adopt(given, made, self._flags)
             return {}
 
         return Action(
             name=f"adopt {_in_a_name(given)}",
             inputs=(given, *_code("formats", "stages/link.py", "stages/assembly.py")),
             outputs=(made,),
-            parameters={},
+            parameters={"sections": self._flags} if self._flags else {},
+            run=run,
+            kept=False,
+        )
+
+    def stand_ins(self, own: Sequence[Path], by_go: Sequence[str]) -> Action:
+        """The user's objects and go.o ─▶ originals.s: room for each original that is called by name."""
+        made = self.project.build / ORIGINALS
+
+        def run() -> dict[str, Any]:
+            from buildsys.stages.originals import stand_ins
+
+            return {"originals": stand_ins(own, by_go, self.go_object, made)}
+
+        return Action(
+            name="originals",
+            inputs=(*own, self.go_object, *_code("formats", "stages/originals.py")),
+            outputs=(made,),
+            parameters={"by Go": list(by_go)},
             run=run,
             kept=False,
         )
@@ -331,13 +460,18 @@ class Steps:
         def run() -> dict[str, Any]:
             from buildsys.stages.link import bind
 
-            return {"bound": bind(own, others, self.go_object, self.project.board, known, made)}
+            given = [name for name, _ in self.project.expected.symbols]
+            return {"bound": bind(own, others, self.go_object, self.project.board, known, given, made)}
 
         return Action(
             name="bind",
             inputs=(*own, *others, self.go_object, *_code("formats", "stages/link.py", "stages/assembly.py")),
             outputs=(made,),
-            parameters={"addresses": dict(known), "text": self.project.board.text},
+            parameters={
+                "addresses": dict(known),
+                "text": self.project.board.text,
+                **self._expected_parameters,
+            },
             run=run,
             kept=False,
         )
@@ -349,12 +483,12 @@ class Steps:
         def run() -> dict[str, Any]:
             from buildsys.stages.link import join
 
-            join(self.binutils, script, [*objects, self.go_object], self.linked)
+            join(self.binutils, script, [*objects, self._to_link], self.linked)
             return {}
 
         return Action(
             name="join",
-            inputs=(script, *objects, self.go_object, *self.binutils.files, *_code("toolchains", "stages/link.py")),
+            inputs=(script, *objects, self._to_link, *self.binutils.files, *_code("toolchains", "stages/link.py")),
             outputs=(self.linked,),
             parameters={"command": self.binutils.linker[1:]},
             run=run,
@@ -365,22 +499,67 @@ class Steps:
         """kernel.unpatched.elf ─▶ kernel.elf and patch.json: every call site redirected."""
 
         def run() -> dict[str, Any]:
+            from buildsys.stages.directives import merged, read
             from buildsys.stages.objects import read_runtime
             from buildsys.stages.patch import patch_image
 
             _, plan = read_runtime(self.runtime_json)
-            redirects = dict(self.project.redirects)
-            image, report = self._made(self.image), self.patch_json
-            return patch_image(self.unpatched, plan, self.project.entry, image, report, redirects, self.written)
+            project, image, report = self.project, self._made(self.image), self.patch_json
+            wanted = merged(project.redirects, read(self.directives))
+            return patch_image(
+                self.unpatched,
+                plan,
+                project.entry,
+                image,
+                report,
+                wanted,
+                package=str(self._under_root(project.package)),
+                written=self.written,
+                barrier=project.barrier,
+            )
 
         return Action(
             name="patch",
-            inputs=(self.unpatched, self.runtime_json, *_code("formats", "go", "stages/patch.py")),
+            inputs=(
+                self.unpatched,
+                self.runtime_json,
+                self.directives,
+                *_code("formats", "go", "config/redirects.py", "config/barrier.py", "stages/directives.py"),
+                *_code("stages/originals.py", "stages/patch.py", "stages/redirects.py"),
+                *_code("stages/agreement.py", "stages/findings.py"),
+            ),
             outputs=(self.image, self.patch_json),
-            parameters={"entry": self.project.entry, "redirects": self.project.redirects},
+            parameters={
+                "entry": self.project.entry,
+                "package": str(self._under_root(self.project.package)),
+                "redirects": [each.decides() for each in self.project.redirects],
+                "barrier": asdict(self.project.barrier),
+            },
             run=run,
             tells=("sites", "remark"),
         )
+
+    @property
+    def redirects(self) -> tuple[Redirection, ...]:
+        """What is to take the place of what: by the configuration, and by the sources as they are now."""
+        from buildsys.stages.directives import merged
+
+        return merged(self.project.redirects, self.directed())
+
+    def directed(self) -> list[Redirection]:
+        """What directives in the sources ask for."""
+        from buildsys.stages.directives import directed
+
+        return directed(self._sources().own, lambda path: str(self._under_root(self._here(path))))
+
+    def _sources(self) -> Inputs:
+        """What a build of the package reads, as it is now."""
+        from buildsys.cache.memory import Memory
+        from buildsys.go.inputs import known_inputs
+
+        project, places = self.project, self.places
+        memory = Memory(self.records.path("go list"), self._question, self.records.caches)
+        return known_inputs(self.go, project.package, project.options, memory, places.name, places.path)
 
     def _question(self) -> str:
         """The key of what the go command says of the package's inputs: many states of the sources have one."""
@@ -445,7 +624,7 @@ class Steps:
     def _included(self, source: Path) -> tuple[Path, ...]:
         from buildsys.stages.assembly import included
 
-        return tuple(included(source, self.project.root))
+        return tuple(included(source, self.project.root, self._paths))
 
     def _here(self, path: Path) -> Path:
         """`path` as seen from the working folder if it lies in the project, so that a copied tree is its own."""

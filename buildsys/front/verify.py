@@ -44,8 +44,10 @@ def case_of(steps: Steps) -> Case:
         package=project.package,
         time_limit=project.time_limit,
         arguments=project.arguments,
-        redirects=project.redirects,
+        redirects=steps.redirects,
+        barrier=project.barrier,
         own_boot=project.boot is not None,
+        expected=project.expected,
         rebuild=lambda folder: rebuild(project, folder),
     )
 

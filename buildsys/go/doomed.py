@@ -1,4 +1,4 @@
-"""The instructions of a function from which every way ends in a call that does not return.
+"""The instructions of a function from which every way ends in a call that does not return, and those never come to.
 
 Go puts the work of preparing a panic (boxing its value, formatting its text) in
 front of the call of `runtime.gopanic`. On bare metal that call ends the run, or
@@ -9,9 +9,11 @@ kernel needs in order to work.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Container, Sequence
 
 from buildsys.formats import a64
+from buildsys.formats.callsites import by_top
 
 # The top bytes of whatever does not simply go on to the next instruction: B, BL, B.cond, CBZ to TBNZ, BR to ERET.
 _BRANCHES = bytes(
@@ -25,15 +27,15 @@ def doomed(words: Sequence[int], base: int, ends: Container[int]) -> set[int]:
     `ends` are the addresses of functions that do not return. The least such set:
     a loop without an exit is not doomed, it runs.
     """
-    branches = [at for at, word in enumerate(words) if _BRANCHES[word >> 24]]
+    branches = list(by_top(words if isinstance(words, array) else array("I", words), _BRANCHES))
     calls = [at for at in branches if a64.branch_target(words[at], base + 4 * at) in ends]
     if not calls:
         return set()
     before: dict[int, list[int]] = {}  # for a place that is branched to: from where
     for at in branches:
-        for after in _successors(words, at, base) or ():
-            if after != at + 1:
-                before.setdefault(after, []).append(at)
+        after = _goes_to(words[at], at)
+        if after is not None:
+            before.setdefault(after, []).append(at)
     found, pending = set(calls), list(calls)
     while pending:
         after = pending.pop()
@@ -44,6 +46,41 @@ def doomed(words: Sequence[int], base: int, ends: Container[int]) -> set[int]:
                     found.add(at)
                     pending.append(at)
     return found
+
+
+def runs(words: Sequence[int], base: int, ends: Container[int]) -> set[int] | None:
+    """The indices that control comes to from the first of `words`; None if a jump through a register hides some.
+
+    What is left out is where a recovered panic lands: the runtime goes there by a table, and only a
+    `runtime.gopanic` that can return does.
+    """
+    found: set[int] = set()
+    pending = [0] if words else []
+    while pending:
+        at = pending.pop()
+        while at not in found:
+            found.add(at)
+            word = words[at]
+            if word & 0xFFFF_FC1F == 0xD61F_0000:  # C6.2 BR
+                return None
+            following = _successors(words, at, base) or []
+            if a64.branch_target(word, base + 4 * at) in ends or not following:
+                break
+            pending += following[1:]
+            at = following[0]
+    return found
+
+
+def _goes_to(word: int, at: int) -> int | None:
+    """Where a branch at the index `at` that makes no call goes, as an index; None for any other word."""
+    top = word >> 24
+    if top & 0xFC == 0x14:
+        return at + ((word & 0x1FF_FFFF) - (word & 0x200_0000))  # C6.2 B: imm26
+    if top == 0x54 or top & 0x7E == 0x34:
+        return at + (((word >> 5) & 0x3_FFFF) - ((word >> 5) & 0x4_0000))  # C6.2 B.cond, CBZ: imm19
+    if top & 0x7E == 0x36:
+        return at + (((word >> 5) & 0x1FFF) - ((word >> 5) & 0x2000))  # C6.2 TBZ: imm14
+    return None
 
 
 def _successors(words: Sequence[int], at: int, base: int) -> list[int] | None:

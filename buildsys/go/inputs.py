@@ -20,6 +20,7 @@ from typing import Any, Protocol
 from buildsys.cache.fingerprint import RACY, of_folder
 from buildsys.errors import UserError
 from buildsys.go.build import located, run
+from buildsys.go.directives import prefix
 from buildsys.go.options import GoOptions
 from buildsys.go.toolchain import GoToolchain
 
@@ -29,10 +30,15 @@ TELLING = re.compile(rb"""^[^\n]*(?:["`]|/\*|\*/|//go:|\+build|\bimport\b|\bpack
 
 @dataclass(frozen=True)
 class Inputs:
-    """Files a build reads, and the folders they lie in, where a new file may become one."""
+    """Files a build reads, and the folders they lie in, where a new file may become one.
+
+    `own` are the Go files that are the user's to edit, compiled in this build, each with what the symbols of its
+    package begin with: those of the main module (or of the workspace), and of modules replaced by a folder.
+    """
 
     files: tuple[Path, ...]
     folders: tuple[Path, ...]
+    own: tuple[tuple[str, Path], ...] = ()
 
 
 class Memory(Protocol):
@@ -61,7 +67,8 @@ def known_inputs(
     for answer in memory.recall():
         try:
             if answer["asked"] == asked:
-                found = Inputs(tuple(map(path, answer["files"])), tuple(map(path, answer["folders"])))
+                own = tuple((symbols, path(file)) for symbols, file in answer["own"])
+                found = Inputs(tuple(map(path, answer["files"])), tuple(map(path, answer["folders"])), own)
                 if answer["telling"] == _telling(found, name):
                     memory.keep(answer, new=False)
                     return found
@@ -74,6 +81,7 @@ def known_inputs(
             "telling": telling,
             "files": list(map(name, found.files)),
             "folders": list(map(name, found.folders)),
+            "own": [[symbols, name(file)] for symbols, file in found.own],
         }
     )
     return found
@@ -120,13 +128,15 @@ def inputs(go: GoToolchain, package: Path, options: GoOptions) -> Inputs:
     A file that appears in one of the folders may become part of the build.
     Source: `go help list`, the fields of Package and Module. Raises UserError.
     """
-    command = [str(go.command), "list", "-deps", "-json=Dir,Standard,Module,EmbedPatterns," + ",".join(_FILES)]
+    fields = ("Dir", "ImportPath", "Name", "Standard", "Module", "EmbedPatterns", *_FILES)
+    command = [str(go.command), "list", "-deps", f"-json={','.join(fields)}"]
     command += [f"-tags={','.join(options.tags)}"] if options.tags else []
     done = run(go, [*command, "."], package)
     if done.returncode:
         raise UserError(f"go list of {package} failed\n{located(done.stderr.strip(), package)}")
     files = set() if go.sealed else set((go.root / "pkg" / "include").glob("*.h"))
     folders: set[Path] = set()
+    own: list[tuple[str, Path]] = []
     for entry in _objects(done.stdout):
         if entry.get("Standard") and go.sealed:
             continue
@@ -143,7 +153,18 @@ def inputs(go: GoToolchain, package: Path, options: GoOptions) -> Inputs:
                 beside = (Path(origin["GoMod"]), above / "go.sum", above / "vendor" / "modules.txt")
                 files |= {file for file in beside if file.is_file()}
                 folders.add(above)
-    return Inputs(tuple(sorted(files)), tuple(sorted(folders)))
+        if _is_own(entry):
+            symbols = prefix(entry["ImportPath"], entry["Name"])
+            own += [(symbols, folder / name) for name in entry.get("GoFiles") or ()]
+    return Inputs(tuple(sorted(files)), tuple(sorted(folders)), tuple(own))
+
+
+def _is_own(entry: Mapping[str, Any]) -> bool:
+    """Whether a package is in the user's hands: of the main module, of no module, or of one replaced by a folder."""
+    module = entry.get("Module") or {}
+    replaced = module.get("Replace")
+    local = replaced is not None and "Version" not in replaced
+    return not entry.get("Standard") and (not module or bool(module.get("Main")) or local)
 
 
 # An ignored file is one whose build constraint does not hold: an edit can make it count.

@@ -6,8 +6,9 @@ which the linker keeps as the string `runtime.modinfo`: src/runtime/debug/mod.go
 
 from __future__ import annotations
 
+import posixpath
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from urllib.parse import unquote
 
 from buildsys.formats.elf import Elf
@@ -30,14 +31,39 @@ def package_of(symbol: str) -> str:
 
 def own_modules(elf: Elf) -> frozenset[str]:
     """The paths of the kernel's module and of those it depends on; none if the image does not say."""
+    return frozenset(row[1] for row in _module_rows(elf) if row[0] in ("mod", "dep", "=>"))
+
+
+def _module_rows(elf: Elf) -> list[list[str]]:
+    """The lines of the text about modules, split into fields, of which each has at least two."""
     place = elf.symbols.addresses(MODULES).get(MODULES)
     start, size = (elf.word(place, 8), elf.word(place + 8, 8)) if place is not None else (None, None)
     at = elf.file_offset(start) if start else None
     if at is None or size is None or size > _LONGEST:
-        return frozenset()
-    text = elf.data[at : at + size].decode("utf-8", "replace")
-    rows = [line.split("\t") for line in text.splitlines()]
-    return frozenset(row[1] for row in rows if len(row) > 1 and row[0] in ("mod", "dep", "=>"))
+        return []
+    # 16 bytes at each end tell `go version` where it is: cmd/go/internal/modload, ModInfoData.
+    text = elf.data[at + 16 : at + size - 16].decode("utf-8", "replace")
+    return [row for line in text.splitlines() if len(row := line.split("\t")) > 1]
+
+
+def sources(elf: Elf, folder: str) -> Callable[[str], str]:
+    """How the user names a source file: `folder` is that of the main package, "" if that is not known.
+
+    With -trimpath, files are named by the path of their module: kernel/uart/uart.go is uart/uart.go in its folder.
+    """
+    named = {row[0]: row[1] for row in reversed(_module_rows(elf)) if row[0] in ("path", "mod")}
+    package, module = named.get("path", ""), named.get("mod", "")
+    if not folder or not module or not (package + "/").startswith(module + "/"):
+        return str
+    below = package[len(module) :].strip("/")
+    root = posixpath.join(folder, *(".." for part in below.split("/") if part))
+
+    def name(file: str) -> str:
+        if not file.startswith(module + "/"):
+            return file
+        return posixpath.normpath(posixpath.join(root, file[len(module) + 1 :]))
+
+    return name
 
 
 def is_own(package: str, modules: Collection[str]) -> bool:

@@ -1,11 +1,11 @@
 """The embedded emulator: an image runs on a board inside this process, by Unicorn; nothing to install.
 
 What it has: the board's flash and RAM, one core that leaves reset at the board's exception
-level, a PL011 that sends, semihosting's exit and console, PSCI power-off and reset, and
-synchronous exceptions of EL0 and EL1, which enter the guest's vectors at EL1 with the registers
-QEMU gives them (`exceptions` says how). EL2 and EL3 are there to be left: an exception taken
-at, or to, one of them ends the run. PSCI is there on a board that begins at EL1, as on QEMU,
-where it stands in for what is above.
+level, a PL011 that sends, the devices the board's file names, semihosting's exit and console,
+PSCI power-off and reset, and synchronous exceptions of EL0 and EL1, which enter the guest's
+vectors at EL1 with the registers QEMU gives them (`exceptions` says how). EL2 and EL3 are there
+to be left: an exception taken at, or to, one of them ends the run. PSCI is there on a board that
+begins at EL1, as on QEMU, where it stands in for what is above.
 
 What it does not have: interrupts, so that `wfi` sleeps until the time limit; any other
 device; other cores; and, Unicorn being of QEMU 5.0, three traps: floating point that was
@@ -22,21 +22,25 @@ make it unreadable, so that a kernel running from it hangs.
 
 from __future__ import annotations
 
+import contextlib
 import select
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from buildsys.config.board import Board, drawing
+from buildsys.config.board import Board, Device, drawing
 from buildsys.errors import UserError
 from buildsys.formats.elf import PT_LOAD, Elf
 from buildsys.machines import exceptions, semihosting
+from buildsys.machines.fw_cfg import FwCfg
 from buildsys.machines.interruption import Interruption
-from buildsys.machines.outcome import End, LostWrite, Outcome
+from buildsys.machines.outcome import End, LostWrite, Outcome, ending
+from buildsys.machines.pcie import Pcie
 from buildsys.machines.pl011 import Pl011
 from buildsys.machines.processor import HVC as TO_EL2
 from buildsys.machines.processor import UNDEFINED, AccessError, CoreError, Processor
+from buildsys.machines.registers import Registers
 
 WFI = 0xD503207F
 HVC, HVC_MASK = 0xD4000002, 0xFFE0001F
@@ -56,17 +60,23 @@ def run(
     time_limit: float,
     on_serial: Callable[[bytes], None] | None = None,
     prepare: Callable[[Machine], None] | None = None,
+    keep: Sequence[range] = (),
 ) -> Outcome:
     """Run `image` on `board` for at most `time_limit` seconds.
 
     `on_serial` gets each byte as the guest sends it. `prepare` gets the machine, loaded but
-    not started, to watch addresses. Raises UserError for an image or board that cannot run.
+    not started, to watch addresses. `keep` are ranges of memory to read when the run has ended.
+    Raises UserError for an image or board that cannot run.
     """
     machine = Machine(board)
     machine.load(image)
     if prepare is not None:
         prepare(machine)
-    return machine.run(time_limit, on_serial)
+    outcome = machine.run(time_limit, on_serial)
+    for each in keep:
+        with contextlib.suppress(ValueError):
+            outcome.memory[each.start] = machine.read(each.start, len(each))
+    return outcome
 
 
 class Machine:
@@ -90,6 +100,9 @@ class Machine:
                 self._core.add_memory(region.origin, region.length, writable=region.kind == "ram")
         uart = Pl011(self._send)
         self._core.add_device(board.uart.base, board.uart.size, uart.read, uart.write)
+        for device in board.devices:
+            model = self._model(device)
+            self._core.add_registers(device.base, device.size, model.read, model.write)
         self._core.on_exception(self._excepted)
         self._core.on_lost_write(self._wrote_flash)
 
@@ -150,10 +163,29 @@ class Machine:
         """Call `callback` each time the instruction at `address` is about to run; only before run()."""
         self._core.on_execution(address, lambda: callback(self))
 
+    def trace(self, callback: Callable[[int], None]) -> None:
+        """Call `callback` with the address of each run of instructions up to a branch; only before run()."""
+        self._core.on_block(callback)
+
+    def _model(self, device: Device) -> FwCfg | Pcie | Registers:
+        if device.model == "fw-cfg":
+            return FwCfg(device.files, self._core.load, self._copy_in)
+        return Pcie() if device.model == "pcie" else Registers()
+
+    def _copy_in(self, address: int, data: bytes) -> None:
+        """What a device writes to memory; what is not RAM keeps what it has."""
+        region = self.board.region_at(address)
+        if region is not None and region.kind == "ram" and address + len(data) <= region.end:
+            self._core.store(address, data)
+
     def _send(self, data: bytes) -> None:
+        before = len(self._serial)
         self._serial += data
         if self._on_serial is not None:
             self._on_serial(data)
+        if end := ending(self._serial, self.board.until, before):
+            del self._serial[end:]
+            self._finish(End.SAID, "")
 
     def _wrote_flash(self, address: int, size: int) -> None:
         lost, before = LostWrite(self._core.get("pc"), address, size), self._last_lost

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from pathlib import Path
 from buildsys.config.board import Board
 from buildsys.formats.elf import Elf
 from buildsys.machines import qemu
+from buildsys.machines.outcome import ending
 
 ANSWER = 10.0  # seconds a stub may take for anything but running
 LARGEST_READ = 0x400  # bytes; QEMU's packets hold 4096 characters
@@ -34,11 +36,15 @@ class GoneError(RemoteError):
 
 
 class Remote:
-    """The stub at the other end of `connection`; the machine behind it is stopped, or stops at once."""
+    """The stub at the other end of `connection`; the machine behind it is stopped, or stops at once.
+
+    `said` tells that the guest sent what ends its run: the machine was then stopped, at no breakpoint.
+    """
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._pending = b""
+        self.said = threading.Event()
         self._ask("?")
 
     def registers(self) -> dict[str, int]:
@@ -77,6 +83,11 @@ class Remote:
             if not self._stopped(ANSWER):
                 return False
             raise
+
+    def interrupt(self) -> None:
+        """Stop the machine; run(), in another thread, comes back."""
+        with contextlib.suppress(OSError):  # it may have ended by itself
+            self._connection.sendall(INTERRUPT)
 
     def step(self) -> bool:
         """Run one instruction; whether the machine is still there."""
@@ -149,21 +160,23 @@ class Remote:
 def halted(image: Path, board: Board) -> Iterator[Remote]:
     """QEMU with `image` loaded on `board` and not started; gone when the block ends.
 
-    What the guest sends over its serial port is dropped. Raises UserError without QEMU and
-    for a file that is no image, RemoteError if QEMU does not start.
+    What the guest sends over its serial port is read for what ends its run, and dropped. Raises
+    UserError without QEMU and for a file that is no image, RemoteError if QEMU does not start.
     """
     Elf.read(image)
     ours, theirs = socket.socketpair()
-    with ours, tempfile.TemporaryFile() as messages:
+    heard, spoken = socket.socketpair()
+    console = f"socket,id=console,fd={spoken.fileno()}" if board.until else "null,id=console"
+    with ours, heard, spoken, tempfile.TemporaryFile() as messages:
         with theirs:
             process = qemu.start(
                 [
                     *qemu.command(image, board),
-                    *("-chardev", "null,id=console", "-serial", "null"),
+                    *("-chardev", f"{console},mux=on", "-serial", "chardev:console"),
                     *("-chardev", f"socket,id=gdb,fd={theirs.fileno()}", "-gdb", "chardev:gdb"),
                     *("-S", "-no-reboot"),
                 ],
-                pass_fds=(theirs.fileno(),),
+                pass_fds=(theirs.fileno(), spoken.fileno()),
                 stderr=messages.fileno(),
             )
         with qemu.ending(process):
@@ -175,4 +188,19 @@ def halted(image: Path, board: Board) -> Iterator[Remote]:
                 messages.seek(0)
                 words = messages.read().decode(errors="replace")
                 raise RemoteError(f"{error}\n{words}".strip()) from error
+            spoken.close()
+            listener = threading.Thread(target=_listen, args=(heard, board.until, remote), daemon=True)
+            listener.start()
             yield remote
+        listener.join()
+
+
+def _listen(console: socket.socket, until: bytes, remote: Remote) -> None:
+    """Read what the guest sends until QEMU is gone; stop the machine when that has `until` in it."""
+    sent = bytearray()
+    while data := console.recv(65536):
+        before = len(sent)
+        sent += data
+        if not remote.said.is_set() and ending(sent, until, before):
+            remote.said.set()
+            remote.interrupt()

@@ -10,6 +10,7 @@ class End(Enum):
     """Why a run ended."""
 
     EXIT = "the guest exited through semihosting"
+    SAID = "the guest sent what `until` names"
     POWER_OFF = "the guest powered the machine off"
     RESET = "the guest reset the machine"
     TIME_LIMIT = "the time limit ended it"
@@ -32,9 +33,13 @@ class Outcome:
     """What a run did.
 
     `exit_code` is the guest's, 0 to 255, None unless `end` is EXIT. `serial` is every byte
-    the UART sent, and what was written to the semihosting console, in the order sent.
+    the UART sent, and what was written to the semihosting console, in the order sent; up to what
+    ended the run, if `end` is SAID.
     `seconds` is the time the run took on the host. `detail` says more about the end: the
     fault, or the emulator's own words.
+
+    `memory` is what the guest's memory held at the end, by address, of the ranges that were asked
+    for and could be read.
 
     Only the embedded emulator sees these: `lost_writes`, the first stores to flash (their
     whole number is `lost_write_count`); `registers` (x0-x30, sp, pc), filled after every
@@ -49,3 +54,15 @@ class Outcome:
     lost_writes: tuple[LostWrite, ...] = ()
     registers: dict[str, int] = field(default_factory=dict)
     lost_write_count: int = 0
+    memory: dict[int, bytes] = field(default_factory=dict)
+
+    @property
+    def well(self) -> bool:
+        """Whether the run ended as it should: with status 0, or with the last words of a kernel that does not end."""
+        return self.end is End.SAID or (self.end is End.EXIT and self.exit_code == 0)
+
+
+def ending(serial: bytes | bytearray, until: bytes, before: int) -> int:
+    """Where `until` ends in what was sent, of which `before` bytes were looked at already; 0 if it was not sent."""
+    at = serial.find(until, max(before - len(until), 0)) if until else -1
+    return at + len(until) if at >= 0 else 0

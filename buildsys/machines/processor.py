@@ -127,6 +127,26 @@ class Processor:
             None,
         )
 
+    def add_registers(
+        self, origin: int, length: int, read: Callable[[int, int], int], write: Callable[[int, int, int], None]
+    ) -> None:
+        """As add_device(), for a device to which the size of an access matters: it is told the bytes, too."""
+        self._uc.mmio_map(
+            origin,
+            length,
+            lambda uc, offset, size, data: read(offset, size),
+            None,
+            lambda uc, offset, size, value, data: write(offset, size, value),
+            None,
+        )
+
+    def load(self, address: int, size: int) -> bytes | None:
+        """`size` bytes at a physical address, None where there is no memory."""
+        try:
+            return bytes(self._uc.mem_read(address, size))
+        except self._unicorn.UcError:
+            return None
+
     def store(self, address: int, data: bytes) -> None:
         """Put `data` at a physical address, whether the guest could or not."""
         self._uc.mem_write(address, data)
@@ -164,6 +184,10 @@ class Processor:
         """Call `callback` before each execution of the instruction at `address`."""
         hook = self._unicorn.UC_HOOK_CODE
         self._uc.hook_add(hook, lambda uc, at, size, data: callback(), begin=address, end=address)
+
+    def on_block(self, callback: Callable[[int], None]) -> None:
+        """Call `callback` with the address of each run of instructions up to a branch, before it is executed."""
+        self._uc.hook_add(self._unicorn.UC_HOOK_BLOCK, lambda uc, at, size, data: callback(at))
 
     # Running.
 

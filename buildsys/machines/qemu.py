@@ -22,12 +22,17 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from buildsys.config.board import Board
 from buildsys.errors import MissingError, UserError
 from buildsys.formats.elf import Elf
 from buildsys.machines.interruption import Interruption
 from buildsys.machines.outcome import End, Outcome
+from buildsys.machines.outcome import ending as ending_at
+
+if TYPE_CHECKING:
+    from buildsys.machines.keeping import Keeper
 
 PROGRAM = "qemu-system-aarch64"
 INSTALL = "apt-get install --no-install-recommends qemu-system-arm"
@@ -44,34 +49,50 @@ def run(
     time_limit: float,
     on_serial: Callable[[bytes], None] | None = None,
     extra: Sequence[str] = (),
+    keep: Sequence[range] = (),
 ) -> Outcome:
     """Run `image` on QEMU for at most `time_limit` seconds; Ctrl-C ends it too, as an outcome.
 
-    `on_serial` gets serial output as it comes. `extra` are more arguments for QEMU. When this
-    returns, or this process dies in any way, no QEMU is left. Raises UserError without QEMU,
-    and for an image that is not one: QEMU would run any file's bytes.
+    `on_serial` gets serial output as it comes. `extra` are more arguments for QEMU. `keep` are
+    ranges of memory to read when the run has ended. When this returns, or this process dies in
+    any way, no QEMU is left. Raises UserError without QEMU, and for an image that is not one:
+    QEMU would run any file's bytes.
     """
     began = time.monotonic()
-    Elf.read(image)
-    ours, theirs = socket.socketpair()
+    elf = Elf.read(image)
+    qmp, theirs = socket.socketpair()
+    stub, at_stub = socket.socketpair()
     arguments = [
         *command(image, board),
         *("-serial", "chardev:console", "-chardev", "stdio,id=console,mux=on,signal=off"),
         *("-chardev", f"socket,id=qmp,fd={theirs.fileno()}", "-mon", "chardev=qmp,mode=control"),
         *("-S", "-no-reboot", *extra),
     ]
-    with Interruption() as interruption, ours:
-        with theirs:
-            process = start(arguments, pass_fds=(theirs.fileno(),), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    if keep:
+        arguments += ["-chardev", f"socket,id=stub,fd={at_stub.fileno()}", "-gdb", "chardev:stub", "-no-shutdown"]
+    keeper = _keeper(stub, elf, keep) if keep else None
+    with Interruption() as interruption, qmp, stub:
+        with theirs, at_stub:
+            passed = (theirs.fileno(), at_stub.fileno()) if keep else (theirs.fileno(),)
+            process = start(arguments, pass_fds=passed, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
         with ending(process):
-            watched = _Watched(process, ours, on_serial)
+            watched = _Watched(process, qmp, on_serial, keeper, board.until)
             stopped = watched.until(began + time_limit, interruption)
-            if stopped is not None:
+            if keeper is not None:
+                keeper.stop()
+            if stopped is not None or watched.paused:
                 process.kill()
             watched.rest()
             status = process.wait()
     end, exit_code, detail = _verdict(stopped, status, watched)
-    return Outcome(end, bytes(watched.serial), time.monotonic() - began, exit_code, detail)
+    memory = keeper.memory if keeper is not None else {}
+    return Outcome(end, bytes(watched.serial), time.monotonic() - began, exit_code, detail, memory=memory)
+
+
+def _keeper(stub: socket.socket, elf: Elf, ranges: Sequence[range]) -> Keeper:
+    from buildsys.machines.keeping import Keeper
+
+    return Keeper(stub, elf, ranges)
 
 
 def command(image: Path, board: Board) -> list[str]:
@@ -155,14 +176,20 @@ class _Watched:
     """What a running QEMU tells: serial output, its own messages, QMP's answers and events."""
 
     def __init__(
-        self, process: subprocess.Popen[bytes], qmp: socket.socket, on_serial: Callable[[bytes], None] | None
+        self,
+        process: subprocess.Popen[bytes],
+        qmp: socket.socket,
+        on_serial: Callable[[bytes], None] | None,
+        keeper: Keeper | None,
+        until: bytes = b"",
     ) -> None:
         assert process.stdout is not None
         assert process.stderr is not None
         self.serial, self.messages = bytearray(), bytearray()
         self.started = False
         self.shutdown = ""
-        self._on_serial = on_serial
+        self._on_serial, self._keeper = on_serial, keeper
+        self._until, self._said = until, 0
         self._qmp, self._qmp_text = qmp, b""
         self._selector = selectors.DefaultSelector()
         self._readers = {
@@ -174,21 +201,30 @@ class _Watched:
             self._selector.register(number, selectors.EVENT_READ)
         self._say("qmp_capabilities")
 
+    @property
+    def paused(self) -> bool:
+        """Whether the machine shut down, and waits so that its memory can be read."""
+        return bool(self.shutdown) and self._keeper is not None
+
     def until(self, deadline: float, interruption: Interruption) -> End | None:
-        """Read until QEMU is gone (None), `deadline` or Ctrl-C."""
+        """Read until QEMU is gone, or paused (None), `deadline` or Ctrl-C."""
         self._selector.register(interruption.fd, selectors.EVENT_READ)
         while len(self._selector.get_map()) > 1:
             remaining = deadline - time.monotonic()
+            if self.paused:
+                return None
             if interruption.seen:
                 return End.INTERRUPTED
             if remaining <= 0:
                 return End.TIME_LIMIT
+            if self._said:
+                return End.SAID
             for key, _ in self._selector.select(min(remaining, 3600.0)):
                 if key.fd == interruption.fd:
                     interruption.drain()
                 else:
                     self._read(key.fd)
-        return None
+        return End.SAID if self._said else None
 
     def rest(self) -> None:
         """Read what a QEMU that is gone, or going, still said."""
@@ -208,7 +244,14 @@ class _Watched:
             self._selector.unregister(number)
 
     def _on_output(self, data: bytes) -> None:
+        if self._said:
+            return  # it says more until it is ended
+        before = len(self.serial)
         self.serial += data
+        self._said = ending_at(self.serial, self._until, before)
+        if self._said:
+            data = data[: self._said - before]
+            del self.serial[self._said :]
         if self._on_serial is not None:
             self._on_serial(data)
 
@@ -221,7 +264,10 @@ class _Watched:
             elif "return" in message and not self.started:
                 # QEMU answers once its main loop runs: the machine is set up, the image loaded.
                 self.started = True
-                self._say("cont")
+                if self._keeper is not None:
+                    self._keeper.start()
+                else:
+                    self._say("cont")
 
     def _say(self, execute: str) -> None:
         # A QEMU that failed to start is gone; its messages say why.
@@ -233,13 +279,13 @@ def _verdict(stopped: End | None, status: int, watched: _Watched) -> tuple[End, 
     words = watched.messages.decode(errors="replace").strip()
     if stopped is not None:
         return stopped, None, words
+    if watched.shutdown:
+        end = GUEST_ENDS.get(watched.shutdown, End.EMULATOR)
+        return end, None, f"QEMU shut down: {watched.shutdown}\n{words}".strip()
     if status < 0:
         return End.EMULATOR, None, f"QEMU was ended by {signal.Signals(-status).name}\n{words}".strip()
     if not watched.started:
         return End.EMULATOR, None, words or f"QEMU exited with status {status} before it ran the guest"
-    if watched.shutdown:
-        end = GUEST_ENDS.get(watched.shutdown, End.EMULATOR)
-        return end, None, f"QEMU shut down: {watched.shutdown}\n{words}".strip()
     return End.EXIT, status, words
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from buildsys.formats.elf import Elf
+
 INSTRUCTION = 0xD45E0000  # hlt #0xf000
 
 SYS_OPEN, SYS_CLOSE, SYS_WRITEC, SYS_WRITE0, SYS_WRITE = 0x01, 0x02, 0x03, 0x04, 0x05
@@ -97,6 +99,17 @@ def call(
     if operation == SYS_CLOSE:
         return Result(0)
     raise RefusedError(f"semihosting operation {name(operation)} is not supported by the embedded emulator")
+
+
+def calls_in(elf: Elf) -> list[int]:
+    """The address of every semihosting call in an image's code."""
+    wanted, found = INSTRUCTION.to_bytes(4, "little"), []
+    for section in elf.code:
+        contents, at = elf.contents(section), -1
+        while (at := contents.find(wanted, at + 1)) >= 0:
+            if at % 4 == 0:
+                found.append(section.address + at)
+    return found
 
 
 def name(operation: int) -> str:

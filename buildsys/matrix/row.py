@@ -24,6 +24,7 @@ from buildsys import files
 from buildsys.cache.action import BUILT, Action
 from buildsys.cache.caches import Caches
 from buildsys.cache.fingerprint import of_file
+from buildsys.config.expected import NOTHING
 from buildsys.config.project import PACKAGE, load
 from buildsys.errors import MissingError, UserError
 from buildsys.front.steps import Steps
@@ -157,10 +158,11 @@ def verdict_action(steps: Steps, emulator: str) -> Action:
             "emulator": identity(emulator),
             "entry": steps.project.entry,
             "arguments": steps.project.arguments,
-            "redirects": steps.project.redirects,
+            "redirects": [each.decides() for each in steps.redirects],
             "own boot code": steps.project.boot is not None,
             "QEMU's arguments": steps.project.board.qemu,
             "time limit": steps.project.time_limit,
+            **({"expected": repr(steps.project.expected)} if steps.project.expected != NOTHING else {}),
         },
         run=run,
     )

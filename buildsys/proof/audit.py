@@ -20,6 +20,7 @@ from typing import Any
 
 from buildsys.errors import UserError
 from buildsys.formats import a64
+from buildsys.formats.addresses import conditional, formed
 from buildsys.formats.callsites import CallSite, call_sites
 from buildsys.formats.elf import ET_EXEC, PF_W, PF_X, PT_LOAD, SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, Elf, Segment
 from buildsys.formats.patch import address_takers
@@ -28,7 +29,7 @@ from buildsys.formats.symbols import STT_FUNC, STT_NOTYPE, Symbol
 from buildsys.go.flag import COPIES, FLAG_BYTES, Judgement, code_of, judge
 from buildsys.go.runtime import FLAG, READERS, SLOTTED, STORING
 from buildsys.proof.claim import Result, Verdict, verdict
-from buildsys.proof.claims.call_sites import among_code, conditional, formed, relocated_calls, still_called, where
+from buildsys.proof.claims.call_sites import among_code, relocated_calls, still_called, where
 from buildsys.proof.places import SHF_TLS
 
 FORM = "write it --redirect=OLD=NEW, each the name of a function or its address: 0x1234"

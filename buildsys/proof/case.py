@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from buildsys.config.barrier import DISCARDING, BarrierPolicy
 from buildsys.config.board import Board
+from buildsys.config.expected import NOTHING, Expected
+from buildsys.config.redirects import Redirection
 from buildsys.errors import UserError
 from buildsys.formats.callsites import CallSite, call_sites
 from buildsys.formats.elf import Elf
@@ -20,11 +23,16 @@ from buildsys.formats.symbols import STT_FUNC, Symbol
 from buildsys.go.flag import COPIES, FLAG_BYTES, Judgement, code_of, judge
 from buildsys.go.layout import layouts
 from buildsys.go.packages import own_modules
-from buildsys.go.reach import Reach, reach
+from buildsys.go.passing import Passed, reached
+from buildsys.go.reach import Reach
 from buildsys.go.runtime import FLAG, Plan, plan
 from buildsys.proof.bootcode import Boot, boot
+from buildsys.proof.expected import Kept, kept
 from buildsys.proof.following import Followed
 from buildsys.proof.observation import Observation, Places, follow_stores, observe_embedded, places
+from buildsys.proof.redirects import Redirected
+from buildsys.stages.originals import ORIGINAL
+from buildsys.stages.redirects import expanded
 
 
 @dataclass(frozen=True)
@@ -40,8 +48,9 @@ class Pair:
 class Case:
     """One image on trial. `rebuild` makes the same image in another folder and returns its path.
 
-    `arguments` are what the entry is to be called with, and `redirects`
-    whose calls are to go to what, as `config.project.Project` has them; `own_boot` that boot code is the user's.
+    `arguments` are what the entry is to be called with, and `barrier` what barriers do, as
+    `config.project.Project` has them, and `redirects` what is to take the place of what; `own_boot` says
+    that boot code is the user's; `expected` is what else was promised to the kernel.
     `alone` asks about the embedded emulator by itself: QEMU is left out, and no claim misses it.
     """
 
@@ -54,8 +63,10 @@ class Case:
     time_limit: float
     rebuild: Callable[[Path], Path]
     arguments: tuple[int | str, ...] = ("board",)
-    redirects: tuple[tuple[str, str], ...] = ()
+    redirects: tuple[Redirection, ...] = ()
+    barrier: BarrierPolicy = DISCARDING
     own_boot: bool = False
+    expected: Expected = NOTHING
     alone: bool = False
 
     @cached_property
@@ -93,14 +104,38 @@ class Case:
         return {name: _pair(name, symbols) for name, symbols in named.items()}
 
     @cached_property
-    def redirected(self) -> dict[str, Pair]:
-        """Old and new function of each of the user's redirects, by the old one's name."""
-        return {old: Pair(old, self._named(old), self._named(new)) for old, new in self.redirects}
+    def redirected(self) -> dict[str, Redirected]:
+        """Each function the user replaces, by its name: families are told again from this image's names."""
+        names = [each.name for each in self.elf.symbols.functions()] if self.redirects else []
+        return {
+            asked.old: Redirected(
+                asked,
+                self._old(asked.old),
+                self._named(asked.to),
+                self._named(asked.original) if asked.original else self._standing(asked.old),
+                asked.mode.at_entry or asked.old in self.plan.fatal,
+            )
+            for asked in expanded(self.redirects, names)
+        }
+
+    def _standing(self, name: str) -> Symbol | None:
+        """What stands for the original of `name` if the sources call it so."""
+        found = self._named(ORIGINAL + name)
+        return found if found and found.is_global else None
+
+    def _old(self, name: str) -> Symbol | None:
+        """The function called `name` that is replaced: of one that is taken over anyway, the runtime's."""
+        return self.pairs[name].old if name in self.pairs else self._named(name)
 
     def _named(self, name: str) -> Symbol | None:
         """The one function called `name`; what is bound to a function of Go's is none itself."""
         found = {each.value: each for each in self.elf.symbols.named(name)[name] if each.kind == STT_FUNC}
         return next(iter(found.values())) if len(found) == 1 else None
+
+    @cached_property
+    def kept(self) -> Kept:
+        """What became of the promises in `expected`."""
+        return kept(self)
 
     @cached_property
     def barriers(self) -> dict[str, Pair]:
@@ -110,13 +145,14 @@ class Case:
 
     @cached_property
     def called(self) -> dict[str, Pair]:
-        """The pairs redirected at their call sites: barriers and readers of the flag."""
-        return {name: self.pairs[name] for name in self.plan.called}
+        """The pairs redirected at their call sites: barriers and readers of the flag, but the user's."""
+        return {name: self.pairs[name] for name in self.plan.called if name not in self.redirected}
 
     @cached_property
     def fatal(self) -> dict[str, Pair]:
-        """The pairs redirected at the old function's entry."""
-        return {name: self.pairs[name] for name in self.plan.fatal}
+        """The pairs redirected at the old function's entry, but those the user begins in another way."""
+        users = {name for name, each in self.redirected.items() if each.asked.mode.at_entry}
+        return {name: self.pairs[name] for name in self.plan.fatal if name not in users}
 
     @cached_property
     def names(self) -> dict[int, str]:
@@ -130,8 +166,10 @@ class Case:
 
     @cached_property
     def fatal_olds(self) -> dict[int, int | None]:
-        """The functions redirected at their entry: the address of the old one and of ours."""
-        return {pair.old.value: pair.new.value if pair.new else None for pair in self.fatal.values() if pair.old}
+        """The functions redirected at their entry: the address of the old one and of ours, or the user's."""
+        users = [each for each in self.redirected.values() if each.asked.mode.at_entry]
+        pairs: list[Pair | Redirected] = [*self.fatal.values(), *users]
+        return {pair.old.value: pair.new.value if pair.new else None for pair in pairs if pair.old}
 
     @cached_property
     def sites(self) -> list[CallSite]:
@@ -157,19 +195,46 @@ class Case:
     def flag_loads(self) -> list[Judgement]:
         """Every load of the flag, with the calls it leads to; those to ours are what should be called."""
         served = self.names.keys() | set(self.elf.symbols.addresses(*COPIES).values())
+        served |= {each.new.value for each in self.redirected.values() if each.new}
         loads = {use.address: use for use in self.flag_uses if use.kind == "load"}
         return [judge(self.code, use, served, loads) for use in loads.values()]
 
-    @cached_property
+    @property
     def reach(self) -> Reach:
-        """What boot code and the kernel can run: boot code calls the entry by an address it computes."""
-        entries = (*self.elf.symbols.addresses(self.entry).values(), self.elf.entry)
-        return reach(self.elf, self.code, entries, self.flag, self.ends)
+        """What boot code and the kernel can run."""
+        return self._reached[0]
+
+    @property
+    def unasked(self) -> Reach:
+        """What of it they could run if no original were called on purpose."""
+        return self._reached[1]
+
+    @cached_property
+    def _reached(self) -> tuple[Reach, Reach]:
+        """Assembly calls some functions by addresses it computes."""
+        called = [self.entry, self.barrier.function] if self.barrier.function else [self.entry]
+        users = [each for each in self.redirected.values() if each.name in self.plan.fatal]
+        entries = (*self.elf.symbols.addresses(*called).values(), self.elf.entry)
+        passed = [
+            Passed(
+                each.old.value,
+                each.new.value,
+                each.original.value,
+                self.before.word(each.old.value) if each.taken else None,
+            )
+            for each in self.redirected.values()
+            if each.old and each.new and each.original
+        ]
+        roots = (*entries, *(each.new.value for each in users if each.new))
+        # Not by relocations, as the build does it, but by decoding: an image can differ from what they say.
+        return reached(self.elf, roots, self.flag, self.ends, passed, related=False)
 
     @cached_property
     def ends(self) -> set[int]:
         """The addresses of functions that do not return: what only leads to a call of one is passed over."""
-        return {each.value for pair in self.fatal.values() for each in (pair.old, pair.new) if each}
+        users = [each for each in self.redirected.values() if each.name in self.plan.fatal]
+        pairs: list[Pair | Redirected] = [*self.fatal.values(), *users]
+        return {each.value for pair in pairs for each in (pair.old, pair.new) if each}
 
     @cached_property
     def modules(self) -> frozenset[str]:

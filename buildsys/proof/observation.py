@@ -85,20 +85,29 @@ def places(case: Case) -> Places:
     addresses = case.elf.symbols.addresses(FLAG, case.entry, HEAD, HEAP)
     originals = {}
     for name, pair in case.pairs.items():
-        if pair.old is not None:
+        if pair.old is not None and name not in case.redirected:
             # A function redirected at its entry begins with our branch: it runs if what follows does.
             skipped = 4 if name in case.fatal else 0
             originals[range(pair.old.value + skipped, max(pair.old.end, pair.old.value + 4))] = name
     for name, pair in case.barriers.items():
         if pair.old is not None and (common := _common(case, pair.old.value, pair.old.end)):
             originals[common] = f"what {name} continues in"
+    ours = {pair.new.value: name for name, pair in case.pairs.items() if pair.new}
+    for one in case.redirected.values():
+        if one.old is not None:
+            first = one.old.value + (4 if one.taken else 0)
+            # One that may be called is counted by its first instruction.
+            end = first + 4 if one.original else max(one.old.end, one.old.value + 4)
+            originals[range(first, end)] = one.name
+        ours |= {one.new.value: one.asked.to} if one.new else {}
+        ours |= {one.original.value: one.original.name} if one.original else {}
     return Places(
         flag=addresses.get(FLAG),
         store=flag_store(case) if FLAG in addresses else None,
         entry=addresses.get(case.entry),
         head=addresses.get(HEAD),
         heap=addresses.get(HEAP),
-        ours={pair.new.value: name for name, pair in case.pairs.items() if pair.new},
+        ours=ours,
         originals={place: name for place, name in originals.items() if place},
     )
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from buildsys.errors import UserError
 from buildsys.machines import gdb_remote, qemu
 from buildsys.machines.outcome import End, Outcome
-from buildsys.machines.semihosting import INSTRUCTION, SYS_EXIT, SYS_EXIT_EXTENDED
+from buildsys.machines.semihosting import SYS_EXIT, SYS_EXIT_EXTENDED, calls_in
 from buildsys.proof.observation import QEMU, Observation, finished, patience
 
 if TYPE_CHECKING:
@@ -115,13 +115,15 @@ def _stopped(case: Case, words: Iterable[int], limit: float) -> tuple[dict[str, 
         once |= {seen.entry: "entry"} if seen.entry is not None else {}
     flags: dict[str, int] = {}
     with gdb_remote.halted(case.image, case.board) as remote:
-        for address in {*once, *semihosting_calls(case)}:
+        for address in {*once, *calls_in(case.elf)}:
             remote.stop_at(address)
         deadline = time.monotonic() + limit
         try:
             while remote.run(deadline - time.monotonic()):
                 registers = remote.registers()
                 pc = registers["pc"]
+                if remote.said.is_set():
+                    return flags, _read(remote, words)
                 remote.pass_by(pc)
                 if pc in once and seen.flag is not None:
                     flags[once.pop(pc)] = int.from_bytes(remote.read(seen.flag, 4), "little")
@@ -151,15 +153,4 @@ def _read(remote: gdb_remote.Remote, addresses: Iterable[int]) -> dict[int, int]
                 block = b""
                 continue
         found[address] = int.from_bytes(block[address - low : address - low + 8], "little")
-    return found
-
-
-def semihosting_calls(case: Case) -> list[int]:
-    """The address of every semihosting call in the image's code."""
-    wanted, found = INSTRUCTION.to_bytes(4, "little"), []
-    for section in case.elf.code:
-        contents, at = case.elf.contents(section), -1
-        while (at := contents.find(wanted, at + 1)) >= 0:
-            if at % 4 == 0:
-                found.append(section.address + at)
     return found

@@ -32,6 +32,7 @@ LIMIT = 1000  # instructions a function may take, on average over its cases
 
 # One case: x0-x30, sp, PSTATE, FPSR, then v0-v31 of 16 bytes.
 _SP, _PSTATE, _FPSR, _VECTORS = 31, 32, 33, 34
+FLAGS = _PSTATE  # among the registers that may change
 _WORDS = _VECTORS + 64
 _BYTES = 8 * _WORDS
 _EL1H = 0x3C5  # SPSR_EL1: EL1 with SP_EL1, exceptions masked
@@ -83,12 +84,35 @@ class Trial:
         return self.after[register::_WORDS]
 
 
+@dataclass(frozen=True)
+class State:
+    """Memory that functions on trial may write: `ranges` of it, zero before each trial but for `preset`.
+
+    `preset` are 64-bit words by address. The cases come from `returns` places whose addresses
+    agree in all bits below the multiples of `spread` that they are apart, or in none.
+    """
+
+    ranges: tuple[range, ...] = ()
+    preset: tuple[tuple[int, int], ...] = ()
+    returns: int = 1
+    spread: int = 1 << 16
+
+    def holds(self, store: Store) -> bool:
+        """Whether `store` is to this memory alone."""
+        return any(store.address in each and store.address + store.size - 1 in each for each in self.ranges)
+
+
+NO_STATE = State()
+WIDEST = 16  # bytes of a store, at most
+PADS = 4  # pages of places to return to
+
+
 class Trials:
     """The cases, and a core to try functions of `elf` with. `count` is how many were executed."""
 
-    def __init__(self, elf: Elf, board: Board) -> None:
-        self._elf, self._board = elf, board
-        self.count = 0
+    def __init__(self, elf: Elf, board: Board, state: State = NO_STATE) -> None:
+        self._elf, self._board, self.state = elf, board, state
+        self.count, self._beyond = 0, 0
         self._random = random.Random(SEED)
         self._unicorn: Any = importlib.import_module("unicorn")
         self._arm: Any = importlib.import_module("unicorn.arm64_const")
@@ -100,8 +124,10 @@ class Trials:
         self._system(CPACR_EL1, 3 << 20)  # no trap of floating point
         self._stores: list[Store] = []
         self._uc.hook_add(self._unicorn.UC_HOOK_MEM_WRITE_PROT, self._note_store)
+        self._written = _pages(state.ranges)
         self._map_image()
         self._map_driver()
+        self._map_state()
         self._cases = self._random_cases()
 
     def run(self, function: Symbol, may_change: Collection[int], destination: int | None) -> Trial:
@@ -114,6 +140,10 @@ class Trials:
             before[destination::_WORDS] = self._addresses()
         self._uc.mem_write(self._table, before.tobytes())
         self._uc.mem_write(self._results, bytes(len(before) * 8))
+        for each in self.state.ranges:
+            self._uc.mem_write(each.start, bytes(len(each)))
+        for address, value in self.state.preset:
+            self._uc.mem_write(address, value.to_bytes(8, "little"))
         self._system(_CASE, self._table)
         self._system(_OUTCOME, self._results)
         self._system(_ELR_EL1, function.value)
@@ -131,6 +161,21 @@ class Trials:
         ran_off = bool(at_end) or (bool(fault) and pc == end)
         return Trial(CASES, before, after, tuple(self._stores), changed, fault, case, ran_off)
 
+    def read(self, address: int, size: int) -> bytes:
+        """What memory holds, after the last trial as before it but for its state."""
+        return bytes(self._uc.mem_read(address, size))
+
+    def put(self, address: int, words: Collection[int]) -> None:
+        """Other instructions, from `address` on."""
+        self._uc.mem_write(address, array("I", words).tobytes())
+
+    def add_memory(self, size: int) -> int:
+        """Memory beside the board's, which may be read, written and executed, all zero: its address."""
+        self._beyond = self._beyond + (1 << 20) & -(1 << 20)
+        address, self._beyond = self._beyond, self._beyond + size
+        self._uc.mem_map(address, size + _PAGE & -_PAGE, self._unicorn.UC_PROT_ALL)
+        return address
+
     # The cases
 
     def _random_cases(self) -> array[int]:
@@ -141,7 +186,7 @@ class Trials:
         for register in range(30):
             chosen = self._random.choices(corners, k=CORNERS)
             values[(CASES - CORNERS) * _WORDS + register :: _WORDS] = array("Q", chosen)
-        values[30::_WORDS] = array("Q", [self._returned] * CASES)
+        values[30::_WORDS] = array("Q", self._random.choices(self._returns, k=CASES))
         values[_SP::_WORDS] = array("Q", [value & ~15 for value in values[_SP::_WORDS]])
         values[_PSTATE::_WORDS] = array("Q", [value & _NZCV | _EL1H for value in values[_PSTATE::_WORDS]])
         values[_FPSR::_WORDS] = array("Q", bytes(8 * CASES))
@@ -149,7 +194,12 @@ class Trials:
 
     def _addresses(self) -> array[int]:
         ram = self._board.ram
-        return array("Q", [ram.origin + 8 * self._random.randrange(ram.length // 8) for _ in range(CASES)])
+        found: list[int] = []
+        while len(found) < CASES:
+            address = ram.origin + 8 * self._random.randrange(ram.length // 8)
+            if not any(address in pages for pages in self._written):
+                found.append(address)
+        return array("Q", found)
 
     # The core
 
@@ -164,7 +214,15 @@ class Trials:
             if region.kind == "device":
                 continue
             runs = any(segment.flags & PF_X and segment.vma in region for segment in loaded)
-            self._uc.mem_map(region.origin, region.length, rights.UC_PROT_READ | (rights.UC_PROT_EXEC if runs else 0))
+            access = rights.UC_PROT_READ | (rights.UC_PROT_EXEC if runs else 0)
+            # Protecting a part of what is mapped would copy all of it.
+            begin = region.origin
+            for pages in [*(pages for pages in self._written if pages.start in region), range(region.end, region.end)]:
+                if begin < pages.start:
+                    self._uc.mem_map(begin, pages.start - begin, access)
+                if pages:
+                    self._uc.mem_map(pages.start, len(pages), access | rights.UC_PROT_WRITE)
+                begin = pages.stop
         for segment in loaded:
             # What is in the file beyond the segment's end in memory is not loaded; another claim is about that.
             size = min(segment.file_size, segment.memory_size)
@@ -190,8 +248,38 @@ class Trials:
         back = -(len(enter) + len(leave))
         code = array("I", [*enter, *leave, 0x5400_0001 | (back & 0x7FFFF) << 5])  # b.ne
         self._first, self._returned, self._stop = start, start + 4 * len(enter), start + 4 * len(code)
+        self._returns, self._beyond = [self._returned], start + _PAGE
         self._uc.mem_write(start, code.tobytes())
         self._limit = CASES * (len(code) + LIMIT)
+
+    def _map_state(self) -> None:
+        """What notices stores beside the state, on its pages; and places to return to, as many as are asked for."""
+        beside = [(pages.start, pages.stop) for pages in self._written]
+        for each in self.state.ranges:
+            # A store that begins in the state's last bytes may end behind it.
+            beside = [
+                part
+                for low, high in beside
+                for part in ((low, min(high, each.start)), (max(low, each.stop - WIDEST + 1), high))
+                if part[0] < part[1]
+            ]
+        for low, high in beside:
+            self._uc.hook_add(self._unicorn.UC_HOOK_MEM_WRITE, self._note_store, begin=low, end=high - 1)
+        rights = self._unicorn
+        if self.state.returns < 2:
+            return
+        spread = self.state.spread
+        first = self._beyond + spread & -spread
+        # As many on each page, at the same offsets: also at its last words.
+        offsets = [_PAGE - 4, _PAGE - 8]
+        offsets += [4 * each for each in self._random.sample(range(_PAGE // 4 - 2), self.state.returns // PADS)]
+        self._returns = []
+        for page in range(first, first + PADS * spread, spread):
+            self._uc.mem_map(page, _PAGE, rights.UC_PROT_READ | rights.UC_PROT_EXEC)
+            self._beyond = page + _PAGE
+            for place in offsets[: self.state.returns // PADS]:
+                self.put(page + place, [a64.encode_branch(a64.BRANCH, page + place, self._returned)])
+                self._returns.append(page + place)
 
     def _start(self) -> tuple[str, int]:
         """Run the driver over the table: how it did not come to its end, or "", and where it stopped."""
@@ -220,8 +308,22 @@ class Trials:
 
     def _note_store(self, uc: Any, access: int, address: int, size: int, value: int, data: object) -> bool:
         pc = uc.reg_read(self._arm.UC_ARM64_REG_PC)
-        self._stores.append(Store(pc, address, size, value & (1 << 8 * size) - 1))
+        store = Store(pc, address, size, value & (1 << 8 * size) - 1)
+        if not self.state.holds(store):
+            self._stores.append(store)
         return True  # go on; the store is dropped
+
+
+def _pages(ranges: Collection[range]) -> list[range]:
+    """The pages that `ranges` have a byte on, in order, those that touch as one."""
+    found: list[range] = []
+    for each in sorted(ranges, key=lambda each: each.start):
+        low, high = each.start & -_PAGE, each.stop + _PAGE - 1 & -_PAGE
+        if found and low <= found[-1].stop:
+            found[-1] = range(found[-1].start, max(high, found[-1].stop))
+        else:
+            found.append(range(low, high))
+    return found
 
 
 def _enter() -> list[int]:
@@ -299,9 +401,9 @@ def _first_change(
 ) -> tuple[tuple[str, int, int] | None, int]:
     """The first register of the first case that differs and is not in `may_change`, and that case."""
     expected = array("Q", before)
+    expected[_PSTATE::_WORDS] = array("Q", [value & _NZCV for value in expected[_PSTATE::_WORDS]])
     for register in may_change:
         expected[register::_WORDS] = after[register::_WORDS]
-    expected[_PSTATE::_WORDS] = array("Q", [value & _NZCV for value in expected[_PSTATE::_WORDS]])
     if expected == after:
         return None, 0
     at = next(at for at, (a, b) in enumerate(zip(expected, after, strict=True)) if a != b)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import struct
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from buildsys.errors import UserError
 from buildsys.formats import a64
@@ -19,16 +20,39 @@ _INCLUDE = re.compile(r'(?:^|[;:])[ \t]*\.(include|incbin)[ \t]+(?:"([^"\n]*)"|(
 _PLACED = re.compile(r"\.(text|rodata|bss)(\..*)?|\.data")
 # Places in an Elf64_Ehdr, e_shoff and e_shstrndx, and in an Elf64_Shdr, sh_offset; an Elf64_Shdr's bytes.
 _SECTION_HEADERS, _NAMES_INDEX, _OFFSET_AND_SIZE, _SECTION_SIZE = 0x28, 0x3E, 24, 64
+_FLAGS_FIELD = 8  # sh_flags in an Elf64_Shdr
+_FLAGS = {"a": SHF_ALLOC, "x": SHF_EXECINSTR, "w": SHF_WRITE}
+NONE: Mapping[str, str] = MappingProxyType({})
 _COMPUTED = ("\\", "{{", "{%")  # a macro's argument, a template's expression
 _SYMBOL = struct.Struct("<IBBHQQ")  # System V ABI, figure 4-16
 
 
-def included(source: Path, root: Path) -> Iterator[Path]:
+def moved(text: str, paths: Mapping[str, str]) -> str:
+    """Assembly with other names of files in it: those that begin with a path in `paths`."""
+
+    def name(found: re.Match[str]) -> str:
+        if found[2] is None:
+            return found[0]
+        start, end = (at - found.start() for at in found.span(2))
+        return found[0][:start] + elsewhere(found[2], paths) + found[0][end:]
+
+    return _INCLUDE.sub(name, text)
+
+
+def elsewhere(name: str, paths: Mapping[str, str]) -> str:
+    """The name of a file, with its beginning exchanged if `paths` has it, the longest first."""
+    for old in sorted(paths, key=len, reverse=True):
+        if name.startswith(old.rstrip("/") + "/"):
+            return paths[old].rstrip("/") + name[len(old.rstrip("/")) :]
+    return name
+
+
+def included(source: Path, root: Path, paths: Mapping[str, str] = NONE) -> Iterator[Path]:
     """Every file that `source` includes by `.include` and `.incbin`, also by way of others.
 
     A name is looked for from `root`, where the assembler runs, and from the folder of `source`. Names in
     no such place are left to the assembler to complain of. Raises UserError for a name that is computed,
-    or is in both places.
+    or is in both places. Names in `source` that begin with a path in `paths` stand for others.
     """
     seen: set[Path] = set()
     pending = [source]
@@ -46,6 +70,8 @@ def included(source: Path, root: Path) -> Iterator[Path]:
                     f"{where}: what .{directive} reads cannot be told: {(name or other).strip()}",
                     "write the file's name in quotes: the image is made again when that file changes",
                 )
+            if file == source:
+                name = elsewhere(name, paths)
             places = [at for at in dict.fromkeys((root / name, source.parent / name)) if at.is_file()]
             if len(places) > 1 and not places[0].samefile(places[1]):
                 raise UserError(f"{where}: {name} may be {places[0]} or {places[1]}", "rename one of the two")
@@ -94,12 +120,14 @@ def typed(contents: bytes, name: str) -> bytes:
     return bytes(changed)
 
 
-def placed(contents: bytes, name: str) -> bytes:
+def placed(contents: bytes, name: str, flags: Mapping[str, str] = NONE) -> bytes:
     """The object `contents`, with sections of names of its own renamed so that the linker script places them.
 
-    `.vectors` becomes `.text.vectors` if it has code, and so on. Raises UserError for code that is in no
-    section to be loaded: `.section .vectors` without flags makes one.
+    `.vectors` becomes `.text.vectors` if it has code, and so on. `flags` are those of sections that have
+    none, by name. Raises UserError for code that is in no section to be loaded: `.section .vectors`
+    without flags makes one.
     """
+    contents = _flagged(contents, name, flags)
     elf = Elf(contents, name)
     marks = {symbol.section for symbol in elf.symbols.all() if symbol.name[:2] == "$x"}
     renamed: dict[int, str] = {}
@@ -109,7 +137,8 @@ def placed(contents: bytes, name: str) -> bytes:
         elif section.index in marks and not section.flags & SHF_ALLOC:
             raise UserError(
                 f"{name}: section {section.name} has instructions in it, but is not to be loaded",
-                f'give it flags: .section {section.name}, "ax"',
+                f'give it flags: .section {section.name}, "ax"; or in the configuration, in the table `sections`: '
+                f'"{section.name}" = "ax"',
             )
     if not renamed:
         return contents
@@ -122,6 +151,24 @@ def placed(contents: bytes, name: str) -> bytes:
     # The longer table goes to the end: what was there stays where it is, also for symbols that share it.
     struct.pack_into("<QQ", changed, headers + entry * index + _OFFSET_AND_SIZE, len(changed), len(names))
     return bytes(changed + names)
+
+
+def _flagged(contents: bytes, name: str, flags: Mapping[str, str]) -> bytes:
+    """The object with the flags of `flags` for the sections that have none: those are in no memory."""
+    elf = Elf(contents, name)
+    headers = struct.unpack_from("<Q", contents, _SECTION_HEADERS)[0]
+    changed = bytearray(contents)
+    for section in elf.sections:
+        if section.name in flags:
+            given = sum(_FLAGS[letter] for letter in flags[section.name])
+            if section.flags & (SHF_ALLOC | SHF_EXECINSTR | SHF_WRITE) not in (0, given):
+                raise UserError(
+                    f"{name}: section {section.name} has flags of its own, and others in the configuration",
+                    "leave it out of `sections`",
+                )
+            header = headers + _SECTION_SIZE * section.index
+            struct.pack_into("<Q", changed, header + _FLAGS_FIELD, section.flags | given)
+    return bytes(changed)
 
 
 def _place_for(section: Section) -> str:
@@ -164,13 +211,16 @@ def defined(elf: Elf) -> set[str]:
     return {symbol.name for symbol in elf.symbols.all() if symbol.section != SHN_UNDEF and symbol.is_global}
 
 
-def to_bind(own: Sequence[Path], others: Iterable[Path], go_object: Path) -> list[str]:
-    """The symbols of the Go object that the objects `own` name and nobody defines globally: Go's are all local."""
+def to_bind(own: Sequence[Path], others: Iterable[Path], go_object: Path, given: Collection[str] = ()) -> list[str]:
+    """The symbols of the Go object that the objects `own` name and nobody defines globally: Go's are all local.
+
+    `given` are names that the linker script defines.
+    """
     objects = [Elf.read(path) for path in own]
     wanted = set().union(*map(undefined, objects))
     if not wanted:
         return []
-    wanted -= set().union(*map(defined, objects), *(defined(Elf.read(path)) for path in others))
+    wanted -= set(given).union(*map(defined, objects), *(defined(Elf.read(path)) for path in others))
     named = Elf.mapped(go_object).symbols.named(*wanted)
     return sorted(name for name, symbols in named.items() if any(not symbol.is_global for symbol in symbols))
 

@@ -9,17 +9,20 @@ values and two links settle it; a guess from the last build usually needs one.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from buildsys.config.barrier import DISCARDING, BarrierPolicy
 from buildsys.config.board import Board
 from buildsys.errors import UserError
 from buildsys.files import partial, put, replace, share
 from buildsys.formats.elf import Elf
 from buildsys.formats.symbols import SHN_ABS, STT_OBJECT
 from buildsys.go.runtime import FLAG, STACK_GUARD, Plan
+from buildsys.go.sites import NO_SITES, SiteTable
 from buildsys.stages.render import ABSENT
 from buildsys.stages.variant import SHIPPED, Variant
 from buildsys.toolchains.binary import BinaryToolchain
@@ -35,6 +38,8 @@ class Sources:
 
     `own` are further templates of the user's, with what each makes; `own_boot` that one of them, or another
     file, has `_start`. `arguments` are those of the entry, as `config.project.Project` has them.
+    `sites` is the table of a policy that counts. `symbols` are defined by the linker script: names and
+    expressions. `ready` are functions of ours that redirects name.
     """
 
     layout: Mapping[str, int]
@@ -48,6 +53,10 @@ class Sources:
     arguments: tuple[int | str, ...] = ("board",)
     own: tuple[tuple[str, Path], ...] = ()
     own_boot: bool = False
+    barrier: BarrierPolicy = DISCARDING
+    sites: SiteTable = NO_SITES
+    symbols: tuple[tuple[str, str], ...] = ()
+    ready: tuple[str, ...] = ()
 
 
 def render(sources: Sources, build: Path, known: Mapping[str, int]) -> list[str]:
@@ -61,7 +70,11 @@ def render(sources: Sources, build: Path, known: Mapping[str, int]) -> list[str]
     templates = Templates(sources.folders, build / COMPILED)
     values = _values(sources, addresses)
     for name in sources.templates:
-        replace(build / name, templates.render(f"{name}.j2", values).encode())
+        text = templates.render(f"{name}.j2", values)
+        for symbol, _ in sources.symbols:
+            if len(re.findall(rf'(?m)^\s*"?{re.escape(symbol)}"?\s*=', text)) > 1:
+                raise UserError(f"`symbols` names {symbol}, which {name} defines already", "leave it out of `symbols`")
+        replace(build / name, text.encode())
     for name, made in sources.own:
         made.parent.mkdir(parents=True, exist_ok=True)
         replace(made, templates.render(name, values).encode())
@@ -76,37 +89,57 @@ def assemble(toolchain: BinaryToolchain, source: Path) -> None:
         put(beside, made)
 
 
-def assemble_own(toolchain: BinaryToolchain, source: Path, folder: Path, root: Path, made: Path) -> None:
-    """Assemble a file of the user's to `made`, fit to be linked here; what it includes is in `root` or `folder`."""
-    from buildsys.stages.assembly import placed, typed
+def assemble_own(toolchain: BinaryToolchain, source: Path, folder: Path, root: Path, made: Path,
+                 flags: Mapping[str, str], paths: Mapping[str, str]) -> None:  # fmt: skip
+    """Assemble a file of the user's to `made`, fit to be linked here; what it includes is in `root` or `folder`.
+
+    `flags` are those of sections that are given none; `paths` says what names of files begin with instead.
+    """
+    from buildsys.stages.assembly import moved
 
     made.parent.mkdir(parents=True, exist_ok=True)
     with partial(made) as beside:
-        toolchain.assemble(source, beside, folder, root)
-        replace(made, placed(typed(beside.read_bytes(), str(source)), str(source)))
+        text = source.read_text("utf-8", "surrogateescape") if paths else ""
+        if (other := moved(text, paths)) != text:
+            copy = made.with_name(f"{source.name}.moved.s")
+            replace(copy, other.encode("utf-8", "surrogateescape"))
+            try:
+                toolchain.assemble(copy, beside, folder, root)
+            except UserError as error:
+                raise UserError(error.message.replace(str(copy), str(source)), error.hint) from error
+        else:
+            toolchain.assemble(source, beside, folder, root)
+        replace(made, _fit(beside.read_bytes(), str(source), flags))
 
 
-def adopt(given: Path, made: Path) -> None:
+def adopt(given: Path, made: Path, flags: Mapping[str, str]) -> None:
     """Copy an object of the user's to `made`, fit to be linked here. Raises UserError if it is no object."""
     from buildsys.formats.elf import ET_REL
-    from buildsys.stages.assembly import placed, typed
 
     elf = Elf.read(given)
     if elf.kind != ET_REL:
         raise UserError(f"{given}: is not an object to be linked", "give what an assembler or compiler wrote with -c")
     made.parent.mkdir(parents=True, exist_ok=True)
-    replace(made, placed(typed(elf.data, str(given)), str(given)))
+    replace(made, _fit(elf.data, str(given), flags))
+
+
+def _fit(contents: bytes, name: str, flags: Mapping[str, str]) -> bytes:
+    from buildsys.stages.assembly import placed, typed
+
+    # First the sections: code that has no flags is seen as code only with them.
+    return typed(placed(contents, name, flags), name)
 
 
 def bind(own: Sequence[Path], others: Sequence[Path], go_object: Path, board: Board, known: Mapping[str, int],
-         made: Path) -> list[str]:  # fmt: skip
+         given: Collection[str], made: Path) -> list[str]:  # fmt: skip
     """Write assembly that binds the Go symbols which the objects `own` name; returns their names.
 
-    One whose address is not in `known` is taken to lie where code begins, which a branch can reach.
+    Not those `given`, which the linker script defines. One whose address is not in `known` is taken to
+    lie where code begins, which a branch can reach.
     """
     from buildsys.stages.assembly import bindings, to_bind
 
-    names = to_bind(own, others, go_object)
+    names = to_bind(own, others, go_object, given)
     replace(made, bindings([(name, known.get(name, board.text)) for name in names]).encode())
     return names
 
@@ -123,6 +156,7 @@ def link(
     entry: str,
     image: Path,
     binding: Path,
+    barrier: BarrierPolicy = DISCARDING,
 ) -> int:
     """Make `image`, which is what `linked_with` links for given addresses (it tells which it asked for).
 
@@ -136,7 +170,9 @@ def link(
         real = _addresses(elf, asked, entry)
         if absent := sorted(set(asked) - real.keys()):
             if entry in absent:
-                raise _no_entry(entry, elf)
+                raise _no_function(f"the entry function {entry}", entry, elf)
+            if barrier.function in absent:
+                raise _no_function(f"{barrier.function}, which `barrier-function` names,", barrier.function, elf)
             linked_with(real | dict.fromkeys(absent, ABSENT))  # raises, with the line of the template
             raise UserError(f"the image has no symbol {absent[0]!r}, which a template asks the address of")
         if {name: guess.get(name) for name in asked} == real:
@@ -174,13 +210,17 @@ def _values(sources: Sources, addresses: Callable[[str], int]) -> dict[str, Any]
     return {
         "address": addresses,
         "offset": offset,
+        "barrier": sources.barrier,
         "board": sources.board,
         "arguments": sources.arguments,
         "entry": sources.entry,
         "flag": FLAG,
         "own_boot": sources.own_boot,
         "plan": sources.plan,
+        "sites": sources.sites,
+        "ready": sources.ready,
         "stack_guard": STACK_GUARD,
+        "symbols": sources.symbols,
         "toolchain": sources.toolchain,
         "translate": translate,
         "variant": sources.variant,
@@ -205,14 +245,14 @@ def _addresses(elf: Elf, asked: Sequence[str], entry: str) -> dict[str, int]:
     return found
 
 
-def _no_entry(entry: str, elf: Elf) -> UserError:
+def _no_function(what: str, name: str, elf: Elf) -> UserError:
     from difflib import get_close_matches
 
-    package = entry.rsplit(".", 1)[0] + "."
+    package = name.rsplit(".", 1)[0] + "." if "." in name else ""
     functions = [function.name for function in elf.symbols.functions() if function.name.startswith(package)]
-    near = get_close_matches(entry, functions, 3)
+    near = get_close_matches(name, functions, 3)
     meant = f"did you mean {' or '.join(near)}? " if near else ""
     return UserError(
-        f"the entry function {entry} is not in the Go object",
+        f"{what} is not in the Go object",
         f"{meant}Go keeps it only if main.main calls it and it is marked //go:noinline",
     )

@@ -14,6 +14,7 @@ from buildsys.go.layout import layouts
 from buildsys.go.options import GoOptions
 from buildsys.go.runtime import Barrier, Plan, plan
 from buildsys.go.toolchain import GoToolchain
+from buildsys.stages.originals import called
 
 
 def make_object(
@@ -35,11 +36,20 @@ def make_object(
 
 
 def describe_runtime(go_object: Path, output: Path) -> None:
-    """Write what an image must know of the object's runtime: field offsets, functions to take over."""
+    """Write what an image must know of the object's runtime: field offsets, functions to take over.
+
+    And which originals of redirected functions it calls by name.
+    """
     elf = Elf.read(go_object)
     found = plan({function.name for function in elf.symbols.functions()}, str(go_object))
-    described = {"offsets": layouts(elf), "plan": asdict(found)}
+    described = {"offsets": layouts(elf), "plan": asdict(found), "originals": called(elf)}
     replace(output, json.dumps(described, indent=1).encode() + b"\n")
+
+
+def read_originals(path: Path) -> list[str]:
+    """The names by which the Go object calls originals, as `describe_runtime` wrote them."""
+    found: list[str] = json.loads(path.read_text("utf-8")).get("originals", [])
+    return found
 
 
 def read_runtime(path: Path) -> tuple[dict[str, int], Plan]:

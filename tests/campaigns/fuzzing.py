@@ -86,8 +86,8 @@ def outcome(seeds: Sequence[Seed], key: int, number: int, folder: Path) -> Outco
     for name, path in paths.items():
         path.write_bytes(contents[name])
     before = sorted(folder.iterdir())
-    signal.signal(signal.SIGALRM, _too_long)
-    signal.alarm(TIME_LIMIT)
+    signal.signal(signal.SIGPROF, _too_long)
+    signal.setitimer(signal.ITIMER_PROF, TIME_LIMIT)  # of this process alone: others may keep the machine busy
     try:
         said = judge(seed, paths)
     except Hang:
@@ -95,7 +95,7 @@ def outcome(seeds: Sequence[Seed], key: int, number: int, folder: Path) -> Outco
     except BaseException:
         return Outcome(number, seed.name, "crash", traceback.format_exc(limit=-6))
     finally:
-        signal.alarm(0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
         gc.collect()  # an emulator is part of a cycle, and reserves much while it lives
     kept = all(path.read_bytes() == contents[name] for name, path in paths.items())
     if not kept or sorted(folder.iterdir()) != before:

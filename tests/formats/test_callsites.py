@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 
 from hypothesis import example, given
@@ -9,13 +10,13 @@ from hypothesis import strategies as st
 
 from buildsys.formats import a64
 from buildsys.formats.a64 import BRANCH_RANGE, branch_target, encode_branch
-from buildsys.formats.callsites import CallSite, adrp_sites, call_sites, conditional_sites, forming_sites
+from buildsys.formats.callsites import CallSite, adrp_sites, call_sites, conditional_sites, data_sites, forming_sites
 from buildsys.formats.elf import R_AARCH64_CALL26, R_AARCH64_JUMP26, Elf
 from buildsys.front.steps import Steps
 from tests.binutils import binutils
 
 from .disassembly import listing
-from .images import ALLOC, CODE, Part, elf, words
+from .images import ALLOC, CODE, NOTYPE, Name, Part, elf, words
 
 B, BL, NOP = 0x1400_0000, 0x9400_0000, 0xD503_201F
 WRAP = 2 * BRANCH_RANGE  # what imm26 can tell apart
@@ -86,6 +87,46 @@ def test_every_branch_is_found_when_all_targets_are_wanted(made: tuple[list[Part
             target = branch_target(int.from_bytes(data[at : at + 4], "little"), section.address + at)
             everything |= {target} if target is not None else set()
     assert call_sites(image, everything) == naive(image, everything)
+
+
+@given(st.integers(0, 2000), st.integers(0, 1 << 32), st.sampled_from([4, 12, 4096, 1 << 20]))
+def test_any_number_of_targets_is_told_apart(count: int, seed: int, apart: int) -> None:
+    """So many that each byte of a target is a byte of some other."""
+    chance = random.Random(seed)
+    goals = {(BASE + apart * at) % (1 << 41) for at in range(count)}
+    code = [
+        (B | 1 << 31 * chance.randrange(2)) | chance.randrange(1 << 26) if chance.random() < 0.9 else NOP
+        for _ in range(200)
+    ]
+    for at in range(0, len(code) if goals else 0, 3):
+        goal = chance.choice(sorted(goals)) + chance.choice([0, 0, 4])
+        if -BRANCH_RANGE <= goal - BASE - 4 * at < BRANCH_RANGE:
+            code[at] = encode_branch(BL, BASE + 4 * at, goal)
+    made = elf([Part(".text", BASE, words(*code))])
+    assert call_sites(made, goals) == naive(made, goals)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 40), st.sampled_from(["$x", "$d", "$d.1", "$data", "$x.9"])), max_size=9),
+    st.sets(st.integers(0, 40), max_size=3),
+)
+def test_a_branch_is_data_from_a_mark_to_the_next_or_to_a_function(
+    marks: list[tuple[int, str]], functions: set[int]
+) -> None:
+    target = BASE + 4096
+    code = words(*(encode_branch(BL, BASE + 4 * at, target) for at in range(40)))
+    names = [Name(name, BASE + 4 * at, 0, NOTYPE) for at, name in marks]
+    names += [Name("f", BASE + 4 * at, 4) for at in functions]
+    made = elf([Part(".text", BASE, code), Part(".far", target, words(NOP))], names)
+    expected, data = [], False
+    for at in range(40):
+        here = {name.split(".")[0] for place, name in marks if place == at} & {"$x", "$d"}
+        data = "$d" in here and "$x" not in here if here else data and at not in functions
+        if not data:
+            expected.append(BASE + 4 * at)
+    assert [site.address for site in call_sites(made, {target})] == expected
+    skipped = {BASE + 4 * at for at in range(40)} - set(expected)
+    assert data_sites(made, {target}) == [(at, target) for at in sorted(skipped)]
 
 
 @given(st.integers(0, (1 << 32) - 1), st.integers(0, 1 << 30), st.integers(0, 1 << 40))

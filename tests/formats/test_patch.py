@@ -24,7 +24,7 @@ from tests.binutils import binutils
 
 from .conftest import Program
 from .disassembly import Instruction, by_capstone, listing
-from .images import ALLOC, CODE, GLOBAL, OBJECT, WRITE, Name, Part, elf, image, words
+from .images import ALLOC, CODE, GLOBAL, NOTYPE, OBJECT, WRITE, Name, Part, elf, image, words
 from .kernel import BARRIER, BASE, DATA, ENTRY, NEW, OLD, PLAN, SITES, kernel, redirected
 
 B, BL, NOP = 0x1400_0000, 0x9400_0000, 0xD503_201F
@@ -267,14 +267,16 @@ def test_calls_in_both_directions_keep_their_sign(ahead: list[int], behind: list
 @pytest.mark.parametrize("by", [BRANCH_RANGE, -BRANCH_RANGE - 4, 4 * BRANCH_RANGE])
 @pytest.mark.parametrize("at_entry", [False, True])
 def test_a_function_out_of_reach_is_one_error_that_names_the_site(by: int, at_entry: bool) -> None:
+    """Where there is no room for a veneer: symbols stand right behind the code."""
     site = BASE + 8 * BRANCH_RANGE
     old = site + 8
-    parts = [Part(".text", site, words(encode_branch(BL, site, old), RET, RET)), Part(".far", 0, words(RET))]
     whole = [
-        Part(".text", site, parts[0].data),
+        Part(".text", site, words(encode_branch(BL, site, old), RET, RET)),
         Part(".far", (old if at_entry else site) + by, words(RET)),
     ]
-    made = elf(whole, [Name("f", old, 4), Name("f", whole[1].address, 4, binding=GLOBAL, section=2)])
+    names = [Name("f", old, 4), Name("f", whole[1].address, 4, binding=GLOBAL, section=2)]
+    names += [Name("used", site + 16, 0, NOTYPE), Name("used", whole[1].address + 8, 0, NOTYPE)]
+    made = elf(whole, names)
     redirects = resolve(made, ["f"])
     with pytest.raises(UserError) as caught:
         patch(made, [], redirects) if at_entry else patch(made, redirects)
@@ -298,6 +300,7 @@ def test_nothing_is_changed_when_one_site_of_many_is_out_of_reach(tmp_path: Path
     far = BASE + 4 + BRANCH_RANGE
     code = words(encode_branch(BL, BASE, OLD), encode_branch(BL, BASE + 4, OLD), RET, NOP, RET, NOP, NOP, NOP)
     names = [Name(ENTRY, BASE, 16), Name(BARRIER, OLD, 16), Name(BARRIER, far, 4, binding=GLOBAL, section=2)]
+    names += [Name("used", BASE + 36, 0, NOTYPE)]
     error = refused(tmp_path, image([Part(".text", BASE, code), Part(".far", far, words(RET))], names))
     # The second call would reach, the first would not.
     assert f"cannot be redirected at {BASE:#x}" in error.message

@@ -174,6 +174,22 @@ def test_names_made_of_one_another_are_told_apart(bearers: list[str]) -> None:
     }
 
 
+@given(st.lists(st.sampled_from(["a", "b", "ab", "bab", "abab", "ba", "ä", "b.a"]), max_size=8))
+def test_many_names_are_found_as_few_are(bearers: list[str]) -> None:
+    table = made([Name(name, 16 * at) for at, name in enumerate(bearers)])
+    asked = ["a", "b", "ab", "bab", "abab", "ba", "ä", "b.a", ""]
+    others = [f"other{number}" for number in range(100)]
+    assert table.named(*asked, *others) == table.named(*asked) | {name: [] for name in others}
+
+
+def test_all_names_of_an_image_at_once_are_those_found_one_by_one(table: Table) -> None:
+    """GNU ld keeps a name that ends another inside of it."""
+    names = sorted(name for name in table.by_name if name)[::17]
+    assert len(names) > 100
+    together = table.ours.named(*names)
+    assert {name: together[name] for name in names} == {name: table.ours.named(name)[name] for name in names}
+
+
 def test_a_name_of_several_values_has_no_address() -> None:
     symbols = made([Name("one", 64), Name("two", 64), Name("two", 72), Name("same", 80), Name("same", 80, kind=OBJECT)])
     assert symbols.addresses("one", "two", "same", "none") == {"one": 64, "same": 80}

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from buildsys.formats.elf import Elf
 from buildsys.go.flag import code_of
-from buildsys.go.reach import TYPE_EQUAL, Reach, reach
+from buildsys.go.reach import Reach, reach
 from buildsys.go.runtime import FLAG
+from buildsys.go.typedata import EQUAL as TYPE_EQUAL
 from buildsys.proof.case import Case
 from tests.snippets import function, linked, variable
 
@@ -16,13 +17,21 @@ def made(folder: Path, *parts: str) -> Elf:
     return linked(folder, "\n".join([variable(FLAG, 16), *parts]))
 
 
-def reached(elf: Elf, *entries: str) -> Reach:
+def reached(elf: Elf, *entries: str, related: bool = True) -> Reach:
     addresses = elf.symbols.addresses(FLAG, *entries)
-    return reach(elf, code_of(elf), [addresses[entry] for entry in entries], addresses[FLAG])
+    return reach(elf, code_of(elf), [addresses[entry] for entry in entries], addresses[FLAG], related=related)
+
+
+def decoded(elf: Elf, *entries: str) -> set[str]:
+    """What is reached by the instructions alone."""
+    return {symbol.name for symbol in reached(elf, *entries, related=False).functions.values()}
 
 
 def names(elf: Elf, *entries: str) -> set[str]:
-    return {symbol.name for symbol in reached(elf, *entries).functions.values()}
+    """What is reached, which must be the same by both roads."""
+    found = {symbol.name for symbol in reached(elf, *entries).functions.values()}
+    assert found == decoded(elf, *entries)
+    return found
 
 
 def data(name: str, *values: str) -> str:
@@ -58,12 +67,26 @@ def test_a_page_is_forgotten_when_its_register_is_overwritten(tmp_path: Path) ->
     """Otherwise an access through whatever comes next would count as one to that page."""
     code = ("adrp x1, padding", "add x1, x1, :lo12:padding", "ldr x1, [x0]", "ldr x2, [x1, :lo12:second]", "ret")
     elf = made(tmp_path, function("entry", *code), leaves("never"), data("padding", "0"), data("second", "never"))
-    assert names(elf, "entry") == {"entry"}
+    assert decoded(elf, "entry") == {"entry"}
 
 
 def test_a_page_is_forgotten_at_a_call(tmp_path: Path) -> None:
     code = ("adrp x0, second", "bl a", "ldr x2, [x0, :lo12:second]", "ret")
     elf = made(tmp_path, function("entry", *code), leaves("a", "never"), data("padding", "0"), data("second", "never"))
+    assert decoded(elf, "entry") == {"entry", "a"}
+
+
+def test_a_page_kept_in_a_register_across_a_call_is_known_by_relocation(tmp_path: Path) -> None:
+    """Assembly and C may; decoding forgets the page at the call."""
+    code = ("adrp x19, b", "bl a", "add x1, x19, :lo12:b", "blr x1", "ret")
+    elf = made(tmp_path, function("entry", *code), leaves("a", "b", "never"))
+    assert decoded(elf, "entry") == {"entry", "a"}
+    assert {symbol.name for symbol in reached(elf, "entry").functions.values()} == {"entry", "a", "b"}
+
+
+def test_an_address_moved_as_a_number_counts_in_assembly(tmp_path: Path) -> None:
+    code = ("movz x3, #:abs_g1:a", "movk x3, #:abs_g0_nc:a", "blr x3", "ret")
+    elf = made(tmp_path, function("entry", *code), leaves("a", "never"))
     assert names(elf, "entry") == {"entry", "a"}
 
 
@@ -128,3 +151,48 @@ def test_the_reference_kernel_reaches_its_packages_and_little_else(case: Case) -
     found = {symbol.name for symbol in case.reach.functions.values()}
     assert {case.entry, "main.run", "kernel/heap.(*Segment).Free", "main.(*peak).add", "_start"} <= found
     assert not {"runtime.mallocgc", "runtime.newobject", "runtime.schedule"} & found
+
+
+def test_both_roads_reach_the_same_in_the_reference_kernel(case: Case) -> None:
+    entries = (*case.elf.symbols.addresses(case.entry).values(), case.elf.entry)
+    found = reach(case.elf, case.code, entries, case.flag, case.ends, related=False)
+    assert found.functions.keys() == case.reach.functions.keys()
+    assert found.flag_reads == case.reach.flag_reads
+
+
+MAP_TYPE = data("map", "8", "8", str(21 << 56), "0", "0", "0", "key", "0", "0", "hashes") + data("hashes", "hash")
+KEY = data("key", "8", "8", "0", "compares") + data("compares", "eq") + leaves("eq", "hash")
+UNNAMED_MAP = (
+    (MAP_TYPE + KEY)
+    .replace(".type map, %object", "runtime.types:")
+    .replace(".type key, %object", "")
+    .replace(".size map, . - map", "")
+    .replace(".size key, . - key", "runtime.etypes:")
+)
+NAMES_MAP = function("entry", "adrp x0, map", "add x0, x0, :lo12:map", "bl runtime.next", "ret")
+
+
+def test_a_maps_hash_function_counts_if_something_hashes_by_type(tmp_path: Path) -> None:
+    hashing = function("runtime.next", "ldr x26, [x0, #72]", "ldr x1, [x26]", "blr x1", "ret")
+    assert names(made(tmp_path, NAMES_MAP, hashing, UNNAMED_MAP, BOUNDS), "entry") == {"entry", "runtime.next", "hash"}
+
+
+def test_the_keys_of_a_map_are_compared_by_their_type(tmp_path: Path) -> None:
+    """Nobody but the map's type names the type of its keys."""
+    comparing = function("runtime.next", f"ldr x26, [x0, #{TYPE_EQUAL}]", "ldr x1, [x26]", "blr x1", "ret")
+    assert names(made(tmp_path, NAMES_MAP, comparing, UNNAMED_MAP, BOUNDS), "entry") == {"entry", "runtime.next", "eq"}
+
+
+def test_where_a_recovered_panic_lands_is_not_come_to(tmp_path: Path) -> None:
+    """No panic comes back where it is taken over; a call of the same function in the way of the others counts."""
+    landing = ("cbz x0, 1f", "bl runtime.gopanic", "1: ret", "bl runtime.deferreturn", "ret")
+    normal = ("cbz x0, 1f", "bl runtime.gopanic", "1: bl runtime.deferreturn", "ret")
+    parts = [leaves("runtime.gopanic", "runtime.deferreturn")]
+    for code, counts in ((landing, False), (normal, True)):
+        elf = made(tmp_path, function("entry", *code), *parts)
+        at = elf.symbols.addresses(FLAG, "entry", "runtime.gopanic")
+        found = reach(elf, code_of(elf), [at["entry"]], at[FLAG], {at["runtime.gopanic"]})
+        assert ("runtime.deferreturn" in {each.name for each in found.functions.values()}) == counts
+        # Without panics being taken over, one may be recovered.
+        found = reach(elf, code_of(elf), [at["entry"]], at[FLAG])
+        assert "runtime.deferreturn" in {each.name for each in found.functions.values()}

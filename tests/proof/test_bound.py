@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from buildsys.config.project import load
+from buildsys.config.redirects import Redirection
 from buildsys.formats.a64 import encode_branch
 from buildsys.front.steps import Steps
 from buildsys.front.verify import case_of
@@ -160,5 +161,5 @@ def test_a_redirected_call_that_is_a_nop_is_caught(legacy: Case, tmp_path: Path,
 def test_a_redirect_to_nothing_that_is_there_is_caught(legacy: Case) -> None:
     import dataclasses
 
-    mutant = dataclasses.replace(legacy, redirects=(("main.fail", "nothing"),))
+    mutant = dataclasses.replace(legacy, redirects=(Redirection("main.fail", "nothing"),))
     assert red(mutant) == {"call-sites"}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from buildsys.formats import a64
+from buildsys.formats import a64, addresses
 from buildsys.formats.callsites import CallSite
 from buildsys.formats.elf import SHF_ALLOC, SHF_EXECINSTR, Section
 from buildsys.proof.case import Case
@@ -233,7 +233,7 @@ def test_the_address_of_an_old_function_formed_where_nothing_runs_does_no_harm(c
     at = case.elf.symbols.addresses("runtime.gcDrain")["runtime.gcDrain"]
     assert "runtime.gcDrain" not in reachable(case)
     mutant = address_formed(case, tmp_path, at, old(case, BARRIER))
-    assert [use.address for _, use in call_sites.formed(mutant.elf, mutant.code, [old(case, BARRIER)])] == [at + 4]
+    assert [use.address for _, use in addresses.formed(mutant.elf, mutant.code, [old(case, BARRIER)])] == [at + 4]
     assert call_sites.check(mutant).passed
 
 

@@ -9,9 +9,9 @@ import pytest
 
 from buildsys.front.steps import Steps
 from buildsys.machines import qemu
+from buildsys.machines.semihosting import calls_in
 from buildsys.proof.case import Case
 from buildsys.proof.claim import Result
-from buildsys.proof.on_qemu import semihosting_calls
 from tests.machines.conftest import needs
 
 from .mutants import patched
@@ -45,7 +45,7 @@ def test_a_write_that_flash_loses_is_seen(built: Steps, tmp_path: Path, record_p
 
 
 def test_a_kernel_that_sleeps_is_seen(case: Case, tmp_path: Path, record_property: Record) -> None:
-    calls = {address: word(WFI) for address in semihosting_calls(case)}
+    calls = {address: word(WFI) for address in calls_in(case.elf)}
     assert calls
     mutant = dataclasses.replace(patched(case, tmp_path, calls), time_limit=1.0)
     verdict = caught(record_property, "wfi where the kernel should exit", mutant, CLAIM)

@@ -4,6 +4,7 @@ Three counts that owe nothing to each other must agree: instructions decoded
 from the image, relocations the linker kept, relocations of the Go object.
 Nor may anything be left that leads to an old function another way: a
 conditional branch, its address formed by instructions, a pointer to it.
+What the user replaces must agree with what replaces it (proof/agreement.py).
 """
 
 from __future__ import annotations
@@ -15,12 +16,17 @@ from itertools import compress
 from operator import add
 
 from buildsys.formats import a64
-from buildsys.formats.callsites import CallSite, call_sites, conditional_sites, forming_sites
+from buildsys.formats.addresses import conditional, formed
+from buildsys.formats.callsites import CallSite, call_sites
 from buildsys.formats.elf import R_AARCH64_CALL26, R_AARCH64_JUMP26, Elf
 from buildsys.formats.patch import address_takers
-from buildsys.formats.references import Code, Reference, follow
+from buildsys.formats.veneers import final
+from buildsys.proof.agreement import examine
 from buildsys.proof.case import Case
 from buildsys.proof.claim import Claim, Verdict, verdict
+from buildsys.proof.far import far
+from buildsys.proof.redirects import Change, changed, changes, pointed
+from buildsys.proof.redirects import problems as redirect_problems
 
 _CALLS = (R_AARCH64_CALL26, R_AARCH64_JUMP26)
 _MARKED = bytes(byte in {kind & 0xFF for kind in _CALLS} for byte in range(256))
@@ -35,8 +41,14 @@ def check(case: Case) -> Verdict:
     left, loops = still_called(case.elf, case.sites, case.olds, linked)
     left_at = {site.address for site in left}
     entries = {pair.old.value for pair in case.fatal.values() if pair.old}
-    redirected = _redirected_sites(case)
-    olds = case.olds | {pair.old.value: name for name, pair in case.redirected.items() if pair.old}
+    users, own_loops = _redirected_sites(case)
+    made_of = changes(case, users, own_loops)
+    pointers = pointed(case, lambda address: where(case.elf, address))
+    veneers = far(case)
+    redirected = {address: change.site for address, change in made_of.items() if change.site}
+    # Behind a first instruction that is a branch nothing of the old function is left to be called.
+    olds = case.olds | {each.old.value: name for name, each in case.redirected.items() if each.old and not each.taken}
+    examined = examine(case, users)
     problems = [
         *(f"{case.olds[site.target]} is still called at {where(case.elf, site.address)}" for site in left),
         *_goals(case, linked, left_at | loops),
@@ -47,17 +59,31 @@ def check(case: Case) -> Verdict:
             if not decoded[name] == kept[name] == made[name]
         ),
         *_entries(case),
-        *differences(case, (linked.keys() - loops) | entries | redirected.keys(), left_at),
-        *_redirected(case, redirected),
+        *_undecoded(case, users),
+        *redirect_problems(case, made_of, lambda address: where(case.elf, address)),
+        *pointers.problems,
+        *veneers.problems,
+        *differences(
+            case,
+            _but_by_veneers(case, linked.keys() - loops)
+            | entries
+            | changed(case, made_of)
+            | pointers.moved
+            | veneers.turned,
+            left_at,
+            veneers.added,
+        ),
         *_conditional(case, olds),
         *_formed(case, olds),
         *_pointers(case, olds),
+        *examined.problems,
     ]
     barriers = sum(decoded[name] for name in case.barriers)
     return verdict(
         problems,
         f"{barriers} barrier calls, {decoded.total() - barriers} of flag readers, {len(entries)} entries"
-        + (f", {len(redirected)} of the kernel's redirects" if case.redirects else "")
+        + (f", {_made(case, made_of)} of the kernel's redirects" if case.redirects else "")
+        + (f", {pointers.total} pointers and addresses" if pointers.total else "")
         + "; none left",
         {
             "loops": [hex(address) for address in sorted(loops)],
@@ -65,10 +91,23 @@ def check(case: Case) -> Verdict:
                 name: {"decoded": decoded[name], "linked": kept[name], "compiled": made[name]} for name in case.called
             },
             "redirected": dict(Counter(redirected.values())),
+            "agreement": examined.evidence,
+            "pointers": pointers.total,
         },
-        [f"{count:5} calls of {name}" for name, count in _counted(case, decoded, redirected)],
+        [f"{count:5} calls of {name}" for name, count in _counted(case, decoded, redirected)] + examined.details,
         "the image is not what the call-site pass makes: `doit forget patch` and build again",
     )
+
+
+def _but_by_veneers(case: Case, sites: Collection[int]) -> set[int]:
+    """`sites` but for those that go to our function by a veneer which went to the old one: they are as they were."""
+    return {site for site in sites if not _same_veneer(case, site)}
+
+
+def _same_veneer(case: Case, site: int) -> bool:
+    word = case.elf.word(site)
+    goal = None if word is None or word != case.before.word(site) else a64.branch_target(word, site)
+    return goal is not None and final(case.before, goal) in case.olds and final(case.elf, goal) in case.names
 
 
 def still_called(
@@ -116,7 +155,7 @@ def _entries(case: Case) -> Iterator[str]:
     for name, pair in case.fatal.items():
         word = case.elf.word(pair.old.value) if pair.old else None
         goal = a64.branch_target(word, pair.old.value) if pair.old and word is not None and a64.is_b(word) else None
-        if pair.old and (pair.new is None or goal != pair.new.value):
+        if pair.old and (pair.new is None or goal is None or final(case.elf, goal) != pair.new.value):
             yield f"{name} at {pair.old.value:#x} does not begin with a branch to ours"
 
 
@@ -124,39 +163,32 @@ def _counted(case: Case, decoded: Mapping[str, int], redirected: Mapping[int, st
     counts = Counter(redirected.values())
     return [
         *((name, decoded[name]) for name in case.barriers),
-        *((f"{old}, to {new}", counts[old]) for old, new in case.redirects),
+        *((f"{name}, to {each.asked.to}", counts[name]) for name, each in case.redirected.items()),
     ]
 
 
-def _redirected_sites(case: Case) -> dict[int, str]:
-    """The calls of functions the user redirects, decoded from the unpatched image: the name by place."""
-    olds = {pair.old.value: name for name, pair in case.redirected.items() if pair.old}
+def _redirected_sites(case: Case) -> tuple[dict[int, str], dict[int, str]]:
+    """The calls of functions the user redirects, and their own loops, in the unpatched image: the name by place."""
+    olds = {each.old.value: name for name, each in case.redirected.items() if each.old}
     if not olds:
-        return {}
-    sites = call_sites(case.before, set(olds))
-    calls, _ = still_called(case.before, sites, olds, relocated(case.before, olds.values()))
-    return {site.address: olds[site.target] for site in calls}
+        return {}, {}
+    sites = {site.address: site for site in call_sites(case.before, set(olds))}
+    calls, loops = still_called(case.before, sites.values(), olds, relocated(case.before, olds.values()))
+    by_place = {address: olds[site.target] for address, site in sites.items()}
+    return {site.address: by_place[site.address] for site in calls}, {address: by_place[address] for address in loops}
 
 
-def _redirected(case: Case, sites: Mapping[int, str]) -> Iterator[str]:
-    """What is wrong with the user's redirects."""
-    for old, new in case.redirects:
-        pair = case.redirected[old]
-        for name, symbol in ((old, pair.old), (new, pair.new)):
-            if symbol is None:
-                yield f"{name} is no function of this image, or several"
-    kept = relocated(case.before, case.redirected)  # those of Go's code
-    for address, name in kept.items():
+def _made(case: Case, made_of: Mapping[int, Change]) -> int:
+    """How many call sites and entries the user's redirects changed."""
+    starts = {each.old.value for each in case.redirected.values() if each.old}
+    return sum(bool(change.site) or address in starts for address, change in made_of.items())
+
+
+def _undecoded(case: Case, sites: Mapping[int, str]) -> Iterator[str]:
+    """Calls of functions the user redirects that the linker made, and that are not found in the code."""
+    for address, name in relocated(case.before, case.redirected).items():  # those of Go's code
         if address not in sites:
             yield f"the linker made a call of {name} at {where(case.elf, address)}, and none is decoded there"
-    for address, name in sites.items():
-        wanted, word, before = case.redirected[name].new, case.elf.word(address), case.before.word(address)
-        goal = None if word is None else a64.branch_target(word, address)
-        if word is None or before is None or wanted is None or goal != wanted.value:
-            goes = "is no branch" if goal is None else f"goes to {where(case.elf, goal)}"
-            yield f"the call of {name} at {where(case.elf, address)} {goes}"
-        elif a64.is_bl(before) != a64.is_bl(word):
-            yield f"the call of {name} at {where(case.elf, address)} is of another kind than it was"
 
 
 def relocated(elf: Elf, names: Iterable[str]) -> dict[int, str]:
@@ -195,8 +227,13 @@ def relocated_calls(elf: Elf, goals: Mapping[tuple[int, int], str]) -> dict[int,
     return found
 
 
-def differences(case: Case, sites: Collection[int], left: Collection[int] = ()) -> list[str]:
-    """Where the two images differ though they must not, or agree though they must not, but for sites `left` as is."""
+def differences(
+    case: Case, sites: Collection[int], left: Collection[int] = (), added: Collection[int] = ()
+) -> list[str]:
+    """Where the two images differ though they must not, or agree though they must not, but for sites `left` as is.
+
+    `added` are offsets in the file of what may differ.
+    """
     now, then = case.elf.data, case.before.data
     if len(now) != len(then):
         return [f"the patched image has {len(now)} bytes, the unpatched one {len(then)}"]
@@ -204,7 +241,7 @@ def differences(case: Case, sites: Collection[int], left: Collection[int] = ()) 
     expected = {case.before.file_offset(site): site for site in sites}
     found = [
         f"a word that is no call site was changed at {_place(case.elf, offset)}"
-        for offset in sorted(differing - expected.keys())[:_SHOWN]
+        for offset in sorted(differing - expected.keys() - set(added))[:_SHOWN]
     ]
     same = sorted(site for offset, site in expected.items() if offset not in differing and site not in left)
     found += [
@@ -236,27 +273,6 @@ def _conditional(case: Case, olds: Mapping[int, str]) -> Iterator[str]:
         yield f"{olds[target]} is reached by a conditional branch at {where(case.elf, address)}"
 
 
-def conditional(elf: Elf, targets: Iterable[int]) -> list[tuple[int, int]]:
-    """Conditional branches to one of the functions at `targets` from outside it: (place, target)."""
-    found = []
-    for address, target in conditional_sites(elf, targets):
-        function = elf.symbols.function_at(address)
-        if function is None or function.value != target:
-            found.append((address, target))
-    return found
-
-
-def formed(elf: Elf, code: Code, targets: Iterable[int]) -> list[tuple[int, Reference]]:
-    """Every instruction that forms one of `targets` in a register: (target, the place)."""
-    found = set()
-    for site, target in forming_sites(elf, targets):
-        for use in follow(code, code.body(site), site, target, 4):
-            # A load or store that adds the offset within the page itself forms no address.
-            if use.kind == "address" or use.placed != use.address:
-                found.add((target, use._replace(address=use.placed, kind="address")))
-    return sorted(found, key=lambda each: (each[0], each[1].address))
-
-
 def _formed(case: Case, olds: Mapping[int, str]) -> Iterator[str]:
     """Instructions that form the address of an old function, and can run.
 
@@ -266,8 +282,8 @@ def _formed(case: Case, olds: Mapping[int, str]) -> Iterator[str]:
         place = f"the address of {olds[target]} is formed at {where(case.elf, use.address)}"
         if use.function is None:
             yield place
-        elif use.function.value in case.reach.functions:
-            yield f"{place}; it is reached: {' → '.join(case.reach.path(use.function.value))}"
+        elif use.function.value in case.unasked.functions:
+            yield f"{place}; it is reached: {' → '.join(case.unasked.path(use.function.value))}"
 
 
 def _pointers(case: Case, olds: Mapping[int, str]) -> Iterator[str]:
@@ -280,8 +296,8 @@ def _pointers(case: Case, olds: Mapping[int, str]) -> Iterator[str]:
         holder = case.elf.symbols.object_at(place)
         if holder is None:
             yield f"a pointer to {olds[target]} is at {place:#x}, in no variable"
-        elif target in case.reach.functions:
-            path = " → ".join(case.reach.path(target))
+        elif target in case.unasked.functions:
+            path = " → ".join(case.unasked.path(target))
             yield f"{holder.name} holds a pointer to {olds[target]} at {place:#x}; it is reached: {path}"
     for place, target in among_code(case.elf, olds):
         yield f"a pointer to {olds[target]} is among code at {where(case.elf, place)}"

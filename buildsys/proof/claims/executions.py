@@ -7,6 +7,7 @@ seen, on the embedded emulator its first instruction; both see what called it.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from buildsys.proof.case import Case
@@ -34,17 +35,48 @@ def check(case: Case) -> Verdict:
         f"{'' if first.complete else 'the first '}{barriers} barrier calls from {len(sites)} sites, "
         f"{others} of other functions of ours, "
         f"none of the runtime's{also(runs)}",
-        {run.machine: _evidence(run) for run in runs},
-        [f"{count:6} calls of {name}" for name, count in counts.most_common()] + _busiest(case, first),
+        {run.machine: _evidence(case, run) for run in runs},
+        [f"{count:6} calls of {name}" for name, count in counts.most_common()]
+        + [*_redirects(case, first), *_busiest(case, first)],
         "a function of the runtime that runs needs a scheduler and a collector: claim call-sites says who calls it",
     )
 
 
-def _originals(case: Case, run: Observation) -> list[str]:
-    return [
-        f"on {run.machine} the runtime's own {name} at {_address(case, name)} ran, called at {_place(case, site)}"
-        for name, site in sorted(run.originals)
-    ]
+def _originals(case: Case, run: Observation) -> Iterator[str]:
+    """Originals that ran, and were not called on purpose."""
+    counts = _by_name(run.originals)
+    for one in case.redirected.values():
+        asked = run.by_function[one.original.name] if one.original else 0
+        if one.original and counts[one.name] != asked:
+            yield (
+                f"on {run.machine} {one.name}, which {one.asked.to} replaces, ran {counts[one.name]} times, "
+                f"and {one.original.name} was called {asked} times"
+            )
+    for name, site in sorted(run.originals):
+        redirected = case.redirected.get(name)
+        if redirected and not redirected.original:
+            yield (
+                f"on {run.machine} {name} at {_address(case, name)} ran, called at {_place(case, site)}, "
+                f"and {redirected.asked.to} was to take its place"
+            )
+        elif not redirected:
+            ran_at = f"{_address(case, name)} ran, called at {_place(case, site)}"
+            yield f"on {run.machine} the runtime's own {name} at {ran_at}"
+
+
+def _by_name(executions: Counter[tuple[str, int]]) -> Counter[str]:
+    counts: Counter[str] = Counter()
+    for (name, _), count in executions.items():
+        counts[name] += count
+    return counts
+
+
+def _redirects(case: Case, run: Observation) -> Iterator[str]:
+    """For each redirect of the user's, how often either function ran."""
+    ran = _by_name(run.originals)
+    for one in case.redirected.values():
+        new = run.by_function[one.asked.to]
+        yield f"{new:6} of {one.asked.to}, which takes the place of {one.name}; {ran[one.name]} of the original"
 
 
 def _differences(case: Case, one: Observation, other: Observation) -> list[str]:
@@ -68,12 +100,21 @@ def _busiest(case: Case, run: Observation) -> list[str]:
     ]
 
 
-def _evidence(run: Observation) -> dict[str, Any]:
+def _evidence(case: Case, run: Observation) -> dict[str, Any]:
     sites: dict[str, Counter[str]] = {}
     for (name, site), count in sorted(run.executions.items()):
         sites.setdefault(name, Counter())[hex(site)] = count
     return {
         "complete": run.complete,
+        "redirects": {
+            one.name: {
+                "to": one.asked.to,
+                "new": run.by_function[one.asked.to],
+                "old": _by_name(run.originals)[one.name],
+                "asked for": run.by_function[one.original.name] if one.original else 0,
+            }
+            for one in case.redirected.values()
+        },
         "calls": dict(run.by_function),
         "sites": {name: dict(counts) for name, counts in sites.items()},
         "originals": {f"{name} from {site:#x}": count for (name, site), count in sorted(run.originals.items())},

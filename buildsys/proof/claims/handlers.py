@@ -8,11 +8,14 @@ barrier ABI of the Go object; a function for the collector may do nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
+from buildsys.config.barrier import COUNT, DISCARD, RECORD
 from buildsys.formats.elf import PF_W, PT_LOAD
 from buildsys.formats.symbols import Symbol
 from buildsys.proof.case import Case
 from buildsys.proof.claim import Claim, Verdict, verdict
+from buildsys.proof.policies import Keeping, drained, keeping, left, remark, try_policy
 from buildsys.proof.trials import CASES, SEED, Trial, Trials
 
 POINTER = 8  # bytes
@@ -23,7 +26,10 @@ MAY_CHANGE = frozenset({27, 30})
 
 def check(case: Case) -> Verdict:
     """Try every function that calls are redirected to."""
-    trials = Trials(case.elf, case.board)
+    kept = None if case.barrier.name == DISCARD else keeping(case)
+    if isinstance(kept, str):
+        return verdict([kept], "", {}, [], f"correct templates/barrier-{case.barrier.name}.s.j2, or your own")
+    trials = Trials(case.elf, case.board) if kept is None else kept.trials
     slots: dict[str, int | None] = {barrier.name: barrier.slots for barrier in case.plan.barriers}
     slots |= dict.fromkeys(case.plan.readers)
     problems: list[str] = []
@@ -33,16 +39,23 @@ def check(case: Case) -> Verdict:
         if function is None:
             problems.append(f"{name}: there is no single global function of this name to try")
             continue
-        trial = _try(trials, function, count)
-        found = [*_problems(case, function, trial, count)]
+        trial = _try(trials, function, count) if kept is None else try_policy(case, kept, function, count)
+        found = [*_problems(case, function, trial, count, kept)]
         problems += found
         evidence[name] = {"address": hex(function.value), "cases": trial.cases, "problems": len(found)}
-        details.append(f"{name} at {function.value:#x}: " + (_done(case, trial, count) if not found else found[0]))
+        details.append(
+            f"{name} at {function.value:#x}: " + (_done(case, trial, count, kept) if not found else found[0])
+        )
+    problems += drained(case, kept) if kept else ()
     return verdict(
         problems,
-        f"{len(evidence)} functions, {trials.count} cases",
-        {"seed": SEED, "cases": trials.count, "functions": evidence},
-        [*details, f"{CASES} cases each of random registers, flags and memory, seed {SEED}"],
+        f"{len(evidence)} functions, {trials.count} cases" + (f", policy {case.barrier.name}" if kept else ""),
+        {"seed": SEED, "cases": trials.count, "policy": case.barrier.name, "functions": evidence},
+        [
+            *details,
+            *([remark(case)] if kept else []),
+            f"{CASES} cases each of random registers, flags and memory, seed {SEED}",
+        ],
         "correct templates/writebarrier.s.j2, or your own in its place",
     )
 
@@ -54,8 +67,11 @@ def _try(trials: Trials, function: Symbol, slots: int | None) -> Trial:
     return trials.run(function, MAY_CHANGE | {SLOTS}, None) if slots else trials.run(function, MAY_CHANGE, DESTINATION)
 
 
-def _problems(case: Case, function: Symbol, trial: Trial, slots: int | None) -> Iterator[str]:
-    """What is wrong with a function that gives `slots` slots, or makes the store if 0, or does nothing if None."""
+def _problems(case: Case, function: Symbol, trial: Trial, slots: int | None, kept: Keeping | None) -> Iterator[str]:
+    """What is wrong with a function that gives `slots` slots, or makes the store if 0, or does nothing if None.
+
+    `kept` is what its policy keeps, if it keeps anything.
+    """
     failures = list(_failure(case, function, trial))
     yield from failures
     if slots == 0 and not failures:
@@ -63,10 +79,14 @@ def _problems(case: Case, function: Symbol, trial: Trial, slots: int | None) -> 
     if slots != 0:
         yield from _writes(case, function, trial)
     if slots and not failures:
-        yield from _slots(case, function, trial, slots)
+        yield from _slots(case, function, trial, slots, kept)
+    if kept and not failures:
+        yield from left(case, kept, function, trial, slots, partial(_unfit, case))
 
 
-def _done(case: Case, trial: Trial, slots: int | None) -> str:
+def _done(case: Case, trial: Trial, slots: int | None, kept: Keeping | None) -> str:
+    if kept and (slots is not None or case.barrier.name == COUNT):
+        return {COUNT: "counted", RECORD: "recorded"}.get(case.barrier.name, "in a batch") + ", nothing else changed"
     if slots is None:
         return "nothing changed"
     if slots == 0:
@@ -125,10 +145,12 @@ def _stored(function: Symbol, trial: Trial) -> Iterator[str]:
             return
 
 
-def _slots(case: Case, function: Symbol, trial: Trial, count: int) -> Iterator[str]:
+def _slots(case: Case, function: Symbol, trial: Trial, count: int, kept: Keeping | None) -> Iterator[str]:
     """Whether x25 always points at `count` slots that may be overwritten."""
     where = f"{function.name} at {function.value:#x}"
-    for address in sorted(set(trial.output(SLOTS))):
+    found = sorted(set(trial.output(SLOTS)))
+    # Which entry each call must get is asked of each; here, that all of them lie where entries may.
+    for address in found if kept is None else {found[0], found[-1]}:
         reason = _unfit(case, address, POINTER * count)
         if reason:
             yield f"{where} returns x25 = {address:#x}, but {reason}: the caller writes {POINTER * count} bytes there"

@@ -298,7 +298,9 @@ def _end(segment: Segment) -> int:
 def _orphans(case: Case) -> Iterator[str]:
     """Every section of the Go object that takes memory is, whole, in one section of the image that suits it."""
     sections = {section.index: section for section in allocated(case.object)}
-    samples = _samples(case.object.symbols.all(), sections)
+    # Those that the configuration placed elsewhere say nothing of where the section is.
+    elsewhere = {name for name, _ in case.expected.symbols}
+    samples = _samples((each for each in case.object.symbols.all() if each.name not in elsewhere), sections)
     names = {symbol.name for symbols in samples.values() for symbol in symbols}
     linked = case.elf.symbols.named(*names)
     for index, section in sections.items():

@@ -1,6 +1,7 @@
 """Claim: the runtime's functions are local, ours of the same names are global, one of each.
 
-And where assembly names a symbol of Go's, it has that symbol's address in this image.
+And where assembly names a symbol of Go's, it has that symbol's address in this image; where the
+configuration says what a symbol or a number in Go's code stands for, it does.
 """
 
 from __future__ import annotations
@@ -37,11 +38,18 @@ def check(case: Case) -> Verdict:
     figure = f"{len(barriers)} barriers and {len(named) - len(barriers)} more: t is Go's, T ours"
     if bound:
         figure += f"; {len(bound)} bound for assembly, {len(used)} places"
+    kept = case.kept
+    problems += kept.problems
+    details += [f"{value:016x}   {name}   ← as configured" for name, value in kept.symbols.items()]
+    if case.expected.symbols or case.expected.literals:
+        figure += f"; {len(kept.symbols)} symbols as configured, at {kept.places} places of Go's"
+        figure += f", {len(case.expected.literals)} literals"
     return verdict(
         problems,
         figure,
         {name: {each.letter(): hex(each.value) for each in symbols} for name, symbols in named.items()}
-        | {each.name: {"A": hex(each.bound)} for each in bound.values()},
+        | {each.name: {"A": hex(each.bound)} for each in bound.values()}
+        | {name: {"configured": hex(value)} for name, value in kept.symbols.items()},
         details,
         "two definitions of one name, or none, cannot be told apart: look for it in your own assembly",
     )

@@ -1,0 +1,191 @@
+"""The policy `user`: every call is in one batch, none is in two, and what the function is given is what was stored."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from buildsys.barriers.records import Batches, read_batches, read_records
+from buildsys.config.barrier import USER, BarrierPolicy
+from buildsys.config.project import load
+from buildsys.errors import UserError
+from buildsys.front.steps import Steps
+from buildsys.front.verify import case_of
+from buildsys.machines import embedded
+from buildsys.machines.outcome import End
+from buildsys.proof.case import Case
+
+from .conftest import FUNCTION, Relink, ran
+
+SUMS = ("main.batches", "main.calls", "main.pointers", "main.sum")
+
+
+def given(case: Case, machine: str = "embedded") -> tuple[Batches, dict[str, int]]:
+    """What became of the calls, and what the function of Go's summed up."""
+    places = {name: case.elf.symbols.named(name)[name][0].value for name in SUMS}
+    outcome, kept = ran(case, machine, places)
+    found = read_batches(kept, outcome.memory)
+    assert found is not None
+    return found, {name: int.from_bytes(outcome.memory[at], "little") for name, at in places.items()}
+
+
+@pytest.mark.parametrize("machine", ["embedded", pytest.param("qemu", marks=pytest.mark.slow)])
+def test_every_call_is_given_once(machine: str, giving: Case) -> None:
+    """But for the last ones: the reference kernel ends itself, and does not drain."""
+    found, sums = given(giving, machine)
+    calls = sum(count for (name, _), count in giving.embedded.executions.items() if name in giving.barriers)
+    assert found == Batches(calls // 64, calls - calls % 64, calls % 64, 0)
+    assert (sums["main.batches"], sums["main.calls"]) == (found.batches, found.given)
+
+
+def test_the_pointers_given_are_those_recorded(giving: Case, recording: Case) -> None:
+    """How many there are: the two images lie differently, and so do the pointers."""
+    outcome, kept = ran(recording)
+    records = read_records(kept, outcome.memory)
+    assert records is not None
+    found, sums = given(giving)
+    assert sums["main.pointers"] == sum(len(record.slots) for record in records.kept[: found.given])
+    assert sums["main.sum"]
+
+
+@pytest.mark.parametrize("ring", [2, 8192])
+def test_a_batch_may_be_of_two_or_of_more_than_there_are(ring: int, relink: Relink) -> None:
+    found, sums = given(relink(USER, ring=ring))
+    total = found.given + found.left
+    batches = (total - 1) // ring  # a full one is given when the next call comes
+    assert found == Batches(batches, ring * batches, total - ring * batches, 0)
+    assert sums["main.calls"] == found.given
+
+
+KERNEL = """package main
+
+import (
+	_ "unsafe"
+
+	"kernel/board"
+)
+
+//go:linkname drain buildsys.drain
+//go:nosplit
+func drain()
+
+type node struct{ next *node }
+
+type entry struct {
+	site, count uintptr
+	slots       [8]uintptr
+}
+
+var nodes [10]node
+var last *entry
+var calls, done int32
+
+func main() {
+	KernelMain(nil)
+	onBarrier(nil)
+}
+
+//go:noinline
+func onBarrier(batch []entry) {
+	calls += int32(len(batch))
+	%s
+}
+
+//go:noinline
+func KernelMain(table *board.Table) int32 {
+	for i := range nodes {
+		nodes[i].next = &nodes[9-i]
+	}
+	%s
+	return 0
+}
+"""
+
+
+def built_with(body: str, folder: Path, root: Path, settings: str = "", ending: str = "") -> Steps:
+    """A kernel of ten stores and then `ending`, whose function for batches of 4 has `body`."""
+    shutil.copytree(root, folder, ignore=shutil.ignore_patterns("build"))
+    for file in [*folder.glob("src/*.go"), *folder.glob("src/*.s")]:
+        file.unlink()
+    (folder / "src" / "main.go").write_text(KERNEL % (body, ending))
+    text = (folder / "pyproject.toml").read_text()
+    lines = f'barrier = "user"\nbarrier-ring = 4\n{settings or f"barrier-function = {FUNCTION!r}"}\n'
+    (folder / "pyproject.toml").write_text(text.replace("[tool.buildsys]\n", f"[tool.buildsys]\n{lines}", 1))
+    steps = Steps(load(folder))
+    for action in (steps.compile, steps.runtime, steps.link, steps.patch):
+        steps.records.perform(action())
+    return steps
+
+
+def test_an_entry_that_returns_leaves_nothing(built: Steps, tmp_path: Path) -> None:
+    """Boot code drains before it ends the run."""
+    case = case_of(built_with("", tmp_path / "returns", built.project.root))
+    outcome, kept = ran(case)
+    assert read_batches(kept, outcome.memory) == Batches(3, 10, 0, 0)
+
+
+def test_a_kernel_that_drains_leaves_nothing_either(built: Steps, tmp_path: Path) -> None:
+    """As docs/barriers.md has it; boot code then finds nothing more to give."""
+    steps = built_with("", tmp_path / "drains", built.project.root, ending="drain()\n\tdone = calls")
+    done = case_of(steps).elf.symbols.addresses("main.done")
+    outcome, kept = ran(case_of(steps), more=done)
+    assert read_batches(kept, outcome.memory) == Batches(3, 10, 0, 0)
+    assert int.from_bytes(outcome.memory[done["main.done"]][:4], "little") == 10
+
+
+def test_barriers_of_the_function_are_told_of_and_given_to_nobody(built: Steps, tmp_path: Path) -> None:
+    steps = built_with("last = &batch[0]", tmp_path / "stores", built.project.root)
+    assert "main.onBarrier stores pointers through 1 barriers" in steps.records.facts("patch")["remark"]
+    outcome, kept = ran(case_of(steps))
+    assert read_batches(kept, outcome.memory) == Batches(3, 10, 0, 3)
+
+
+def test_a_function_that_needs_too_much_stack_ends_the_run(built: Steps, tmp_path: Path) -> None:
+    """It has 16 KiB, and is stopped before it leaves them."""
+    deep = "var a [20000]byte\n\tfor i := range a {\n\t\ta[i] = byte(len(batch))\n\t}\n\tcalls += int32(a[7])"
+    case = case_of(built_with(deep, tmp_path / "deep", built.project.root))
+    outcome = embedded.run(case.image, case.board, 20)
+    assert (outcome.end, outcome.exit_code) == (End.EXIT, 2)
+    assert b"fatal: runtime.morestack" in outcome.serial
+
+
+def test_a_function_of_assembly_is_given_batches_too(built: Steps, tmp_path: Path) -> None:
+    """Its arguments are in x0, x1 and x2, and it may change nearly every register."""
+    source = """
+    .global batch
+batch:
+    adrp    x3, seen
+    ldr     x4, [x3, :lo12:seen]
+    add     x4, x4, x1
+    str     x4, [x3, :lo12:seen]
+    mov     x19, #1
+    mov     x27, #2
+    movi    v8.2d, #0
+    ret
+    .bss
+    .balign 8
+    .global seen
+    .type   seen, %object
+seen:
+    .space 8
+    .size   seen, 8
+"""
+    root = tmp_path / "before"
+    shutil.copytree(built.project.root, root, ignore=shutil.ignore_patterns("build"))
+    (root / "batch.s").write_text(source)
+    settings = 'barrier-function = "batch"\nassembly = ["batch.s"]'
+    case = case_of(built_with("", tmp_path / "assembly", root, settings))
+    seen = case.elf.symbols.addresses("seen")
+    outcome, kept = ran(case, more=seen)
+    assert read_batches(kept, outcome.memory) == Batches(3, 10, 0, 0)
+    assert int.from_bytes(outcome.memory[seen["seen"]], "little") == 10
+
+
+def test_a_function_that_is_not_there_is_named(with_function: Steps, tmp_path: Path) -> None:
+    from .conftest import linked
+
+    with pytest.raises(UserError, match=r"main\.onBarier, which `barrier-function` names, is not in") as error:
+        linked(with_function, tmp_path / "missing", BarrierPolicy(USER, 64, "main.onBarier"), {})
+    assert "did you mean main.onBarrier" in error.value.hint

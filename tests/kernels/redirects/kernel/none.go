@@ -1,0 +1,7 @@
+//go:build !pointers
+
+package main
+
+var more []func()
+
+func kept() {}
