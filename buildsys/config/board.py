@@ -25,6 +25,7 @@ MAPPED = 1 << 39  # bytes page tables can map
 REACHED = 1 << 32  # bytes boot code can name: movz and movk make 32 bits, adrp reaches as far
 STACK_ALIGNMENT = 16  # Arm ARM, SP alignment checking
 LEVELS = (1, 2, 3)
+CONTROLLERS = ("gicv2", "bcm2836")
 MODELS = ("fw-cfg", "pcie", "registers")
 
 
@@ -70,6 +71,32 @@ class Device:
     base: int
     size: int
     files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Interrupts:
+    """An interrupt controller: `model`, addresses of its registers, and the number of the core's virtual timer.
+
+    A "gicv2" has a `distributor` and a `cpu` interface; a "bcm2836" has only the first, and no numbers.
+    """
+
+    model: str
+    distributor: int
+    cpu: int
+    timer: int
+
+    @property
+    def number(self) -> int:
+        """What the supervisor calls the model: src/supervisor/machine."""
+        return 1 + CONTROLLERS.index(self.model)
+
+
+@dataclass(frozen=True)
+class Clock:
+    """A real-time clock: `model` ("pl031") and the address of its registers."""
+
+    model: str
+    base: int
 
 
 @dataclass(frozen=True)

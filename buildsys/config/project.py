@@ -11,6 +11,7 @@ from buildsys.config import board as boards
 from buildsys.config.barrier import DISCARDING, BarrierPolicy, barrier_policy
 from buildsys.config.board import Board
 from buildsys.config.caching import Caching, caching, go_folder
+from buildsys.config.program import KINDS, SUPERVISED, Program, program
 from buildsys.config.expected import NOTHING, Expected, expected
 from buildsys.config.redirects import Redirection, redirections
 from buildsys.config.toml import Table, read
@@ -36,6 +37,7 @@ class Project:
     `kernel` is its name among several, "" if it is the only one; `setting` what messages put before its keys.
     An argument of the entry is a number, BOARD_TABLE, or ADDRESS_OF and a symbol.
     `redirects` are the functions the configuration replaces by others; the sources may name more (go/directives.py).
+    `program` is what an ordinary Go program is given, if the package is one; the entry is then the supervisor's.
     `go_setting` is how messages name the setting that chose the Go toolchain, `go_folder` where trees are fetched to.
     """
 
@@ -58,6 +60,7 @@ class Project:
     redirects: tuple[Redirection, ...] = ()
     barrier: BarrierPolicy = DISCARDING
     expected: Expected = NOTHING
+    program: Program | None = None
     kernel: str = ""
     file: Path = Path(FILE)
     setting: str = "tool.buildsys."
@@ -126,10 +129,12 @@ def _project(root: Path, table: Table, kept: Caching | None) -> Project:
         name = str(root / name)
     board = boards.load(name, table.where("board"))
     expects = expected(table)
+    programs = table.choice("kind", KINDS, KINDS[0]) != KINDS[0]
+    supervised = program(table) if programs else None
     project = Project(
         root=root,
         package=root / table.string("package"),
-        entry=table.string("entry", "main.KernelMain"),
+        entry=SUPERVISED.entry if programs else table.string("entry", "main.KernelMain"),
         board=replace(board, qemu=(*board.qemu, *table.strings("qemu-arguments")), until=expects.until.encode()),
         toolchain=table.choice("toolchain", TOOLCHAINS, "zig"),
         go=table.string("go", "wheel"),
@@ -143,13 +148,16 @@ def _project(root: Path, table: Table, kept: Caching | None) -> Project:
         time_limit=table.number("time-limit", 20),
         templates=(*folders, shipped("templates"), shipped("linker")),
         caching=kept,
-        arguments=tuple(_argument(table, each) for each in table.values("entry-arguments", [BOARD_TABLE])),
+        arguments=SUPERVISED.arguments
+        if programs
+        else tuple(_argument(table, each) for each in table.values("entry-arguments", [BOARD_TABLE])),
         boot=_boot(root, table),
         assembly=tuple(_files(root, table, "assembly", (".s", ".s.j2"))),
         objects=tuple(_files(root, table, "objects", (".o",))),
         redirects=tuple(redirections(table.table("redirect"))),
         barrier=barrier_policy(table),
         expected=expects,
+        program=supervised,
         file=table.path,
         setting=table.prefix,
     )
