@@ -36,6 +36,7 @@ DOCUMENTS = (
     "docs/cache.md",
     "docs/your-kernel.md",
     "docs/redirects.md",
+    "docs/sets.md",
     "docs/matrix.md",
     "docs/reach.md",
     "docs/patching.md",
@@ -291,6 +292,39 @@ def services() -> str:
 # Whole files that are made, by their names.
 PICTURES: dict[str, Callable[[], str]] = {"docs/reach.svg": lambda: println("reach --picture reach.svg")}
 
+LEDGER = """package main
+
+// Pages are what an account has, by its number.
+var pages = []int{20, 30, 50}
+
+//go:noinline
+func balance(account int) int {
+\treturn pages[account]
+}
+"""
+
+
+def panicking() -> str:
+    """A kernel of `buildsys new` that prints something and then panics: what is in it, and what it says."""
+    from buildsys.front.new import new
+
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder, "mine")
+        new(root)
+        (root / "src" / "ledger.go").write_text(LEDGER)
+        main = root / "src" / "main.go"
+        text, at = main.read_text(), "\tconsole.Drain() "
+        assert text.count(at) == 1
+        calls = '\tprintln("balance:", balance(1), 0.5)\n\tprintln("balance:", balance(3))\n'
+        main.write_text(text.replace(at, calls + at))
+        doit = Path(sys.executable).with_name("doit")
+        subprocess.run([doit, "build"], cwd=root, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        done = subprocess.run([doit, "run"], cwd=root, check=False, capture_output=True, text=True)
+        assert done.returncode == 2, done.stderr
+    lines = [line.rstrip() for line in f"$ doit run\n{done.stdout}{done.stderr}".splitlines()]
+    return "\n".join(["```go", LEDGER.rstrip(), "```", "", "```", *lines, "```"])
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "matrix": matrix,
     "board maps": board_maps,
@@ -298,6 +332,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "barrier table": barrier_table,
     "claims": claims,
     "cache_story": cache_story,
+    "a panic": panicking,
     "barriers counted": lambda: after_a_run('barrier = "count"'),
     "barriers recorded": lambda: after_a_run('barrier = "record"', shown=12),
     "barriers given": lambda: after_a_run(

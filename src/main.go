@@ -95,8 +95,9 @@ func (t *tally) report(claim, fault string) {
 	t.console.Puts("\r\n")
 }
 
-// verdict prints the last line and gives the exit status.
+// verdict prints the last lines and gives the exit status.
 func (t *tally) verdict() int32 {
+	println("println:", t.made, "checks,", t.failed, "failed,", t.failed == 0)
 	if t.failed != 0 {
 		t.console.Puts("ERROR: ")
 		t.console.PutDecimal(uint64(t.failed))

@@ -175,8 +175,8 @@ def test_page_tables_protect_on_both_emulators(
     serials = []
     for machine in ("the embedded emulator", "QEMU"):
         outcome = run_on(machine, broken.image, placed.project.board)
-        assert (outcome.end, outcome.exit_code) == (End.EXIT, 3), outcome
-        told = re.fullmatch(rb"exception: ESR_EL1 (\w+) ELR_EL1 (\w+) FAR_EL1 (\w+)\r\n", outcome.serial)
+        assert (outcome.end, outcome.exit_code) == (End.EXIT, 3 if where else 2), outcome
+        told = re.match(rb"exception: ESR_EL1 (\w+) ELR_EL1 (\w+) FAR_EL1 (\w+)\r\n", outcome.serial)
         assert told, outcome.serial
         syndrome, _, at = (int(number, 16) for number in told.groups())
         # Arm ARM, ESR_EL1: the class; of an abort, the fault status without its level.

@@ -29,8 +29,8 @@ SUPERVISED = Supervised("main.KernelMain", ("board", "&supervisor.table"))
 
 # Keys of `kind = "bare"`: they are about a kernel that boot code calls, and here that is the supervisor.
 _OF_KERNELS = (
-    "entry", "entry-arguments", "boot", "assembly", "objects", "redirect", "barrier", "symbols", "literals", "sections",
-    "paths",
+    "entry", "entry-arguments", "boot", "assembly", "objects", "redirect", "sets", "barrier", "symbols", "literals",
+    "sections", "paths",
 )  # fmt: skip
 _NAME = "program"  # os.Args[0]
 

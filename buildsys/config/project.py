@@ -11,16 +11,18 @@ from buildsys.config import board as boards
 from buildsys.config.barrier import DISCARDING, BarrierPolicy, barrier_policy
 from buildsys.config.board import Board
 from buildsys.config.caching import Caching, caching, go_folder
-from buildsys.config.program import KINDS, SUPERVISED, Program, program
 from buildsys.config.expected import NOTHING, Expected, expected
+from buildsys.config.program import KINDS, SUPERVISED, Program, program
 from buildsys.config.redirects import Redirection, redirections
-from buildsys.config.toml import Table, read
+from buildsys.config.toml import Table, nearest, read
 from buildsys.errors import UserError
+from buildsys.go import sets
 from buildsys.go.options import GoOptions
 
 # The configuration is a table of the first, or the whole of the second.
 FILE, OWN_FILE = "pyproject.toml", "buildsys.toml"
 PACKAGE = Path(__file__).parent.parent
+DEFAULT_SETS = ("print", "panic")
 TOOLCHAINS = ("zig", "gnu", "llvm")
 
 BOARD_TABLE = "board"  # the argument that is the address of the board table
@@ -37,6 +39,7 @@ class Project:
     `kernel` is its name among several, "" if it is the only one; `setting` what messages put before its keys.
     An argument of the entry is a number, BOARD_TABLE, or ADDRESS_OF and a symbol.
     `redirects` are the functions the configuration replaces by others; the sources may name more (go/directives.py).
+    `sets` are the names of the ready sets.
     `program` is what an ordinary Go program is given, if the package is one; the entry is then the supervisor's.
     `go_setting` is how messages name the setting that chose the Go toolchain, `go_folder` where trees are fetched to.
     """
@@ -60,6 +63,7 @@ class Project:
     redirects: tuple[Redirection, ...] = ()
     barrier: BarrierPolicy = DISCARDING
     expected: Expected = NOTHING
+    sets: tuple[str, ...] = ()
     program: Program | None = None
     kernel: str = ""
     file: Path = Path(FILE)
@@ -157,6 +161,7 @@ def _project(root: Path, table: Table, kept: Caching | None) -> Project:
         redirects=tuple(redirections(table.table("redirect"))),
         barrier=barrier_policy(table),
         expected=expects,
+        sets=tuple(_sets(table)),
         program=supervised,
         file=table.path,
         setting=table.prefix,
@@ -182,6 +187,14 @@ def _argument(table: Table, value: object) -> Argument:
         f"has {value!r} in it",
         f'each is a number of 64 bits, "{BOARD_TABLE}" (the board table), or "{ADDRESS_OF}main.x" (an address)',
     )
+
+
+def _sets(table: Table) -> Iterable[str]:
+    named = table.strings("sets", DEFAULT_SETS)
+    for name in named:
+        if name not in sets.known():
+            raise table.error("sets", f"names {name!r}, which is no ready set", nearest(name, sets.known()))
+    return dict.fromkeys(name for name in named if name != sets.BARRIER)
 
 
 def _boot(root: Path, table: Table) -> Path | None:

@@ -96,7 +96,7 @@ class Calls:
 
 @dataclass(frozen=True)
 class Functions:
-    """The functions taken over: barriers and flag readers at their calls, `entered` of `fatal` at their entry.
+    """The functions taken over: barriers and others at their calls, `entered` of `fatal` at their entry.
 
     `machines` are those that `ran` counts for: only the first if the others saw the same.
     """
@@ -287,12 +287,12 @@ def _functions(case: Case, seen: Sequence[Observation]) -> Functions:
         return Calls(pair.name, redirected, left, tuple(each[pair.name] for each in ran))
 
     rows = {name: calls(pair) for name, pair in case.called.items()}
-    entered = sum(ours is not None and _enters(case, old, ours) for old, ours in case.fatal_olds.items())
+    entered = sum(ours is not None and _enters(case, old, ours) for old, ours in case.entered_olds.items())
     return Functions(
         barriers=tuple(row for name, row in rows.items() if name in case.barriers),
         readers=tuple(row for name, row in rows.items() if name not in case.barriers),
         entered=entered,
-        fatal=len(case.fatal),
+        fatal=len(case.entered),
         machines=tuple(machines),
     )
 

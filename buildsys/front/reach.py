@@ -66,12 +66,13 @@ class Answer:
     @cached_property
     def touched(self) -> Touched:
         """The services, and the ways to them."""
-        return touched(self.subject.elf, self.subject.graph, self.entries, self._thread, self.subject.replaced)
+        asked = self.subject
+        return touched(asked.elf, asked.graph, self.entries, self._thread, asked.replaced, asked.stops, asked.sets)
 
     @cached_property
     def reach(self) -> Reach:
         """All that can run."""
-        return search(self.subject.graph, self.entries)
+        return search(self.subject.graph, self.entries, self.subject.stops)
 
     def functions(self, pattern: str) -> list[Symbol]:
         """The functions of a name, or of a pattern with *. Raises UserError, naming the nearest, if there are none."""

@@ -18,7 +18,7 @@ Row = dict[str, Any]
 def described(image: Path, elf: Elf, plan: Plan, records: Records) -> list[Row]:
     """A row for each record, oldest first."""
     known = places(image, elf, {record.site for record in records.kept})
-    named = elf.symbols.named(*plan.called)
+    named = elf.symbols.named(*plan.collecting)
     ours = {each.value: name for name, found in named.items() for each in found if each.is_global}
     pairs: dict[tuple[int, int], Pairing] = {}
     rows = []

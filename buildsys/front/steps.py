@@ -19,6 +19,7 @@ from buildsys.config.barrier import COUNT
 from buildsys.config.project import PACKAGE, Project, shipped
 from buildsys.config.redirects import READY, Redirection
 from buildsys.errors import UserError
+from buildsys.go import sets
 from buildsys.go import toolchain as go_toolchain
 from buildsys.go.toolchain import GoToolchain
 from buildsys.stages.variant import SHIPPED, Variant
@@ -35,6 +36,7 @@ BINDINGS = "bindings.s"
 ORIGINALS = "originals.s"
 OWN = "own"  # the folder in the build folder where what comes of the user's own assembly is
 RENDERED = ".s.j2"
+SETS = "sets"  # the folder in a folder of templates where those of ready sets are
 TEMPLATES = ("boot.s", "writebarrier.s", "fatal.s")
 
 
@@ -56,6 +58,7 @@ class Steps:
         self.unpatched, self.image = build / "kernel.unpatched.elf", build / "kernel.elf"
         self.patch_json = build / "patch.json"
         self.directives = build / "directives.json"
+        self.templates = (*TEMPLATES, *sets.templates(project.sets))
 
     @cached_property
     def go(self) -> GoToolchain:
@@ -146,14 +149,14 @@ class Steps:
         def run() -> dict[str, Any]:
             from buildsys.stages.objects import describe_runtime
 
-            describe_runtime(self.go_object, self._made(self.runtime_json))
+            describe_runtime(self.go_object, self._made(self.runtime_json), self.project.sets)
             return {}
 
         return Action(
             name="runtime",
             inputs=(self.go_object, *_code("go", "formats", "stages/objects.py", "stages/originals.py")),
             outputs=(self.runtime_json,),
-            parameters={},
+            parameters={"sets": self.project.sets},
             run=run,
         )
 
@@ -175,12 +178,12 @@ class Steps:
                 self.runtime_json,
                 project.board.path,
                 *self.binutils.files,
-                *_code("config", "formats", "go/runtime.py", "go/sites.py", "stages", "toolchains"),
+                *_code("config", "formats", "go/runtime.py", "go/sets.py", "go/sites.py", "stages", "toolchains"),
                 *_jinja(),
             ),
             outputs=(
-                *(build / name for name in TEMPLATES),
-                *((build / name).with_suffix(".o") for name in TEMPLATES),
+                *(build / name for name in self.templates),
+                *((build / name).with_suffix(".o") for name in self.templates),
                 build / SCRIPT,
                 self.unpatched,
                 self.binding,
@@ -206,7 +209,7 @@ class Steps:
         than the rendering.
         """
         facts = self._up_to_date(self.render(known))
-        actions = [self.assemble(self.project.build / name) for name in TEMPLATES]
+        actions = [self.assemble(self.project.build / name) for name in self.templates]
         actions += map(self.assemble_own, self._own)
         actions += map(self.adopt, self.project.objects)
         if stale := [action for action in actions if self.records.stale(action)]:
@@ -215,12 +218,12 @@ class Steps:
             with ThreadPoolExecutor() as pool:
                 list(pool.map(self.records.perform, stale))  # raises what the assembler raised
         objects = [action.outputs[0] for action in actions]
-        own = objects[len(TEMPLATES) :]
+        own = objects[len(self.templates) :]
         named: list[str] = facts["originals"]
         if (named or own) and self._up_to_date(self.stand_ins(own, named))["originals"]:
             standing = self.assemble(self.project.build / ORIGINALS)
             self._up_to_date(standing)
-            objects[len(TEMPLATES) : len(TEMPLATES)] = standing.outputs
+            objects[len(self.templates) : len(self.templates)] = standing.outputs
         if self._expects:
             self._up_to_date(self.expect(objects))
         if not own:
@@ -284,7 +287,7 @@ class Steps:
                 board=project.board,
                 entry=project.entry,
                 folders=(*project.templates, project.root) if self._rendered else project.templates,
-                templates=(SCRIPT, *TEMPLATES),
+                templates=(SCRIPT, *self.templates),
                 toolchain=self.binutils.name,
                 variant=self.variant,
                 arguments=project.arguments,
@@ -303,11 +306,11 @@ class Steps:
                 self.runtime_json,
                 *((self.go_object,) if project.barrier.name == COUNT else ()),
                 project.board.path,
-                *_code("config", "go/runtime.py", "go/sites.py", "stages"),
+                *_code("config", "go/runtime.py", "go/sets.py", "go/sites.py", "stages"),
                 *_jinja(),
             ),
             outputs=(
-                *(build / name for name in TEMPLATES),
+                *(build / name for name in self.templates),
                 *(made for _, made in self._rendered),
                 build / SCRIPT,
             ),
@@ -333,7 +336,7 @@ class Steps:
 
         if self.project.barrier.name != COUNT:
             return NO_SITES
-        return table_for(calls(Elf.mapped(self.go_object), plan.called))
+        return table_for(calls(Elf.mapped(self.go_object), plan.collecting))
 
     def expect(self, others: Sequence[Path]) -> Action:
         """go.o ─▶ go.expected.o: symbols and addresses as the kernel, also in the objects `others`, expects them."""
@@ -382,13 +385,17 @@ class Steps:
             return {}
 
         return Action(
-            name=f"assemble {source.name}",
+            name=self.assembles(source),
             inputs=(source, *self.binutils.files, *_code("toolchains", "stages/link.py")),
             outputs=(source.with_suffix(".o"),),
             parameters={"command": self.binutils.assembler[1:]},
             run=run,
             kept=False,
         )
+
+    def assembles(self, source: Path) -> str:
+        """The name of the action that assembles `source`, which a template made: none that a user's file has."""
+        return f"assemble {':'.join(source.relative_to(self.project.build).parts)}"
 
     def assemble_own(self, source: Path) -> Action:
         """src/lib.s ─▶ own/src/lib.s.o, and what it includes."""
@@ -583,7 +590,8 @@ class Steps:
 
     def _templates(self) -> Discovered:
         """Every file a template could include, and the folders they are looked for in; what own assembly reads."""
-        folders = tuple(folder for folder in self.project.templates if folder.is_dir())
+        every = (at for folder in self.project.templates for at in (folder, folder / SETS))
+        folders = tuple(folder for folder in every if folder.is_dir())
         files = [file for folder in folders for file in sorted(folder.glob("*.j2"))]
         for source in self._own:
             files += [source, *self._included(source)]

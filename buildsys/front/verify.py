@@ -46,6 +46,7 @@ def case_of(steps: Steps) -> Case:
         arguments=project.arguments,
         redirects=steps.redirects,
         barrier=project.barrier,
+        sets=project.sets,
         own_boot=project.boot is not None,
         expected=project.expected,
         rebuild=lambda folder: rebuild(project, folder),

@@ -25,12 +25,9 @@ from buildsys.errors import UserError
 from buildsys.front.command import hang_up
 from buildsys.front.reasons import Reason, reasons
 from buildsys.front.reporter import Failed
-from buildsys.front.steps import TEMPLATES, Steps
+from buildsys.front.steps import Steps
 
 CHAIN = ("compile", "runtime", "link", "patch")
-ASSEMBLE = tuple(f"assemble {name}" for name in TEMPLATES)
-# What `link` consists of, each with a record of its own.
-NESTED = ("render", *ASSEMBLE, "join")
 WIDTH, INDENT = 80, 10
 
 
@@ -65,10 +62,10 @@ class Look:
 def why(steps: Steps, names: Sequence[str], as_json: bool = False) -> Failed | None:
     """Print why the steps `names`, all if there are none, would be done, or were. Fails if there is no such step."""
     try:
-        chosen = _chosen(names)
+        chosen = _chosen(steps, names)
     except UserError as error:
         return Failed(error)
-    looks = [look for look in looked_at(steps, any(name in NESTED for name in chosen)) if look.name in chosen]
+    looks = [look for look in looked_at(steps, bool(chosen.intersection(_nested(steps)))) if look.name in chosen]
     try:
         print(_as_json(looks) if as_json else _as_text(looks, _tools(steps)), flush=True)
     except BrokenPipeError:
@@ -79,9 +76,19 @@ def why(steps: Steps, names: Sequence[str], as_json: bool = False) -> Failed | N
     return None
 
 
-def _chosen(words: Sequence[str]) -> set[str]:
+def _nested(steps: Steps) -> tuple[str, ...]:
+    """What `link` consists of, each with a record of its own."""
+    return ("render", *_assembles(steps), "join")
+
+
+def _assembles(steps: Steps) -> tuple[str, ...]:
+    return tuple(steps.assembles(steps.project.build / name) for name in steps.templates)
+
+
+def _chosen(steps: Steps, words: Sequence[str]) -> set[str]:
     """The steps that `words` name; "assemble" may have its file in a word of its own. Raises UserError."""
-    known = {name: {name} for name in (*CHAIN, *NESTED)} | {"build": set(CHAIN), "assemble": set(ASSEMBLE)}
+    known = {name: {name} for name in (*CHAIN, *_nested(steps))}
+    known |= {"build": set(CHAIN), "assemble": set(_assembles(steps))}
     chosen: set[str] = set()
     rest = list(words or ["build"])
     while rest:
@@ -149,18 +156,18 @@ def _look(
 def _parts(steps: Steps, link: Look, pending: dict[str, str], seen: dict[str, Print]) -> list[Look]:
     """The steps within `link`, which does them when it is done itself, and not otherwise."""
     if link.state not in (State.UP_TO_DATE, State.TO_DO, State.DEPENDS):
-        return [Look(name, State.NOT_REACHED, after=("link",)) for name in NESTED]
+        return [Look(name, State.NOT_REACHED, after=("link",)) for name in _nested(steps)]
     guess: Any = {}
     with suppress(OSError, ValueError):
         guess = json.loads(steps.binding.read_bytes())  # what link begins with, too
-    sources = [steps.project.build / name for name in TEMPLATES]
+    sources = [steps.project.build / name for name in steps.templates]
     makes = [
         partial(steps.render, guess if isinstance(guess, dict) else {}),
         *(partial(steps.assemble, source) for source in sources),
         partial(steps.join, [source.with_suffix(".o") for source in sources]),
     ]
     looks = []
-    for name, make in zip(NESTED, makes, strict=True):
+    for name, make in zip(_nested(steps), makes, strict=True):
         # Addresses may move whenever link is done, and they are known only then.
         moving = name == "render" and link.state is not State.UP_TO_DATE
         look = _look(steps.records.path(name), name, make, pending, seen, moving)

@@ -6,10 +6,11 @@ from buildsys.errors import UserError
 from buildsys.formats.dwarf import layout
 from buildsys.formats.elf import SHF_COMPRESSED, Elf
 
-# The fields boot code fills in: src/runtime/runtime2.go, type g and type stack.
+# The fields boot code and reports fill in: src/runtime/runtime2.go.
 WANTED = {
     "runtime.g": ("stack", "stackguard0", "stackguard1", "m"),
     "runtime.stack": ("lo", "hi"),
+    "runtime._panic": ("arg",),
 }
 
 

@@ -29,22 +29,28 @@ class Passed:
 
 
 def reached(
-    elf: Elf, roots: Sequence[int], flag: int, ends: Container[int], passed: Iterable[Passed], related: bool = True
+    elf: Elf,
+    roots: Sequence[int],
+    flag: int,
+    ends: Container[int],
+    passed: Iterable[Passed],
+    stops: Container[int] = (),
+    related: bool = True,
 ) -> tuple[Reach, Reach]:
     """Everything that can be reached from `roots`, and what of it if no original were called on purpose.
 
-    `flag`, `ends` and `related` are those of `reach()`.
+    `flag`, `ends`, `stops` and `related` are those of `reach()`.
     """
-    everything = unasked = reach(elf, code_of(elf), roots, flag, ends, related)
+    everything = unasked = reach(elf, code_of(elf), roots, flag, ends, related, stops)
     called = [each for each in passed if each.original in everything.functions]
     if called:
         closed = with_words(elf, {each.original: RET for each in called})
-        unasked = reach(closed, code_of(closed), roots, flag, ends, related)
+        unasked = reach(closed, code_of(closed), roots, flag, ends, related, stops)
     if opened := {each.old: each.first for each in called if each.first is not None}:
         # The old function as it was: behind its first instruction, which is a branch, all of it can run.
         whole = with_words(elf, opened)
         news = [each.new for each in called if each.first is not None]
-        everything = reach(whole, code_of(whole), (*roots, *news), flag, ends, related)
+        everything = reach(whole, code_of(whole), (*roots, *news), flag, ends, related, stops)
     return everything, unasked
 
 

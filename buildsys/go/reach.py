@@ -55,18 +55,24 @@ class Reach:
 
 
 def reach(
-    elf: Elf, code: Code, entries: Iterable[int], flag: int, ends: Container[int] = (), related: bool = True
+    elf: Elf,
+    code: Code,
+    entries: Iterable[int],
+    flag: int,
+    ends: Container[int] = (),
+    related: bool = True,
+    stops: Container[int] = (),
 ) -> Reach:
     """Everything reachable from the functions at `entries`, and each load of the word at `flag` on the way.
 
-    `ends` and `related` are as `Graph` has them.
+    `ends` and `related` are as `Graph` has them, `stops` as for `search`.
     """
     graph = Graph(elf, code, ends, related)
-    found = search(graph, entries)
+    found = search(graph, entries, stops)
     reads = (
         read
         for address, function in found.functions.items()
-        if address not in found.entered
+        if address not in found.entered and address not in stops
         for read in graph.flag_reads(function, flag)
     )
     return replace(found, flag_reads=tuple(in_order(reads)))

@@ -9,6 +9,8 @@ Three kinds of function are taken over for a bare kernel:
   throws) and need the scheduler and the collector to say why. Nothing calls
   an original on, so these are taken over at their first instruction, which
   catches calls through pointers as well.
+
+What ready sets (buildsys.go.sets) serve comes on top, and takes the place of the fatal ones.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from buildsys.errors import UserError
+from buildsys.go.sets import Taken, taken
 
 FLAG = "runtime.writeBarrier"
 G0 = "runtime.g0"
@@ -48,6 +51,7 @@ FATAL = (
     "runtime.throw",
     "runtime.fatal",
 )
+NOT_FATAL = ("runtime.panicCheck1", "runtime.panicCheck2")  # called on the way to a panic: they return
 
 STACK_GUARD = 928  # internal/abi/stack.go StackGuard without instrumentation: 800 + 128
 
@@ -67,6 +71,7 @@ class Plan:
     barriers: tuple[Barrier, ...]
     readers: tuple[str, ...]
     fatal: tuple[str, ...]
+    sets: tuple[Taken, ...] = ()
 
     @property
     def slot_bytes(self) -> int:
@@ -79,18 +84,46 @@ class Plan:
         return "slots" if self.slot_bytes else "store"
 
     @property
+    def collecting(self) -> tuple[str, ...]:
+        """The functions that serve a collector: barriers and readers of the flag."""
+        return (*(barrier.name for barrier in self.barriers), *self.readers)
+
+    @property
     def called(self) -> tuple[str, ...]:
         """The functions taken over call site by call site: their originals stay as they are."""
-        return (*(barrier.name for barrier in self.barriers), *self.readers)
+        of_sets = (name for each in self.sets for name in each.calls)
+        return (*self.collecting, *of_sets)
+
+    @property
+    def entered(self) -> tuple[str, ...]:
+        """The functions taken over at their first instruction."""
+        return (*self.fatal, *(name for each in self.sets for name in (*each.entries, *each.spare)))
+
+    @property
+    def ends(self) -> tuple[str, ...]:
+        """Those that do not return to who called them."""
+        return (*self.fatal, *(name for each in self.sets if not each.returns for name in (*each.calls, *each.entries)))
+
+    @property
+    def spare(self) -> tuple[str, ...]:
+        """Those that serve only what is on its way to a function that does not return."""
+        return tuple(name for each in self.sets for name in each.spare)
+
+    def of_set(self, name: str) -> Taken:
+        """What the ready set `name` takes over; nothing if it was not chosen."""
+        return next((each for each in self.sets if each.name == name), Taken(name))
 
     @property
     def functions(self) -> tuple[str, ...]:
         """Every function taken over."""
-        return (*self.called, *self.fatal)
+        return (*self.called, *self.entered)
 
 
-def plan(functions: Collection[str], name: str) -> Plan:
-    """The plan for an object that defines `functions`. Raises UserError if it has no known barrier ABI."""
+def plan(functions: Collection[str], name: str, sets: Collection[str] = ()) -> Plan:
+    """The plan for an object that defines `functions`, with the ready sets called `sets`.
+
+    Raises UserError if the object has no known barrier ABI.
+    """
     slotted = tuple(Barrier(barrier, slots) for slots, barrier in enumerate(SLOTTED, 1) if barrier in functions)
     storing = (Barrier(STORING, 0),) if STORING in functions else ()
     if bool(slotted) == bool(storing):
@@ -99,14 +132,17 @@ def plan(functions: Collection[str], name: str) -> Plan:
             f"{name}: an unknown write barrier ABI: its barrier functions are {found}",
             f"known are {SLOTTED[0]}..{len(SLOTTED)} (Go 1.21 and newer) and {STORING} (Go 1.20 and older)",
         )
+    served = taken(functions, sets)
+    by_sets = {function for each in served for function in each.functions}
     return Plan(
         barriers=slotted or storing,
         readers=tuple(reader for reader in READERS if reader in functions),
-        fatal=tuple(sorted(each for each in functions if _is_fatal(each))),
+        fatal=tuple(sorted(each for each in functions if _is_fatal(each) and each not in by_sets)),
+        sets=served,
     )
 
 
 def _is_fatal(function: str) -> bool:
     plain = function.removesuffix(".abi0")
     # A further dot marks a closure inside the function, which only it calls.
-    return plain.count(".") == 1 and any(fnmatchcase(plain, pattern) for pattern in FATAL)
+    return plain.count(".") == 1 and plain not in NOT_FATAL and any(fnmatchcase(plain, pattern) for pattern in FATAL)

@@ -79,24 +79,31 @@ class Touched:
 
 
 def touched(
-    elf: Elf, graph: Graph, entries: Collection[int], thread: int, replaced: Iterable[tuple[str, int, int]] = ()
+    elf: Elf,
+    graph: Graph,
+    entries: Collection[int],
+    thread: int,
+    replaced: Iterable[tuple[str, int, int]] = (),
+    stops: Collection[int] = (),
+    sets: Collection[str] = (),
 ) -> Touched:
     """What the functions at `entries` touch. `thread` is the offset of `m` in `runtime.g`.
 
-    `replaced` are the functions taken over: name, address, and that of the one in its place.
+    `replaced` are the functions taken over: name, address, and that of the one in its place. Those at `stops`
+    are not followed. A service that one of the ready sets `sets` provides is none that is missing.
     """
     known = services()
     modules = own_modules(elf)
     classes = Classes(known, thread, modules)
-    reach = search(graph, entries)
+    reach = search(graph, entries, stops)
     ours = {new for _, _, new in replaced}
     found = {
         address: service
         for address, function in reach.functions.items()
         if address not in reach.entered and address not in ours and address not in entries
-        if (service := classes.of(function, graph.words(function)))
+        if (service := classes.of(function, graph.words(function))) and service.set not in sets
     }
-    near = search(graph, entries, found)
+    near = search(graph, entries, {*found, *stops})
     named: dict[str, tuple[list[Symbol], list[Symbol]]] = {}
     for address, service in found.items():
         first, behind = named.setdefault(service.name, ([], []))
@@ -112,7 +119,7 @@ def touched(
         if service.name in named
     ]
     uses.sort(key=lambda use: distance[use.first[0].value] if use.first else len(distance))
-    before = [function for address, function in near.functions.items() if address not in found]
+    before = [function for address, function in near.functions.items() if address not in {*found, *stops}]
     return Touched(
         graph,
         reach,

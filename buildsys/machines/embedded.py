@@ -159,6 +159,10 @@ class Machine:
         """x0 to x30, sp and pc; register() is quicker for one."""
         return {name: self._core.get(name) for name in (*(f"x{n}" for n in range(31)), "sp", "pc")}
 
+    def set_register(self, name: str, value: int) -> None:
+        """Give one register, of those `register` knows, another value: pc, too, in a callback of `watch`."""
+        self._core.set(name, value)
+
     def watch(self, address: int, callback: Callable[[Machine], None]) -> None:
         """Call `callback` each time the instruction at `address` is about to run; only before run()."""
         self._core.on_execution(address, lambda: callback(self))

@@ -26,6 +26,7 @@ from buildsys.go.packages import own_modules
 from buildsys.go.passing import Passed, reached
 from buildsys.go.reach import Reach
 from buildsys.go.runtime import FLAG, Plan, plan
+from buildsys.go.stops import stops
 from buildsys.proof.bootcode import Boot, boot
 from buildsys.proof.expected import Kept, kept
 from buildsys.proof.following import Followed
@@ -48,7 +49,7 @@ class Pair:
 class Case:
     """One image on trial. `rebuild` makes the same image in another folder and returns its path.
 
-    `arguments` are what the entry is to be called with, and `barrier` what barriers do, as
+    `arguments` are what the entry is to be called with, `barrier` what barriers do, and `sets` the ready sets, as
     `config.project.Project` has them, and `redirects` what is to take the place of what; `own_boot` says
     that boot code is the user's; `expected` is what else was promised to the kernel.
     `alone` asks about the embedded emulator by itself: QEMU is left out, and no claim misses it.
@@ -65,6 +66,7 @@ class Case:
     arguments: tuple[int | str, ...] = ("board",)
     redirects: tuple[Redirection, ...] = ()
     barrier: BarrierPolicy = DISCARDING
+    sets: tuple[str, ...] = ()
     own_boot: bool = False
     expected: Expected = NOTHING
     alone: bool = False
@@ -87,7 +89,7 @@ class Case:
     @cached_property
     def plan(self) -> Plan:
         """What must have been taken over, told from the names the Go object defines."""
-        return plan({function.name for function in self.object.symbols.functions()}, str(self.go_object))
+        return plan({function.name for function in self.object.symbols.functions()}, str(self.go_object), self.sets)
 
     @cached_property
     def flag(self) -> int:
@@ -113,7 +115,7 @@ class Case:
                 self._old(asked.old),
                 self._named(asked.to),
                 self._named(asked.original) if asked.original else self._standing(asked.old),
-                asked.mode.at_entry or asked.old in self.plan.fatal,
+                asked.mode.at_entry or asked.old in self.plan.entered,
             )
             for asked in expanded(self.redirects, names)
         }
@@ -145,14 +147,14 @@ class Case:
 
     @cached_property
     def called(self) -> dict[str, Pair]:
-        """The pairs redirected at their call sites: barriers and readers of the flag, but the user's."""
+        """The pairs redirected at their call sites, but the user's: barriers, readers of the flag, some of sets."""
         return {name: self.pairs[name] for name in self.plan.called if name not in self.redirected}
 
     @cached_property
-    def fatal(self) -> dict[str, Pair]:
+    def entered(self) -> dict[str, Pair]:
         """The pairs redirected at the old function's entry, but those the user begins in another way."""
         users = {name for name, each in self.redirected.items() if each.asked.mode.at_entry}
-        return {name: self.pairs[name] for name in self.plan.fatal if name not in users}
+        return {name: self.pairs[name] for name in self.plan.entered if name not in users}
 
     @cached_property
     def names(self) -> dict[int, str]:
@@ -165,10 +167,10 @@ class Case:
         return {pair.old.value: name for name, pair in self.called.items() if pair.old}
 
     @cached_property
-    def fatal_olds(self) -> dict[int, int | None]:
+    def entered_olds(self) -> dict[int, int | None]:
         """The functions redirected at their entry: the address of the old one and of ours, or the user's."""
         users = [each for each in self.redirected.values() if each.asked.mode.at_entry]
-        pairs: list[Pair | Redirected] = [*self.fatal.values(), *users]
+        pairs: list[Pair | Redirected] = [*self.entered.values(), *users]
         return {pair.old.value: pair.new.value if pair.new else None for pair in pairs if pair.old}
 
     @cached_property
@@ -213,7 +215,7 @@ class Case:
     def _reached(self) -> tuple[Reach, Reach]:
         """Assembly calls some functions by addresses it computes."""
         called = [self.entry, self.barrier.function] if self.barrier.function else [self.entry]
-        users = [each for each in self.redirected.values() if each.name in self.plan.fatal]
+        users = [each for each in self.redirected.values() if each.name in self.plan.ends]
         entries = (*self.elf.symbols.addresses(*called).values(), self.elf.entry)
         passed = [
             Passed(
@@ -227,13 +229,14 @@ class Case:
         ]
         roots = (*entries, *(each.new.value for each in users if each.new))
         # Not by relocations, as the build does it, but by decoding: an image can differ from what they say.
-        return reached(self.elf, roots, self.flag, self.ends, passed, related=False)
+        return reached(self.elf, roots, self.flag, self.ends, passed, stops(self.elf, self.plan), related=False)
 
     @cached_property
     def ends(self) -> set[int]:
         """The addresses of functions that do not return: what only leads to a call of one is passed over."""
-        users = [each for each in self.redirected.values() if each.name in self.plan.fatal]
-        pairs: list[Pair | Redirected] = [*self.fatal.values(), *users]
+        ours = [pair for name, pair in (self.called | self.entered).items() if name in self.plan.ends]
+        users = [each for each in self.redirected.values() if each.name in self.plan.ends]
+        pairs: list[Pair | Redirected] = [*ours, *users]
         return {each.value for pair in pairs for each in (pair.old, pair.new) if each}
 
     @cached_property

@@ -64,7 +64,7 @@ def _to(case: Case) -> dict[int, int]:
 
 def _behind(case: Case) -> Iterator[int]:
     """Where else veneers may go: what begins an old function, an original, or its second instruction."""
-    for pair in case.fatal.values():
+    for pair in case.entered.values():
         if pair.new:
             yield pair.new.value
     for each in case.redirected.values():

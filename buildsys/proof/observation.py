@@ -84,10 +84,12 @@ def places(case: Case) -> Places:
     """The places in `case`'s image."""
     addresses = case.elf.symbols.addresses(FLAG, case.entry, HEAD, HEAP)
     originals = {}
+    # Ours, where it does not return, may go on to what it took the calls of, to say why the run ends.
+    goes_on = set(case.called).intersection(case.plan.ends)
     for name, pair in case.pairs.items():
-        if pair.old is not None and name not in case.redirected:
+        if pair.old is not None and name not in case.redirected and name not in goes_on:
             # A function redirected at its entry begins with our branch: it runs if what follows does.
-            skipped = 4 if name in case.fatal else 0
+            skipped = 4 if name in case.entered else 0
             originals[range(pair.old.value + skipped, max(pair.old.end, pair.old.value + 4))] = name
     for name, pair in case.barriers.items():
         if pair.old is not None and (common := _common(case, pair.old.value, pair.old.end)):

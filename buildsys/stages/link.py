@@ -23,7 +23,7 @@ from buildsys.formats.elf import Elf
 from buildsys.formats.symbols import SHN_ABS, STT_OBJECT
 from buildsys.go.runtime import FLAG, STACK_GUARD, Plan
 from buildsys.go.sites import NO_SITES, SiteTable
-from buildsys.stages.render import ABSENT
+from buildsys.stages.render import ABSENT, ORIGINAL
 from buildsys.stages.variant import SHIPPED, Variant
 from buildsys.toolchains.binary import BinaryToolchain
 
@@ -74,6 +74,7 @@ def render(sources: Sources, build: Path, known: Mapping[str, int]) -> list[str]
         for symbol, _ in sources.symbols:
             if len(re.findall(rf'(?m)^\s*"?{re.escape(symbol)}"?\s*=', text)) > 1:
                 raise UserError(f"`symbols` names {symbol}, which {name} defines already", "leave it out of `symbols`")
+        (build / name).parent.mkdir(exist_ok=True)
         replace(build / name, text.encode())
     for name, made in sources.own:
         made.parent.mkdir(parents=True, exist_ok=True)
@@ -210,6 +211,7 @@ def _values(sources: Sources, addresses: Callable[[str], int]) -> dict[str, Any]
     return {
         "address": addresses,
         "offset": offset,
+        "original": lambda function: addresses(ORIGINAL + function),
         "barrier": sources.barrier,
         "board": sources.board,
         "arguments": sources.arguments,
@@ -229,8 +231,11 @@ def _values(sources: Sources, addresses: Callable[[str], int]) -> dict[str, Any]
 
 def _addresses(elf: Elf, asked: Sequence[str], entry: str) -> dict[str, int]:
     """The address of each symbol in `asked` that the image has."""
+    plain = {name: name.removeprefix(ORIGINAL) for name in asked}
+    named = elf.symbols.named(*plain.values())
     found = {}
-    for name, bearers in elf.symbols.named(*asked).items():
+    for name, symbol_name in plain.items():
+        bearers = [each for each in named[symbol_name] if name == symbol_name or not each.is_global]
         # The absolute ones are bound to the others: what is looked for here is what they must be.
         symbols = [symbol for symbol in bearers if symbol.section != SHN_ABS] or bearers
         if len({symbol.value for symbol in symbols}) > 1:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from buildsys.files import partial, put, replace
 from buildsys.formats.elf import Elf
@@ -13,6 +14,7 @@ from buildsys.go import build
 from buildsys.go.layout import layouts
 from buildsys.go.options import GoOptions
 from buildsys.go.runtime import Barrier, Plan, plan
+from buildsys.go.sets import Taken
 from buildsys.go.toolchain import GoToolchain
 from buildsys.stages.originals import called
 
@@ -35,13 +37,13 @@ def make_object(
     return said
 
 
-def describe_runtime(go_object: Path, output: Path) -> None:
+def describe_runtime(go_object: Path, output: Path, sets: Collection[str] = ()) -> None:
     """Write what an image must know of the object's runtime: field offsets, functions to take over.
 
-    And which originals of redirected functions it calls by name.
+    And which originals of redirected functions it calls by name. `sets` are the names of the ready sets.
     """
     elf = Elf.read(go_object)
-    found = plan({function.name for function in elf.symbols.functions()}, str(go_object))
+    found = plan({function.name for function in elf.symbols.functions()}, str(go_object), sets)
     described = {"offsets": layouts(elf), "plan": asdict(found), "originals": called(elf)}
     replace(output, json.dumps(described, indent=1).encode() + b"\n")
 
@@ -60,4 +62,10 @@ def read_runtime(path: Path) -> tuple[dict[str, int], Plan]:
         barriers=tuple(Barrier(**each) for each in stored["barriers"]),
         readers=tuple(stored["readers"]),
         fatal=tuple(stored["fatal"]),
+        sets=tuple(_taken(each) for each in stored["sets"]),
     )
+
+
+def _taken(stored: dict[str, Any]) -> Taken:
+    lists = {key: tuple(value) for key, value in stored.items() if isinstance(value, list)}
+    return Taken(**(stored | lists))

@@ -22,10 +22,12 @@ from buildsys.formats.addresses import conditional, formed
 from buildsys.formats.elf import Elf
 from buildsys.formats.patch import Patch, Redirect, Rewrite, address_takers, patch, resolve
 from buildsys.formats.references import Code
+from buildsys.go import sets
 from buildsys.go.flag import COPIES, code_of, judge
 from buildsys.go.passing import Passed, reached
 from buildsys.go.reach import Reach
 from buildsys.go.runtime import FLAG, Plan
+from buildsys.go.stops import stops
 from buildsys.stages.findings import Around, Findings
 from buildsys.stages.redirects import resolved
 
@@ -68,8 +70,10 @@ def patch_image(
         patched = done.applied(elf)
         pointers = address_takers(patched, [redirect.old for redirect in (*calls, *users)])
         called = [entry, barrier.function] if barrier.function else [entry]
-        everything, unasked = _reached(elf, patched, called, users, entries, plan)
-        findings = _checked(elf, patched, done, users, Around(everything, ends_of(users, entries, plan), package))
+        everything, unasked = _reached(elf, patched, called, users, calls, entries, plan)
+        ends = ends_of(users, [*calls, *entries], plan)
+        findings = _checked(elf, patched, done, users, Around(everything, ends, package))
+        _refuse_spare(plan, entries, everything)
         _refuse_reachable(patched, unasked, calls, users, pointers)
         _refuse_readers(patched, everything, {each.new for each in (*calls, *users)})
         others = _other_ways(patched, users)
@@ -122,9 +126,9 @@ def _refuse_return(elf: Elf, users: Sequence[Redirect], plan: Plan) -> None:
 
     Behind the call of such a function the compiler puts whatever comes next.
     """
-    fatal, code = set(plan.fatal), Code(elf)
+    lasting, code = set(plan.ends), Code(elf)
     for redirect in users:
-        body = code.body(redirect.new) if redirect.name in fatal else None
+        body = code.body(redirect.new) if redirect.name in lasting else None
         # C6.2 RET, by whichever register.
         at = (
             next((at for at, word in enumerate(body.words) if word & 0xFFFF_FC1F == 0xD65F_0000), None)
@@ -148,10 +152,10 @@ def _checked(elf: Elf, patched: Elf, done: Patch, users: Sequence[Redirect], aro
     return check(elf, patched, done, users, around)
 
 
-def ends_of(users: Sequence[Redirect], entries: Sequence[Redirect], plan: Plan) -> set[int]:
+def ends_of(users: Sequence[Redirect], ours: Sequence[Redirect], plan: Plan) -> set[int]:
     """The functions that do not return, and what takes their place."""
-    fatal = [each for each in users if each.name in plan.fatal]
-    return {address for each in (*entries, *fatal) for address in (each.old, each.new)}
+    lasting = set(plan.ends)
+    return {address for each in (*ours, *users) if each.name in lasting for address in (each.old, each.new)}
 
 
 def _reached(
@@ -159,6 +163,7 @@ def _reached(
     elf: Elf,
     called: Sequence[str],
     users: Sequence[Redirect],
+    calls: Sequence[Redirect],
     entries: Sequence[Redirect],
     plan: Plan,
 ) -> tuple[Reach, Reach]:
@@ -170,7 +175,7 @@ def _reached(
     for name in (*called, FLAG):
         if name not in found:
             raise UserError(f"{elf.name}: there is no symbol {name}")
-    fatal = [each for each in users if each.name in plan.fatal]
+    fatal = [each for each in users if each.name in plan.ends]
     taken = {each.old for each in (*entries, *users) if each in entries or each.mode.at_entry}
     # What only leads to a function that does not return is passed over; but one of the user's must be able to run.
     roots = (*(found[name] for name in called), elf.entry, *(each.new for each in fatal))
@@ -179,7 +184,21 @@ def _reached(
         for each in users
         if each.original
     ]
-    return reached(elf, roots, found[FLAG], ends_of(users, entries, plan), passed)
+    ends = ends_of(users, [*calls, *entries], plan)
+    return reached(elf, roots, found[FLAG], ends, passed, stops(elf, plan))
+
+
+def _refuse_spare(plan: Plan, entries: Sequence[Redirect], reached: Reach) -> None:
+    """Raise UserError if the kernel allocates other than to end: what serves that then has no more to give."""
+    found = [each.old for each in entries if each.name in plan.spare and each.old in reached.functions]
+    if found:
+        path = min((reached.path(old) for old in found), key=len)
+        alloc = ', or add "alloc" to `sets`' if "alloc" in sets.known() else ""
+        raise UserError(
+            f"the kernel can reach {path[-1]}, and has no allocator:\n  " + "\n  → ".join(path),
+            f"avoid what leads there (new, make, append, maps, fmt, …) or redirect a function on the way{alloc}; "
+            "`doit reach` tells what else the kernel would need, and where it asks for it",
+        )
 
 
 def _refuse_reachable(
@@ -242,7 +261,7 @@ def _remarks(
 ) -> list[str]:
     """What is to be said of the user's redirects on screen: what is no longer ours, what could not be reached."""
     remarks = []
-    if replaced := [each for each in users if each.name in (*plan.readers, *plan.fatal)]:
+    if replaced := [each for each in users if each.name in plan.functions]:
         shown = ", ".join(f"{each.name} by {each.to}" for each in replaced[:SHOWN])
         more = f" and {len(replaced) - SHOWN} more" if len(replaced) > SHOWN else ""
         remarks.append(f"taken over by the kernel, no longer by this build: {shown}{more}")
@@ -257,7 +276,7 @@ def _remarks(
             if places
         ]
         # What begins with a branch is caught whoever comes to it.
-        if ways and not redirect.mode.at_entry and redirect.name not in plan.fatal:
+        if ways and not redirect.mode.at_entry and redirect.name not in plan.entered:
             counted = ", ".join(f"{count} {what}" for count, what in ways)
             remarks.append(f"{redirect.name} is not redirected for {counted}; the kernel cannot reach it so")
         if kept := [each for each in done.left if each.target == redirect.old]:
@@ -285,9 +304,10 @@ def _report(
         ("barrier", [barrier.name for barrier in plan.barriers]),
         ("reader", plan.readers),
         ("fatal", plan.fatal),
+        *((each.name, each.functions) for each in plan.sets),
     ]
     kinds = {name: kind for kind, names in groups for name in names}
-    sites = _sites(elf, done)
+    sites, entered = _sites(elf, done), set(plan.entered)
     ours = {id(redirect) for redirect in redirects if not redirect.to}
     barriers = {redirect.name: id(redirect) for redirect in redirects if kinds.get(redirect.name) == "barrier"}
     totals = {
@@ -295,6 +315,7 @@ def _report(
         "sites_patched": len(done.rewrites),
         "entries_patched": len(done.entries),
         "barrier_sites": sum(len(sites[key]) for key in barriers.values()),
+        "sets": [each.name for each in plan.sets],
     }
     functions = []
     for redirect in redirects:
@@ -305,7 +326,7 @@ def _report(
         about: dict[str, Any] = {
             "name": redirect.name,
             "kind": kind,
-            "redirected": _WHERE["entry" if kind == "fatal" else redirect.mode]
+            "redirected": _WHERE["entry" if base and redirect.name in entered else redirect.mode]
             + (", and where its address is held" if redirect.pointers else ""),
             "old": hex(redirect.old),
             "new": hex(redirect.new),

@@ -1,7 +1,8 @@
 """Templates to text: Jinja, with symbol addresses and field offsets as functions.
 
-A template says `address("runtime.writeBarrier")` and `offset("runtime.g.m")`;
-a name that does not exist is an error with the template's file and line.
+A template says `address("runtime.writeBarrier")` and `offset("runtime.g.m")`, and
+`original("runtime.panicIndex")` for the runtime's own function where ours has the
+same name; a name that does not exist is an error with the template's file and line.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from jinja2.bccache import Bucket
 
 DIGEST = 32  # bytes
+ORIGINAL = "original "  # before a name: Go's own function of that name, not ours
 ABSENT = -1  # in the place of an address: the image has no such symbol
 
 

@@ -148,7 +148,7 @@ def test_a_function_that_needs_too_much_stack_ends_the_run(built: Steps, tmp_pat
     case = case_of(built_with(deep, tmp_path / "deep", built.project.root))
     outcome = embedded.run(case.image, case.board, 20)
     assert (outcome.end, outcome.exit_code) == (End.EXIT, 2)
-    assert b"fatal: runtime.morestack" in outcome.serial
+    assert b"fatal error: stack overflow" in outcome.serial
 
 
 def test_a_function_of_assembly_is_given_batches_too(built: Steps, tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ def judge(seed: Seed, paths: Mapping[str, Path]) -> str:
 
 def _patch(seed: Seed, image: Path) -> None:
     elf = Elf.read(image)
-    patch(elf, resolve(elf, seed.plan.called), resolve(elf, seed.plan.fatal))
+    patch(elf, resolve(elf, seed.plan.called), resolve(elf, seed.plan.entered))
 
 
 def _audit(seed: Seed, image: Path) -> None:

@@ -180,7 +180,7 @@ def small(folder: Path, name: str, tools: BinaryToolchain) -> tuple[Seed, ...]:
     made = Elf.read(objects[0])
     asked = plan({function.name for function in made.symbols.functions()}, name)
     before = Elf.read(unpatched)
-    done = patch(before, resolve(before, asked.called), resolve(before, asked.fatal))
+    done = patch(before, resolve(before, asked.called), resolve(before, asked.entered))
     assert done.rewrites
     assert done.entries
     image.write_bytes(done.contents)

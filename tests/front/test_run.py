@@ -91,17 +91,29 @@ def test_a_kernel_that_hangs_is_ended_by_the_time_limit(checkout: Checkout, comm
 
 @BOTH
 @pytest.mark.parametrize(
-    ("body", "function"),
+    ("body", "message", "function"),
     [
-        ('panic("no")\nreturn 0', "runtime.gopanic"),
-        ("return table[given.Size]", "runtime.panicBounds"),
-        ("return int32(given.Size / uintptr(number))", "runtime.panicdivide"),
+        ('panic("no")\nreturn 0', "panic: no", "runtime.gopanic"),
+        (
+            "return table[given.Size]",
+            r"panic: runtime error: index out of range \[\d+\] with length \d+",
+            "runtime.panicBounds",
+        ),
+        (
+            "return int32(given.Size / uintptr(number))",
+            "panic: runtime error: integer divide by zero",
+            "runtime.panicdivide",
+        ),
     ],
 )
-def test_a_kernel_that_panics_exits_with_2_and_the_line_says_which_function(
-    checkout: Checkout, command: str, body: str, function: str
+def test_a_kernel_that_panics_exits_with_2_and_says_why(
+    checkout: Checkout, command: str, body: str, message: str, function: str
 ) -> None:
     checkout.kernel(body)
+    done = checkout.doit(command)
+    assert done.status == 2
+    assert re.search(rf"(?m)^{message}\n\ngoroutine 1 \[running\]:\nmain\.KernelMain\(", done.out)
+    checkout.set("sets = []")  # without the set that tells it in Go's words, it tells who was called
     done = checkout.doit(command)
     assert done.status == 2
     assert re.search(rf"(?m)^fatal: {re.escape(function)} called from 0x[0-9a-f]{{16}}$", done.out)
@@ -112,14 +124,15 @@ def test_a_kernel_that_recurses_too_deep_says_that_the_stack_is_full(checkout: C
     checkout.kernel("return int32(deep(given.Size << 20))", DEEP)
     done = checkout.doit(command)
     assert done.status == 2
-    assert re.search(r"(?m)^fatal: runtime\.morestack\S* called from 0x", done.out)
+    assert re.search(r"(?m)^fatal error: stack overflow\n\ngoroutine 1 \[running\]:\nmain\.deep\(", done.out)
 
 
 @BOTH
-def test_a_nil_dereference_exits_with_3_and_shows_the_exception(checkout: Checkout, command: str) -> None:
+def test_a_nil_dereference_exits_with_2_and_shows_the_exception(checkout: Checkout, command: str) -> None:
     checkout.kernel("return *pointer")
     done = checkout.doit(command)
-    assert done.status == 3
+    assert done.status == 2
+    assert "\npanic: runtime error: invalid memory address or nil pointer dereference\n" in done.out
     # Arm ARM, ESR_EL1: class 0x25 is a data abort without a change of level; DFSC 0b0001xx a translation fault.
     found = re.search(r"(?m)^exception: ESR_EL1 0x(\w{16}) ELR_EL1 0x(\w{16}) FAR_EL1 0x(\w{16})$", done.out)
     assert found

@@ -81,6 +81,6 @@ def test_the_plan_of_a_real_object_names_functions_it_defines(built: Steps) -> N
     assert {name for name in SLOTTED if name in functions} == {barrier.name for barrier in found.barriers}
     assert [barrier.slots for barrier in found.barriers] == [int(barrier.name[-1]) for barrier in found.barriers]
     assert "runtime.wbMove" in found.readers
-    assert {"runtime.gopanic", "runtime.throw"} <= set(found.fatal)
+    assert {"runtime.gopanic", "runtime.throw"} <= set(found.ends)
     # A second definition of a name could be the one that is called.
     assert all(sum(line.split()[-1] == name for line in listed) == 1 for name in found.functions)

@@ -80,6 +80,7 @@ def relinked(
         for old, new in replacements.items():
             assert old in text, f"{source} has no {old!r}: this is no mutant"
             text = text.replace(old, new)
+        (templates / name).parent.mkdir(exist_ok=True)
         (templates / name).write_text(text)
     project = dataclasses.replace(
         built.project,
@@ -95,7 +96,7 @@ def relinked(
     # Not the patch stage: it refuses some of these images, and it is the claims that are tried here.
     unpatched = Elf.read(steps.unpatched)
     plan = case.plan
-    done = patch(unpatched, resolve(unpatched, plan.called), resolve(unpatched, plan.fatal))
+    done = patch(unpatched, resolve(unpatched, plan.called), resolve(unpatched, plan.entered))
     steps.image.write_bytes(done.contents)
     return of_files(case, steps.image, steps.unpatched)
 

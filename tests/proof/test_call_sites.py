@@ -70,7 +70,7 @@ def function_of(case: Case, address: int) -> str:
 def stack_growth(case: Case) -> int:
     """The last instructions of the entry: MOV X3, X30 and the BL of runtime.morestack; here the first of the two."""
     _, base, words = case.code.body(case.elf.symbols.addresses(case.entry)[case.entry])
-    growth = {pair.old.value for name, pair in case.fatal.items() if "morestack" in name and pair.old}
+    growth = {pair.old.value for name, pair in case.entered.items() if "morestack" in name and pair.old}
     return next(
         base + 4 * (at - 1) for at, word in enumerate(words) if a64.branch_target(word, base + 4 * at) in growth
     )
@@ -195,7 +195,7 @@ def test_another_length_is_seen(case: Case, tmp_path: Path, only_red: OnlyRed, c
 
 
 def test_an_entry_not_redirected_is_seen(case: Case, tmp_path: Path, only_red: OnlyRed) -> None:
-    name = "runtime.panicwrap"
+    name = "runtime.gopanic"
     at = old(case, name)
     before = case.before.word(at)
     assert before is not None

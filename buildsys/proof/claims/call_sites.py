@@ -40,7 +40,7 @@ def check(case: Case) -> Verdict:
     kept, made = Counter(linked.values()), Counter(compiled.values())
     left, loops = still_called(case.elf, case.sites, case.olds, linked)
     left_at = {site.address for site in left}
-    entries = {pair.old.value for pair in case.fatal.values() if pair.old}
+    entries = {pair.old.value for pair in case.entered.values() if pair.old}
     users, own_loops = _redirected_sites(case)
     made_of = changes(case, users, own_loops)
     pointers = pointed(case, lambda address: where(case.elf, address))
@@ -78,10 +78,11 @@ def check(case: Case) -> Verdict:
         *_pointers(case, olds),
         *examined.problems,
     ]
-    barriers = sum(decoded[name] for name in case.barriers)
+    barriers, readers = (sum(decoded[name] for name in group) for group in (case.barriers, case.plan.readers))
+    of_sets = "".join(f", {sum(decoded[name] for name in each.calls)} of {each.name}" for each in case.plan.sets)
     return verdict(
         problems,
-        f"{barriers} barrier calls, {decoded.total() - barriers} of flag readers, {len(entries)} entries"
+        f"{barriers} barrier calls, {readers} of flag readers{of_sets}, {len(entries)} entries"
         + (f", {_made(case, made_of)} of the kernel's redirects" if case.redirects else "")
         + (f", {pointers.total} pointers and addresses" if pointers.total else "")
         + "; none left",
@@ -152,7 +153,7 @@ def _goals(case: Case, linked: Mapping[int, str], left: Collection[int]) -> Iter
 
 def _entries(case: Case) -> Iterator[str]:
     """Functions that must be redirected at their first instruction, and are not."""
-    for name, pair in case.fatal.items():
+    for name, pair in case.entered.items():
         word = case.elf.word(pair.old.value) if pair.old else None
         goal = a64.branch_target(word, pair.old.value) if pair.old and word is not None and a64.is_b(word) else None
         if pair.old and (pair.new is None or goal is None or final(case.elf, goal) != pair.new.value):

@@ -2,7 +2,9 @@
 
 The bytes of each function in the image are executed, with random registers,
 flags and memory, thousands of times. What a barrier may do is told from the
-barrier ABI of the Go object; a function for the collector may do nothing.
+barrier ABI of the Go object; a function for the collector may do nothing, and
+no more may the lock of the ready set `print`. What else the sets `print` and
+`panic` serve is called in a run of the image.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from buildsys.formats.symbols import Symbol
 from buildsys.proof.case import Case
 from buildsys.proof.claim import Claim, Verdict, verdict
 from buildsys.proof.policies import Keeping, drained, keeping, left, remark, try_policy
+from buildsys.proof.reports import WRITE, tried
 from buildsys.proof.trials import CASES, SEED, Trial, Trials
 
 POINTER = 8  # bytes
@@ -46,11 +49,28 @@ def check(case: Case) -> Verdict:
         details.append(
             f"{name} at {function.value:#x}: " + (_done(case, trial, count, kept) if not found else found[0])
         )
+    locks = [name for name in case.plan.of_set("print").calls if name != WRITE and name in case.called]
+    idle = trials if kept is None else Trials(case.elf, case.board)
+    for name in locks:
+        function = case.pairs[name].new
+        problems += (
+            _failure(case, function, idle.run(function, frozenset(), None))
+            if function
+            else [f"{name}: there is no single global function of this name to try"]
+        )
     problems += drained(case, kept) if kept else ()
+    reports = tried(case)
+    problems += reports.problems
+    of_sets = f"; {reports.texts} texts printed" if reports.texts else ""
+    of_sets += f"; {len(reports.ends)} ways to end, each told" if reports.ends else ""
+    details += [f"{name}: {said!r}" for name, said in reports.ends.items()]
     return verdict(
         problems,
-        f"{len(evidence)} functions, {trials.count} cases" + (f", policy {case.barrier.name}" if kept else ""),
-        {"seed": SEED, "cases": trials.count, "policy": case.barrier.name, "functions": evidence},
+        f"{len(evidence)} functions, {trials.count} cases"
+        + (f", policy {case.barrier.name}" if kept else "")
+        + of_sets,
+        {"seed": SEED, "cases": trials.count, "policy": case.barrier.name, "functions": evidence}
+        | {"texts": reports.texts, "ends": reports.ends},
         [
             *details,
             *([remark(case)] if kept else []),
