@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.config.barrier import DISCARDING, BarrierPolicy
-from buildsys.config.board import Board
+from buildsys.config.board import CONTROLLERS, Board
 from buildsys.errors import UserError
 from buildsys.files import partial, put, replace, share
 from buildsys.formats.elf import Elf
@@ -39,7 +39,7 @@ class Sources:
     `own` are further templates of the user's, with what each makes; `own_boot` that one of them, or another
     file, has `_start`. `arguments` are those of the entry, as `config.project.Project` has them.
     `sites` is the table of a policy that counts. `symbols` are defined by the linker script: names and
-    expressions. `ready` are functions of ours that redirects name.
+    expressions. `ready` are functions of ours that redirects name. `program` is what the supervisor is told, if there is one.
     """
 
     layout: Mapping[str, int]
@@ -57,6 +57,7 @@ class Sources:
     sites: SiteTable = NO_SITES
     symbols: tuple[tuple[str, str], ...] = ()
     ready: tuple[str, ...] = ()
+    program: Placed | None = None
 
 
 def render(sources: Sources, build: Path, known: Mapping[str, int]) -> list[str]:
@@ -211,6 +212,8 @@ def _values(sources: Sources, addresses: Callable[[str], int]) -> dict[str, Any]
     return {
         "address": addresses,
         "offset": offset,
+        "controllers": CONTROLLERS,
+        "program": sources.program,
         "original": lambda function: addresses(ORIGINAL + function),
         "barrier": sources.barrier,
         "board": sources.board,
