@@ -511,7 +511,7 @@ func clone(thread *task.Thread) int64 {
 	if flags&cloneClearTID != 0 {
 		made.OnEnd(uintptr(x[4]))
 	}
-	made.State = task.Ready
+	made.Begin()
 	return int64(made.ID)
 }
 
@@ -809,6 +809,7 @@ func send(thread, to *task.Thread, signal uint64, code int32) int64 {
 	}
 	if signal != 0 {
 		to.Send(signal, code, thread.ID)
+		task.Woken = true // it may wait, and is to be looked at
 	}
 	return 0
 }

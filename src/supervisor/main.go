@@ -59,7 +59,8 @@ func KernelMain(machineBoard *board.Table, told *machine.Table) int32 {
 	task.Current, first.State = first, task.Ready
 	if told.HasTimer() {
 		told.EnableTimer()
-		machine.Alarm(machine.Counter() + clock.Counts(slice))
+		now := machine.Counter()
+		alarm(now, now+clock.Counts(slice))
 	}
 	machine.Start(&first.Context, trap)
 	return statusFatal

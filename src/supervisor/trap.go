@@ -71,6 +71,11 @@ func trap(context *machine.Context, kind, syndrome, address uint64) *machine.Con
 	if thread.State != task.Ready || yielded {
 		yielded = false
 		thread = choose()
+	} else if task.Woken {
+		task.Woken = false
+		if now := machine.Counter(); now+clock.Counts(slice) < alarmed {
+			alarm(now, now+clock.Counts(slice))
+		}
 	}
 	return resume(thread)
 }
@@ -91,18 +96,19 @@ func choose() *task.Thread {
 	for {
 		now := machine.Counter()
 		thread, earliest, others := task.Next(now, serve)
+		if listening {
+			earliest = least(earliest, now+clock.Counts(listen))
+			listening = false
+		}
 		if thread != nil {
 			if others {
 				earliest = least(earliest, now+clock.Counts(slice))
 			}
 			alarm(now, earliest)
-			task.Current = thread
+			task.Current, task.Woken = thread, false
 			return thread
 		}
-		if listening {
-			earliest = least(earliest, now+clock.Counts(listen))
-			listening = false
-		} else if earliest == task.Never {
+		if earliest == task.Never {
 			end(uint64(fail("every thread waits, and nothing can wake them")))
 		}
 		alarm(now, earliest)
@@ -115,10 +121,14 @@ func choose() *task.Thread {
 // listening tells that a thread waits for input.
 var listening bool
 
+// alarmed is when the next interrupt comes.
+var alarmed uint64
+
 func alarm(now, at uint64) {
 	if soonest := now + clock.Counts(shortest); at < soonest {
 		at = soonest
 	}
+	alarmed = at
 	machine.Alarm(at)
 }
 

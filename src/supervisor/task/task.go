@@ -38,6 +38,8 @@ var (
 	highest int // no thread has this index or a higher one
 	alive   int
 	lastID  uint64
+	// Woken tells that a thread became ready while another runs, which is to run no longer than its share.
+	Woken bool
 	// Current is the thread that runs, or ran when the exception came.
 	Current *Thread
 	current int
@@ -98,10 +100,16 @@ func Find(id uint64) *Thread {
 	return nil
 }
 
+// Begin makes a new thread ready.
+func (t *Thread) Begin() {
+	t.State, Woken = Ready, true
+}
+
 // Return makes the thread ready, with the result of the system call it waited in.
 func (t *Thread) Return(result int64) {
 	t.Context.X[0] = uint64(result)
 	t.State, t.Deadline, t.Word = Ready, 0, 0
+	Woken = true
 }
 
 // Wake wakes up to most threads that wait at a futex; it returns how many.
