@@ -154,7 +154,7 @@ class Steps:
         )
 
     def supervisor(self) -> Action:
-        """src/supervisor ─go build─▶ supervisor.go.o: the kernel of an image with a program, the same in all projects."""
+        """src/supervisor ─go build─▶ supervisor.go.o: the kernel of an image with a program, in all projects."""
         sources, build = shipped("src"), self.project.build
 
         def run() -> dict[str, Any]:
@@ -230,13 +230,12 @@ class Steps:
 
         if self.go.version < OLDEST:
             raise UserError(
-                f"{self.project.go_setting} is Go {self.go.release}, and a program needs "
-                + ".".join(map(str, OLDEST)),
+                f"{self.project.go_setting} is Go {self.go.release}, and a program needs " + ".".join(map(str, OLDEST)),
                 'a newer one is fetched: go = "1.27"',
             )
         if directed := read(self.directives):
             raise UserError(
-                f"{directed[0].name} is to be redirected, and functions of a program cannot be",
+                f"{directed[0].place}: {directed[0].old} is to be redirected, and functions of a program cannot be",
                 'leave the directive out: redirects are for `kind = "bare"`',
             )
 
@@ -464,7 +463,7 @@ class Steps:
         """What templates are told of the program, if there is one."""
         from buildsys.stages.programs import placed
 
-        return placed(self.program_json, asdict(self.project.program)) if self.project.program else None
+        return placed(self.program_json, self.project.program) if self.project.program else None
 
     def assemble(self, source: Path) -> Action:
         """boot.s ─▶ boot.o, and the like."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from array import array
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple, Protocol
 
 from buildsys.formats.elf import Elf
@@ -52,7 +53,7 @@ class Timer:
     def watch(self, elf: Elf) -> None:
         """Heed the instructions of `elf`."""
         for write in writes(elf):
-            self._core.on_execution(write.address, lambda write=write: self._written(write))
+            self._core.on_execution(write.address, partial(self._written, write))
 
     @property
     def due(self) -> float | None:
@@ -79,14 +80,17 @@ class Timer:
 
 
 class Controller(Protocol):
-    """An interrupt controller as a device; `enabled` tells whether the timer's interrupt reaches the core."""
+    """An interrupt controller as a device."""
 
     @property
-    def enabled(self) -> bool: ...
+    def enabled(self) -> bool:
+        """Whether the timer's interrupt reaches the core."""
 
-    def read(self, offset: int, size: int) -> int: ...
+    def read(self, offset: int, size: int) -> int:
+        """The register at `offset`."""
 
-    def write(self, offset: int, size: int, value: int) -> None: ...
+    def write(self, offset: int, size: int, value: int) -> None:
+        """Write `value` to the register at `offset`."""
 
 
 class Gicv2:

@@ -23,6 +23,7 @@ from buildsys.formats.elf import Elf
 from buildsys.formats.symbols import SHN_ABS, STT_OBJECT
 from buildsys.go.runtime import FLAG, STACK_GUARD, Plan
 from buildsys.go.sites import NO_SITES, SiteTable
+from buildsys.stages.programs import Placed
 from buildsys.stages.render import ABSENT, ORIGINAL
 from buildsys.stages.variant import SHIPPED, Variant
 from buildsys.toolchains.binary import BinaryToolchain
@@ -39,7 +40,8 @@ class Sources:
     `own` are further templates of the user's, with what each makes; `own_boot` that one of them, or another
     file, has `_start`. `arguments` are those of the entry, as `config.project.Project` has them.
     `sites` is the table of a policy that counts. `symbols` are defined by the linker script: names and
-    expressions. `ready` are functions of ours that redirects name. `program` is what the supervisor is told, if there is one.
+    expressions. `ready` are functions of ours that redirects name. `program` is what the
+    supervisor of one is told.
     """
 
     layout: Mapping[str, int]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from buildsys.config.program import Program
 from buildsys.errors import UserError
 from buildsys.files import replace
 from buildsys.formats.elf import Elf
@@ -49,6 +49,7 @@ def adopt_program(go_object: Path, made: Path, described: Path) -> None:
     replace(described, json.dumps({"start": PREFIX + starts[0], "archive": PREFIX + ARCHIVE}).encode() + b"\n")
 
 
-def placed(described: Path, given: Mapping[str, tuple[str, ...]]) -> Placed:
-    """What `adopt_program` wrote, with the arguments and the environment in `given`."""
-    return Placed(**json.loads(described.read_text("utf-8")), **given)
+def placed(described: Path, given: Program) -> Placed:
+    """What `adopt_program` wrote, and what the configuration gives the program."""
+    found = json.loads(described.read_text("utf-8"))
+    return Placed(found["start"], found["archive"], given.arguments, given.environment)

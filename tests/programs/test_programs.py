@@ -1,4 +1,4 @@
-"""Ordinary Go programs on the bare machine: what the language promises is there, and errors are what Go says they are."""
+"""Ordinary Go programs on the bare machine: the language is all there, and errors are told as Go tells them."""
 
 from __future__ import annotations
 

@@ -38,9 +38,9 @@ func grown(depth int) *node {
 func collector() {
 	debug.SetGCPercent(1)
 	defer debug.SetGCPercent(100)
-	for range [10]int{} {
-		sum := grown(16).sum()
-		must(sum == 1<<16-1, "the tree has lost nodes", sum)
+	for range [4]int{} {
+		sum := grown(15).sum()
+		must(sum == 1<<15-1, "the tree has lost nodes", sum)
 	}
 	var seen runtime.MemStats
 	runtime.ReadMemStats(&seen)

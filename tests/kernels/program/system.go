@@ -46,7 +46,8 @@ func times() {
 	time.Sleep(20 * time.Millisecond)
 	slept := time.Since(now)
 	must(slept >= 20*time.Millisecond && slept < 5*time.Second, "slept", slept)
-	ticker, began := time.NewTicker(5*time.Millisecond), time.Now()
+	began := time.Now()
+	ticker := time.NewTicker(5 * time.Millisecond)
 	for range [4]int{} {
 		<-ticker.C
 	}
