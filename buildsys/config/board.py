@@ -7,7 +7,7 @@ tables, emulators, checks and documentation are all rendered from a `Board`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from buildsys.config.drawing import drawing as drawn
@@ -25,7 +25,8 @@ MAPPED = 1 << 39  # bytes page tables can map
 REACHED = 1 << 32  # bytes boot code can name: movz and movk make 32 bits, adrp reaches as far
 STACK_ALIGNMENT = 16  # Arm ARM, SP alignment checking
 LEVELS = (1, 2, 3)
-MODELS = ("fw-cfg", "pcie", "registers")
+MODELS = ("fw-cfg", "pcie", "registers", "gicv2", "bcm2836", "pl031")
+CONTROLLERS = ("gicv2", "bcm2836")  # of interrupts, as the supervisor of a program numbers them, from 1
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,10 @@ class Uart:
 
 @dataclass(frozen=True)
 class Device:
-    """What else the embedded emulator is to have: a `model`, one of `MODELS`, and its registers.
+    """What else a machine has: a `model`, one of `MODELS`, and its registers.
 
-    `files` are those of a "fw-cfg", in the order of its directory.
+    `files` are those of a "fw-cfg", in the order of its directory. A "gicv2" has its distributor at `base`, the
+    interface of a core at `interface`; `timer` is the number of the interrupt of a core's virtual timer.
     """
 
     name: str
@@ -70,6 +72,8 @@ class Device:
     base: int
     size: int
     files: tuple[str, ...] = ()
+    interface: int = 0
+    timer: int = 0
 
 
 @dataclass(frozen=True)
@@ -119,6 +123,10 @@ class Board:
     def ram(self) -> Region:
         """The region writable data lives in."""
         return self._containing(self.bss)
+
+    def device(self, *models: str) -> Device | None:
+        """The first device that is one of `models`."""
+        return next((each for each in self.devices if each.model in models), None)
 
     def region_at(self, address: int) -> Region | None:
         """The region `address` lies in, None outside the map."""
@@ -200,10 +208,14 @@ def _device(devices: Table, name: str) -> Device:
     part = devices.table(name)
     files = tuple(part.strings("files"))
     device = Device(name, part.choice("model", MODELS), part.integer("base"), part.integer("size"), files)
+    if device.model == "gicv2":
+        device = replace(device, interface=part.integer("interface"), timer=part.integer("timer"))
     part.refuse_unknown()
     for key, value in (("base", device.base), ("size", device.size)):
         if value % PAGE or value < 0 or (key == "size" and not value):
             raise part.error(key, f"is {value:#x}", f"memory is mapped in pages: it must be a multiple of {PAGE:#x}")
+    if device.model == "gicv2" and not device.base < device.interface < device.base + device.size:
+        raise part.error("interface", f"is {device.interface:#x}", "it must be in `size` bytes from `base`")
     if device.files and device.model != "fw-cfg":
         raise part.error("files", f"is for a fw-cfg, not for a {device.model}")
     return device

@@ -12,6 +12,7 @@ from buildsys.config.barrier import DISCARDING, BarrierPolicy, barrier_policy
 from buildsys.config.board import Board
 from buildsys.config.caching import Caching, caching, go_folder
 from buildsys.config.expected import NOTHING, Expected, expected
+from buildsys.config.program import KINDS, SUPERVISED, Program, program
 from buildsys.config.redirects import Redirection, redirections
 from buildsys.config.toml import Table, nearest, read
 from buildsys.errors import UserError
@@ -40,6 +41,7 @@ class Project:
     `redirects` are the functions the configuration replaces by others; the sources may name more (go/directives.py).
     `sets` are the names of the ready sets. The set `alloc` hands out `alloc_memory` bytes, None for half of what
     is left, or has the function `allocator` of the kernel do it.
+    `program` is what an ordinary Go program is given, if the package is one; the entry is then the supervisor's.
     `go_setting` is how messages name the setting that chose the Go toolchain, `go_folder` where trees are fetched to.
     """
 
@@ -65,6 +67,7 @@ class Project:
     sets: tuple[str, ...] = ()
     allocator: str = ""
     alloc_memory: int | None = None
+    program: Program | None = None
     kernel: str = ""
     file: Path = Path(FILE)
     setting: str = "tool.buildsys."
@@ -133,10 +136,12 @@ def _project(root: Path, table: Table, kept: Caching | None) -> Project:
         name = str(root / name)
     board = boards.load(name, table.where("board"))
     expects = expected(table)
+    programs = table.choice("kind", KINDS, KINDS[0]) != KINDS[0]
+    supervised = program(table) if programs else None
     project = Project(
         root=root,
         package=root / table.string("package"),
-        entry=table.string("entry", "main.KernelMain"),
+        entry=SUPERVISED.entry if programs else table.string("entry", "main.KernelMain"),
         board=replace(board, qemu=(*board.qemu, *table.strings("qemu-arguments")), until=expects.until.encode()),
         toolchain=table.choice("toolchain", TOOLCHAINS, "zig"),
         go=table.string("go", "wheel"),
@@ -150,7 +155,9 @@ def _project(root: Path, table: Table, kept: Caching | None) -> Project:
         time_limit=table.number("time-limit", 20),
         templates=(*folders, shipped("templates"), shipped("linker")),
         caching=kept,
-        arguments=tuple(_argument(table, each) for each in table.values("entry-arguments", [BOARD_TABLE])),
+        arguments=SUPERVISED.arguments
+        if programs
+        else tuple(_argument(table, each) for each in table.values("entry-arguments", [BOARD_TABLE])),
         boot=_boot(root, table),
         assembly=tuple(_files(root, table, "assembly", (".s", ".s.j2"))),
         objects=tuple(_files(root, table, "objects", (".o",))),
@@ -160,6 +167,7 @@ def _project(root: Path, table: Table, kept: Caching | None) -> Project:
         sets=tuple(_sets(table)),
         allocator=table.string("alloc", ""),
         alloc_memory=_alloc_memory(table, board),
+        program=supervised,
         file=table.path,
         setting=table.prefix,
     )

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from buildsys.cache.action import OVERWRITTEN, UP_TO_DATE, Action, Records
+from buildsys.config.project import Project
 from buildsys.errors import UserError
 from buildsys.front import ahead
 from buildsys.front.ahead import Ahead
@@ -254,7 +255,7 @@ def debug_task(steps: Steps) -> Task:
             if server:
                 status = serve(steps.image, project.board, server)
             else:
-                status = debug(steps.image, project.board, project.entry, project.package, steps.go.root)
+                status = debug(steps.image, project.board, _begins(project), project.package, steps.go.root)
         except UserError as error:
             return Failed(error)
         return Failed("", status) if status else None
@@ -383,6 +384,11 @@ def _boot(steps: Steps, perform: Callable[[float], Failed | None]) -> Task:
         "verbosity": 2,
         "io": {"capture": False},
     }  # fmt: skip
+
+
+def _begins(project: Project) -> str:
+    """The function a debugger stops at first."""
+    return "main.main" if project.program else project.entry
 
 
 def _to_the_end(perform: Callable[..., Failed | None]) -> Callable[..., Failed | None]:

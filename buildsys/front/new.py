@@ -22,24 +22,33 @@ FILES = {
     "tasks.json": ".vscode/tasks.json",
     "launch.json": ".vscode/launch.json",
 }
+# Of a program, these are others.
+PROGRAM = {name: f"program/{name}" for name in ("buildsys.toml", "go.mod", "main.go")}
 PACKAGES = ("board", "memory", "semihosting", "uart")
 
 
-def new(folder: Path) -> list[Path]:
-    """Write the project to `folder`, which must be empty or not exist; returns the files. Raises UserError."""
+def new(folder: Path, program: bool = False) -> list[Path]:
+    """Write the project to `folder`, which must be empty or not exist; returns the files. Raises UserError.
+
+    With `program` it is one of `kind = "program"`.
+    """
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UserError(
                 f"{folder} is not empty" if folder.is_dir() else f"{folder} is a file",
                 "name a folder that does not exist yet, or an empty one",
             )
-        return [_write(folder / to, contents) for to, contents in _contents().items()]
+        return [_write(folder / to, contents) for to, contents in _contents(program).items()]
     except OSError as error:
         raise UserError(f"{error.filename or folder}: {error.strerror}") from error
 
 
-def _contents() -> dict[str, bytes]:
-    found = {to: (STARTER / name).read_bytes() for name, to in FILES.items()}
+def _contents(program: bool) -> dict[str, bytes]:
+    names = PROGRAM if program else {}
+    found = {to: (STARTER / names.get(name, name)).read_bytes() for name, to in FILES.items()}
+    if program:  # it is the program's main that a debugger begins at
+        found[FILES["launch.json"]] = found[FILES["launch.json"]].replace(b"main.KernelMain", b"main.main")
+        return found
     for package in PACKAGES:
         for file in sorted((shipped("src") / package).iterdir()):
             if file.suffix in (".go", ".s") and not file.name.endswith("_test.go"):

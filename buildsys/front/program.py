@@ -17,6 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     making = commands.add_parser("new", help="write a small kernel, ready to build, to a new folder")
     making.add_argument("folder", metavar="DIR", type=Path, help="a folder that does not exist yet, or an empty one")
+    making.add_argument("--program", action="store_true", help="an ordinary Go program, with all of Go's runtime")
     making.set_defaults(perform=_new)
     patched = commands.add_parser("patch", help=patching.HELP)
     patching.add(patched)
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _new(chosen: argparse.Namespace) -> int:
     from buildsys.front.new import new
 
-    for path in new(chosen.folder):
+    for path in new(chosen.folder, chosen.program):
         print(path)
     print(f"\nIt builds and boots: cd {chosen.folder}; doit run; doit verify", flush=True)
     return 0

@@ -21,6 +21,7 @@ from buildsys.config.redirects import READY, Redirection
 from buildsys.errors import UserError
 from buildsys.go import sets
 from buildsys.go import toolchain as go_toolchain
+from buildsys.go.options import GoOptions
 from buildsys.go.toolchain import GoToolchain
 from buildsys.stages.variant import SHIPPED, Variant
 from buildsys.toolchains import choice, zig
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from buildsys.go.inputs import Inputs
     from buildsys.go.runtime import Plan
     from buildsys.go.sites import SiteTable
+    from buildsys.stages.programs import Placed
 
 SCRIPT = "kernel.ld"
 BINDINGS = "bindings.s"
@@ -38,6 +40,9 @@ OWN = "own"  # the folder in the build folder where what comes of the user's own
 RENDERED = ".s.j2"
 SETS = "sets"  # the folder in a folder of templates where those of ready sets are
 TEMPLATES = ("boot.s", "writebarrier.s", "fatal.s")
+OF_PROGRAMS = "supervisor.s"  # and this of a program
+SUPERVISOR = "supervisor"  # the folder of src
+SUPERVISED_BY = ("board", "memory", "uart", SUPERVISOR)  # what its packages import, of src
 
 
 class Steps:
@@ -52,13 +57,17 @@ class Steps:
         self._told = False
         build = project.build
         self.records = Records(build / ".done", caches, lambda: self.places, self._waiting)
-        self.archive, self.go_object = build / "kernel.a", build / "go.o"
+        self.archive, self.compiled = build / "kernel.a", build / "go.o"
+        # The kernel's: of a program that is the supervisor, and what was compiled is linked in beside it.
+        self.go_object = build / "supervisor.go.o" if project.program else self.compiled
+        self.program_object, self.program_json = build / "program.go.o", build / "program.json"
         self.runtime_json, self.binding = build / "runtime.json", build / "binding.json"
         self.linked = build / ".linked.elf"
         self.unpatched, self.image = build / "kernel.unpatched.elf", build / "kernel.elf"
         self.patch_json = build / "patch.json"
         self.directives = build / "directives.json"
-        self.templates = (*TEMPLATES, *sets.templates(project.sets))
+        of_programs = (OF_PROGRAMS,) if project.program else ()
+        self.templates = (*TEMPLATES, *of_programs, *sets.templates(project.sets))
 
     @cached_property
     def go(self) -> GoToolchain:
@@ -91,6 +100,7 @@ class Steps:
                 ("go", self.go.root),
                 ("zig", zig.program().parent),
                 ("jinja2", _jinja()[0].parent),
+                *((("src", shipped("src")),) if self.project.program else ()),
             ),
         )
 
@@ -120,7 +130,7 @@ class Steps:
                 project.package,
                 project.options,
                 self._made(self.archive),
-                self.go_object,
+                self.compiled,
                 zig.archiver(project.build / ".tools" / "ar"),
                 meanwhile,
             )
@@ -134,7 +144,7 @@ class Steps:
                 zig.program(),
                 *_code("go", "config/redirects.py", "stages/directives.py", "stages/objects.py", "toolchains/zig.py"),
             ),
-            outputs=(self.archive, self.go_object, self.directives),
+            outputs=(self.archive, self.compiled, self.directives),
             parameters={
                 "package": self.places.name(project.package),
                 "tags": project.options.tags,
@@ -148,23 +158,92 @@ class Steps:
             discover=discover,
         )
 
+    def supervisor(self) -> Action:
+        """src/supervisor ─go build─▶ supervisor.go.o: the kernel of an image with a program, in all projects."""
+        sources, build = shipped("src"), self.project.build
+
+        def run() -> dict[str, Any]:
+            from buildsys.stages.objects import make_object
+
+            make_object(
+                self.go,
+                sources / SUPERVISOR,
+                GoOptions(),
+                build / "supervisor.a",
+                self.go_object,
+                zig.archiver(build / ".tools" / "ar"),
+                lambda: None,
+            )
+            return {}
+
+        return Action(
+            name="supervisor",
+            inputs=(*self._supervising, *self.go.files, zig.program(), *_code("go", "stages/objects.py")),
+            outputs=(self.go_object,),
+            parameters={
+                "Go release": self.go.release,
+                "environment": {k: v for k, v in self.go.environment().items() if k in go_toolchain.SET},
+            },
+            run=run,
+        )
+
+    @property
+    def _supervising(self) -> tuple[Path, ...]:
+        """The sources of the supervisor."""
+        sources = shipped("src")
+        found = [file for folder in SUPERVISED_BY for file in sorted((sources / folder).rglob("*.*"))]
+        return (sources / "go.mod", *(file for file in found if file.suffix in (".go", ".s")))
+
     def runtime(self) -> Action:
-        """go.o ─▶ runtime.json: field offsets from DWARF, the functions to take over."""
+        """go.o ─▶ runtime.json: field offsets from DWARF, the functions to take over.
+
+        Of a program: go.o ─▶ program.go.o; and all of that is about the supervisor.
+        """
+        program = self.project.program
 
         def run() -> dict[str, Any]:
             from buildsys.stages.objects import describe_runtime
 
             project = self.project
+            if program:
+                from buildsys.stages.programs import adopt_program
+
+                self._refuse_for_programs()
+                adopt_program(self.compiled, self.program_object, self.program_json)
+                self._up_to_date(self.supervisor())
             describe_runtime(self.go_object, self._made(self.runtime_json), project.sets, project.allocator)
             return {}
 
+        made = (self.go_object, self.program_object, self.program_json) if program else ()
+        of_programs = (*self._supervising, self.directives, *self.go.files) if program else ()
         return Action(
             name="runtime",
-            inputs=(self.go_object, *_code("go", "formats", "stages/objects.py", "stages/originals.py")),
-            outputs=(self.runtime_json,),
+            inputs=(
+                self.compiled,
+                *of_programs,
+                *_code("go", "formats", "stages/objects.py", "stages/originals.py"),
+                *(_code("stages/programs.py") if program else ()),
+            ),
+            outputs=(self.runtime_json, *made),
             parameters={"sets": self.project.sets, "alloc": self.project.allocator},
             run=run,
         )
+
+    def _refuse_for_programs(self) -> None:
+        """Raise UserError for what cannot be had in a program."""
+        from buildsys.stages.directives import read
+        from buildsys.stages.programs import OLDEST
+
+        if self.go.version < OLDEST:
+            raise UserError(
+                f"{self.project.go_setting} is Go {self.go.release}, and a program needs " + ".".join(map(str, OLDEST)),
+                'a newer one is fetched: go = "1.27"',
+            )
+        if directed := read(self.directives):
+            raise UserError(
+                f"{directed[0].place}: {directed[0].old} is to be redirected, and functions of a program cannot be",
+                'leave the directive out: redirects are for `kind = "bare"`',
+            )
 
     def link(self) -> Action:
         """templates, linker script, board, runtime.json and go.o ─▶ kernel.unpatched.elf, addresses bound."""
@@ -181,6 +260,7 @@ class Steps:
             name="link",
             inputs=(
                 self.go_object,
+                *((self.program_object, self.program_json) if project.program else ()),
                 self.runtime_json,
                 project.board.path,
                 *self.binutils.files,
@@ -306,6 +386,7 @@ class Steps:
                 sites=self._site_table(plan),
                 symbols=tuple((name, str(place)) for name, place in project.expected.symbols),
                 ready=self._ready,
+                program=self._placed(),
             )
             return {"asked": render(sources, build, known), "originals": read_originals(self.runtime_json)}
 
@@ -313,6 +394,7 @@ class Steps:
             name="render",
             inputs=(
                 self.runtime_json,
+                *((self.program_json,) if project.program else ()),
                 *((self.go_object,) if project.barrier.name == COUNT else ()),
                 project.board.path,
                 *_code("config", "go/runtime.py", "go/sets.py", "go/sites.py", "stages"),
@@ -383,7 +465,15 @@ class Steps:
             "paths": dict(expected.paths),
             "ready": self._ready,
         }
+        if self.project.program:
+            found["program"] = asdict(self.project.program)
         return {name: value for name, value in found.items() if value}
+
+    def _placed(self) -> Placed | None:
+        """What templates are told of the program, if there is one."""
+        from buildsys.stages.programs import placed
+
+        return placed(self.program_json, self.project.program) if self.project.program else None
 
     def assemble(self, source: Path) -> Action:
         """boot.s ─▶ boot.o, and the like."""
@@ -496,16 +586,17 @@ class Steps:
     def join(self, objects: Sequence[Path]) -> Action:
         """kernel.ld, our objects and go.o ─▶ one link, to be looked at before it is the unpatched image."""
         script = self.project.build / SCRIPT
+        linked = [*objects, self._to_link, *((self.program_object,) if self.project.program else ())]
 
         def run() -> dict[str, Any]:
             from buildsys.stages.link import join
 
-            join(self.binutils, script, [*objects, self._to_link], self.linked)
+            join(self.binutils, script, linked, self.linked)
             return {}
 
         return Action(
             name="join",
-            inputs=(script, *objects, self._to_link, *self.binutils.files, *_code("toolchains", "stages/link.py")),
+            inputs=(script, *linked, *self.binutils.files, *_code("toolchains", "stages/link.py")),
             outputs=(self.linked,),
             parameters={"command": self.binutils.linker[1:]},
             run=run,

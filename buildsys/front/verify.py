@@ -52,6 +52,7 @@ def case_of(steps: Steps) -> Case:
         own_boot=project.boot is not None,
         expected=project.expected,
         rebuild=lambda folder: rebuild(project, folder),
+        program=project.program is not None,
     )
 
 
@@ -103,6 +104,8 @@ def verify(steps: Steps, only: str, verbose: bool, strict: bool) -> Failed | Non
         lines = check(case, chosen)
     except UserError as error:
         return Failed(error)
+    if case.program:
+        print("the kernel of this image is the supervisor: of the program itself nothing is claimed")
     show(lines, verbose)
     if not only:
         _write(steps, case, lines)

@@ -187,7 +187,7 @@ class _Loop:
 
     def _wait(self) -> None:
         """Until something happened; what came through a file descriptor is seen to here."""
-        readers: dict[int, Callable[[], None]] = {self._wake.fd: self._wake.drain}
+        readers: dict[int, Callable[[], object]] = {self._wake.fd: self._wake.drain}
         if self._keys >= 0:
             readers[self._keys] = self._read_keys
         for connection in (self._running, self._checking):

@@ -47,8 +47,8 @@ class Variables:
         self.types = Types(elf, self._word)
 
     def is_code(self, address: int) -> bool:
-        """Whether instructions lie there."""
-        return any(low <= address < high for low, high in self._code)
+        """Whether an instruction lies there. Page tables hold addresses in code, with bits of their own at the end."""
+        return not address & 3 and any(low <= address < high for low, high in self._code)
 
     def held(self, address: int) -> Held:
         """What the variable at `address` stands for."""

@@ -5,10 +5,12 @@ level, a PL011 that sends, the devices the board's file names, semihosting's exi
 PSCI power-off and reset, and synchronous exceptions of EL0 and EL1, which enter the guest's
 vectors at EL1 with the registers QEMU gives them (`exceptions` says how). EL2 and EL3 are there
 to be left: an exception taken at, or to, one of them ends the run. PSCI is there on a board that
-begins at EL1, as on QEMU, where it stands in for what is above.
+begins at EL1, as on QEMU, where it stands in for what is above. One interrupt is there, that of the
+virtual timer (`timer`), on a board that has a controller; it comes in `wfi` and in the place of a
+synchronous exception, and nowhere else: between others Unicorn cannot be stopped and go on.
 
-What it does not have: interrupts, so that `wfi` sleeps until the time limit; any other
-device; other cores; and, Unicorn being of QEMU 5.0, three traps: floating point that was
+What it does not have: other interrupts, so that without that one `wfi` sleeps until the time limit; any
+other device; other cores; and, Unicorn being of QEMU 5.0, three traps: floating point that was
 never enabled runs, a misaligned `ldar` or `stlr` works, a misaligned jump is noticed only
 at an undefined instruction. The counter does not begin at 0, and ID_AA64PFR0_EL1 tells of
 an EL2 and EL3 also where the core begins below them.
@@ -29,7 +31,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from buildsys.config.board import Board, Device, drawing
+from buildsys.config.board import CONTROLLERS, Board, Device, drawing
 from buildsys.errors import UserError
 from buildsys.formats.elf import PT_LOAD, Elf
 from buildsys.machines import exceptions, semihosting
@@ -41,6 +43,7 @@ from buildsys.machines.pl011 import Pl011
 from buildsys.machines.processor import CPACR_EL1, UNDEFINED, AccessError, CoreError, Processor
 from buildsys.machines.processor import HVC as TO_EL2
 from buildsys.machines.registers import Registers
+from buildsys.machines.timer import Bcm2836, Controller, Gicv2, Pl031, Timer
 
 WFI = 0xD503207F
 NO_TRAP = 3 << 20  # Arm ARM: CPACR_EL1: FPEN
@@ -101,6 +104,8 @@ class Machine:
                 self._core.add_memory(region.origin, region.length, writable=region.kind == "ram")
         uart = Pl011(self._send)
         self._core.add_device(board.uart.base, board.uart.size, uart.read, uart.write)
+        self._timer = Timer(self._core)
+        self._controller: Controller | None = None
         for device in board.devices:
             model = self._model(device)
             self._core.add_registers(device.base, device.size, model.read, model.write)
@@ -113,6 +118,8 @@ class Machine:
         segments = [segment for segment in elf.segments if segment.kind == PT_LOAD and segment.memory_size]
         if not segments:
             raise UserError(f"{image}: nothing in it is to be loaded", "it must be a linked image")
+        if self._controller is not None:
+            self._timer.watch(elf)
         entry = elf.entry
         for segment in segments:
             last = segment.lma + segment.memory_size - 1
@@ -190,10 +197,31 @@ class Machine:
         """Call `callback` with the address of each run of instructions up to a branch; only before run()."""
         self._core.on_block(callback)
 
-    def _model(self, device: Device) -> FwCfg | Pcie | Registers:
+    def _model(self, device: Device) -> FwCfg | Pcie | Registers | Controller | Pl031:
         if device.model == "fw-cfg":
             return FwCfg(device.files, self._core.load, self._copy_in)
+        if device.model in CONTROLLERS:
+            self._controller = (
+                Gicv2(device.interface - device.base, device.timer, self._asks)
+                if device.model == "gicv2"
+                else Bcm2836(self._asks)
+            )
+            return self._controller
+        if device.model == "pl031":
+            return Pl031()
         return Pcie() if device.model == "pcie" else Registers()
+
+    def _asks(self) -> bool:
+        return self._timer.pending
+
+    def _interrupted(self) -> bool:
+        """Whether the timer's interrupt could be taken, and was."""
+        if self._controller is None or not self._timer.pending:
+            return False
+        if not self._controller.enabled or not exceptions.interruptible(self._core):
+            return False
+        exceptions.interrupt(self._core)
+        return True
 
     def _copy_in(self, address: int, data: bytes) -> None:
         """What a device writes to memory; what is not RAM keeps what it has."""
@@ -257,6 +285,11 @@ class Machine:
 
     def _except(self, number: int) -> None:
         taken = exceptions.pending(self._core, number)
+        if taken is not None and self._timer.due is not None:
+            self._core.set("pc", taken.at)
+            if self._interrupted():
+                return  # the instruction is run again afterwards
+            self._core.set("pc", taken.pc)
         if taken is None:
             self._finish(End.FAULT, f"exception {number} of unknown syndrome{self._pc_text()}")
             return
@@ -293,7 +326,11 @@ class Machine:
         """The core stopped and nothing was wrong: at an end, at a signal, at the deadline, or in `wfi`."""
         asleep = self._end is None and not stopper.fired.is_set()
         if asleep:
-            stopper.fired.wait()
+            # The timer ends `wfi` whether its interrupt is masked or not (Arm ARM: WFI).
+            due = self._timer.due if self._controller is not None and self._controller.enabled else None
+            if not stopper.fired.wait(None if due is None else max(0.0, due - time.monotonic())):
+                self._interrupted()
+                return
         if self._end is not None:
             return
         where = "asleep in wfi" + self._pc_text(-4) if asleep else "running" + self._pc_text()
@@ -355,9 +392,10 @@ class _Stopper:
         while not self._done.is_set():
             # select() takes no endless time; waking for nothing once an hour is harmless.
             remaining = min(max(0.0, self._deadline - time.monotonic()), 3600.0)
-            ready, _, _ = select.select([self._interruption.fd], [], [], remaining)
-            self._interruption.drain()
-            if self._done.is_set() or (not ready and time.monotonic() < self._deadline):
+            select.select([self._interruption.fd], [], [], remaining)
+            # Any other signal leaves the core alone: stopped between two blocks that it has chained,
+            # Unicorn does not know its pc, and what it would go on with is an earlier instruction.
+            if not self._interruption.drain() and time.monotonic() < self._deadline:
                 continue
             self.fired.set()
             while self._stop_again():

@@ -12,8 +12,10 @@ from buildsys.machines.processor import SMC, SPSR_EL1, Processor
 
 # Arm ARM D1.10.1: offsets into the vector table of synchronous exceptions, by where they come from.
 FROM_SP0, FROM_SPX, FROM_EL0 = 0x000, 0x200, 0x400
+INTERRUPT = 0x080  # from there on, an IRQ
 # Arm ARM C5.2: PSTATE as SPSR_EL1 holds it.
 EL_MASK, SP_X, EL1T, EL1H, DAIF = 0xC, 0x1, 0x4, 0x5, 0x3C0
+MASKED = 1 << 7  # I
 
 IL = 1 << 25  # ESR: the instruction has 32 bits
 UNKNOWN_INSTRUCTION = 0 << 26 | IL
@@ -109,16 +111,31 @@ def level(core: Processor) -> int:
     return (core.get("pstate") & EL_MASK) >> 2
 
 
+def interruptible(core: Processor) -> bool:
+    """Whether an interrupt would be taken at EL1."""
+    return level(core) <= 1 and not core.get("pstate") & MASKED
+
+
+def interrupt(core: Processor) -> None:
+    """Take an interrupt at EL1, which must be possible."""
+    _enter(core, core.get("pc"), vector(core) + INTERRUPT)
+
+
 def take(core: Processor, taken: Taken) -> None:
     """Enter EL1's vector. Source: Arm ARM J1.1.2, AArch64.TakeException."""
-    state, target = core.get("pstate"), vector(core)
-    if state & (EL_MASK | SP_X) != EL1H:
-        core.set("sp_el0", core.get("sp"))
-        core.set("sp", core.get("sp_el1"))
-    core.set("elr_el1", taken.pc)
+    target = vector(core)
     core.set("esr_el1", taken.syndrome)
     if taken.kind in _WITH_ADDRESS:
         core.set("far_el1", taken.fault_address)
+    _enter(core, taken.pc, target)
+
+
+def _enter(core: Processor, pc: int, target: int) -> None:
+    state = core.get("pstate")
+    if state & (EL_MASK | SP_X) != EL1H:
+        core.set("sp_el0", core.get("sp"))
+        core.set("sp", core.get("sp_el1"))
+    core.set("elr_el1", pc)
     core.set("pstate", DAIF | EL1H)
     core.set_system(SPSR_EL1, state)
     core.set("pc", target)

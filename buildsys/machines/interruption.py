@@ -50,13 +50,15 @@ class Interruption:
         """Make `fd` readable, as a signal does."""
         os.write(self._pipe, b"\0")
 
-    def drain(self) -> None:
-        """Make `fd` quiet again, after a signal other than SIGINT woke it."""
+    def drain(self) -> bool:
+        """Make `fd` quiet again; tells whether one of the signals that made it readable was SIGINT."""
+        seen = b""
         try:
-            while os.read(self.fd, 64):
-                pass
+            while read := os.read(self.fd, 64):
+                seen += read
         except BlockingIOError:
             pass
+        return signal.SIGINT in seen  # each is a byte: signal.set_wakeup_fd
 
     def _notice(self, number: int, frame: FrameType | None) -> None:
         self.seen = True

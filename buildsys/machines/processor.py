@@ -95,6 +95,11 @@ class Processor:
         """Write a system register. Only this makes Unicorn heed a PSTATE written before."""
         self._uc.reg_write(self._arm.UC_ARM64_REG_CP_REG, (*register, value))
 
+    def system(self, register: tuple[int, int, int, int, int]) -> int:
+        """Read a system register."""
+        value: int = self._uc.reg_read(self._arm.UC_ARM64_REG_CP_REG, register)
+        return value
+
     def syndrome(self) -> tuple[int, int] | None:
         """ESR and fault address of the exception just reported; None if they cannot be read.
 

@@ -53,7 +53,8 @@ class Case:
     `allocator` and `alloc_memory` for one of them, as `config.project.Project` has them, and `redirects` what
     is to take the place of what; `own_boot` says that boot code is the user's; `expected` is what else was
     promised to the kernel.
-    `alone` asks about the embedded emulator by itself: QEMU is left out, and no claim misses it.
+    `program` says that the kernel is the supervisor of a program, which is in the image beside it: nothing here is
+    about that. `alone` asks about the embedded emulator by itself: QEMU is left out, and no claim misses it.
     """
 
     image: Path
@@ -73,6 +74,7 @@ class Case:
     own_boot: bool = False
     expected: Expected = NOTHING
     alone: bool = False
+    program: bool = False
 
     @cached_property
     def elf(self) -> Elf:

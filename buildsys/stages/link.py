@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.config.barrier import DISCARDING, BarrierPolicy
-from buildsys.config.board import Board
+from buildsys.config.board import CONTROLLERS, Board
 from buildsys.errors import UserError
 from buildsys.files import partial, put, replace, share
 from buildsys.formats.elf import Elf
 from buildsys.formats.symbols import SHN_ABS, STT_OBJECT
 from buildsys.go.runtime import FLAG, STACK_GUARD, Plan
 from buildsys.go.sites import NO_SITES, SiteTable
+from buildsys.stages.programs import Placed
 from buildsys.stages.render import ABSENT, ORIGINAL
 from buildsys.stages.variant import SHIPPED, Variant
 from buildsys.toolchains.binary import BinaryToolchain
@@ -40,6 +41,7 @@ class Sources:
     file, has `_start`. `arguments` are those of the entry, `allocator` and `alloc_memory` are for the set
     `alloc`, all as `config.project.Project` has them. `sites` is the table of a policy that counts. `symbols`
     are defined by the linker script: names and expressions. `ready` are functions of ours that redirects name.
+    `program` is what the supervisor of one is told.
     """
 
     layout: Mapping[str, int]
@@ -59,6 +61,7 @@ class Sources:
     sites: SiteTable = NO_SITES
     symbols: tuple[tuple[str, str], ...] = ()
     ready: tuple[str, ...] = ()
+    program: Placed | None = None
 
 
 def render(sources: Sources, build: Path, known: Mapping[str, int]) -> list[str]:
@@ -215,6 +218,8 @@ def _values(sources: Sources, addresses: Callable[[str], int]) -> dict[str, Any]
         "alloc_memory": sources.alloc_memory,
         "allocator": sources.allocator,
         "offset": offset,
+        "controllers": CONTROLLERS,
+        "program": sources.program,
         "original": lambda function: addresses(ORIGINAL + function),
         "barrier": sources.barrier,
         "board": sources.board,

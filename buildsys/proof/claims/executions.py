@@ -25,7 +25,8 @@ def check(case: Case) -> Verdict:
     for run in runs:
         if not any(run.by_function[name] for name in case.barriers):
             problems.append(f"on {run.machine} no barrier was called: nothing was exercised")
-    if all(run.complete for run in runs):
+    # How often a supervisor is asked for something is a matter of time.
+    if all(run.complete for run in runs) and not case.program:
         problems += [problem for run in runs[1:] for problem in _differences(case, first, run)]
     counts = first.by_function
     barriers = sum(counts[name] for name in case.barriers)

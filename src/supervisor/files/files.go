@@ -1,0 +1,429 @@
+// Package files is the program's file descriptors: the serial port, pipes, event counters,
+// sets of descriptors to wait for (epoll), and the few device files there are.
+package files
+
+import (
+	"kernel/memory"
+	"kernel/supervisor/space"
+	"kernel/uart"
+)
+
+// Errors, as Linux numbers them: include/uapi/asm-generic/errno-base.h.
+const (
+	ENOENT = 2
+	EBADF  = 9
+	EAGAIN = 11
+	ENOMEM = 12
+	EEXIST = 17
+	EINVAL = 22
+	EMFILE = 24
+	ESPIPE = 29
+	EPIPE  = 32
+)
+
+// A kind of file.
+type kind uint8
+
+const (
+	closed kind = iota
+	console
+	null
+	random
+	event
+	pipeRead
+	pipeWrite
+	epoll
+)
+
+// Flags of a descriptor: include/uapi/asm-generic/fcntl.h.
+const (
+	Nonblocking = 0x800
+	ReadWrite   = 2
+)
+
+// What a descriptor may be ready for: include/uapi/linux/eventpoll.h.
+const (
+	in      = 0x001
+	out     = 0x004
+	failed  = 0x008
+	hangUp  = 0x010
+	readEnd = 0x2000 // EPOLLRDHUP
+	edge    = 1 << 31
+	once    = 1 << 30
+)
+
+const (
+	mostFiles = 256
+	mostPipes = 64
+	mostSets  = 8
+	mostInSet = 64
+)
+
+// A file is what a descriptor stands for.
+type file struct {
+	kind   kind
+	flags  uint64
+	number int    // of a pipe or set
+	count  uint64 // of an event counter
+	moves  uint64 // how often it changed
+}
+
+type pipe struct {
+	buffer           uintptr // a page
+	first, length    uintptr
+	readers, writers int
+	moves            uint64
+}
+
+type member struct {
+	descriptor int // and 1, so that 0 is none
+	events     uint32
+	data       uint64
+	moves      uint64 // of the file, when it was last reported, and 1
+}
+
+type set struct {
+	members [mostInSet]member
+	turn    int
+}
+
+var (
+	files [mostFiles]file
+	pipes [mostPipes]pipe
+	sets  [mostSets]set
+	inUse [mostSets]bool
+	port  uart.Port
+	base  uintptr
+	// Fill gives random bytes.
+	fill func(to uintptr, length uintptr)
+)
+
+// Init opens descriptors 0 to 2, the serial port at address.
+func Init(address uintptr, randomly func(to, length uintptr)) {
+	port, base, fill = uart.At(address), address, randomly
+	for at := 0; at < 3; at++ {
+		files[at] = file{kind: console, flags: ReadWrite}
+	}
+}
+
+func open(descriptor uint64) *file {
+	if descriptor >= mostFiles || files[descriptor].kind == closed {
+		return nil
+	}
+	return &files[descriptor]
+}
+
+func add(made file) int64 {
+	for at := range files {
+		if files[at].kind == closed {
+			files[at] = made
+			return int64(at)
+		}
+	}
+	return -EMFILE
+}
+
+// Open opens the file of that name.
+func Open(name string, flags uint64) int64 {
+	switch name {
+	case "/dev/null":
+		return add(file{kind: null, flags: flags})
+	case "/dev/urandom", "/dev/random":
+		return add(file{kind: random, flags: flags})
+	case "/dev/tty", "/dev/console":
+		return add(file{kind: console, flags: flags})
+	}
+	return -ENOENT
+}
+
+// Close closes a descriptor.
+func Close(descriptor uint64) int64 {
+	file := open(descriptor)
+	if file == nil {
+		return -EBADF
+	}
+	switch file.kind {
+	case pipeRead, pipeWrite:
+		pipe := &pipes[file.number]
+		pipe.moves++
+		if file.kind == pipeRead {
+			pipe.readers--
+		} else {
+			pipe.writers--
+		}
+		if pipe.readers == 0 && pipe.writers == 0 {
+			space.Release(pipe.buffer)
+			pipe.buffer = 0
+		}
+	case epoll:
+		inUse[file.number] = false
+	}
+	file.kind = closed
+	for at := range sets {
+		if inUse[at] {
+			sets[at].remove(int(descriptor))
+		}
+	}
+	return 0
+}
+
+// Duplicate is another descriptor of the same file, from least on.
+func Duplicate(descriptor, least uint64) int64 {
+	from := open(descriptor)
+	if from == nil {
+		return -EBADF
+	}
+	if from.kind == event || from.kind == epoll {
+		return -EINVAL // two descriptors of one counter: not served
+	}
+	for at := least; at < mostFiles; at++ {
+		if files[at].kind == closed {
+			return DuplicateTo(descriptor, at)
+		}
+	}
+	return -EMFILE
+}
+
+// DuplicateTo makes to another descriptor of the same file.
+func DuplicateTo(descriptor, to uint64) int64 {
+	from := open(descriptor)
+	if from == nil || to >= mostFiles {
+		return -EBADF
+	}
+	if from.kind == event || from.kind == epoll || descriptor == to {
+		return -EINVAL
+	}
+	Close(to)
+	files[to] = *from
+	switch from.kind {
+	case pipeRead:
+		pipes[from.number].readers++
+	case pipeWrite:
+		pipes[from.number].writers++
+	}
+	return int64(to)
+}
+
+// Flags are those of a descriptor, or an error.
+func Flags(descriptor uint64) int64 {
+	if file := open(descriptor); file != nil {
+		return int64(file.flags)
+	}
+	return -EBADF
+}
+
+// SetFlags sets them.
+func SetFlags(descriptor, flags uint64) int64 {
+	file := open(descriptor)
+	if file == nil {
+		return -EBADF
+	}
+	file.flags = file.flags&ReadWrite | flags&Nonblocking
+	return 0
+}
+
+// IsConsole tells whether a descriptor is the serial port.
+func IsConsole(descriptor uint64) bool {
+	file := open(descriptor)
+	return file != nil && file.kind == console
+}
+
+// IsPipe tells whether it is one end of a pipe.
+func IsPipe(descriptor uint64) bool {
+	file := open(descriptor)
+	return file != nil && (file.kind == pipeRead || file.kind == pipeWrite)
+}
+
+// Pipe makes a pipe: its two descriptors, and 0 or an error.
+func Pipe(flags uint64) (int64, int64, int64) {
+	for at := range pipes {
+		if pipes[at].buffer != 0 {
+			continue
+		}
+		page := space.Frame()
+		if page == 0 {
+			return 0, 0, -ENOMEM
+		}
+		pipes[at] = pipe{buffer: page, readers: 1, writers: 1}
+		read := add(file{kind: pipeRead, number: at, flags: flags & Nonblocking})
+		if read < 0 {
+			space.Release(page)
+			pipes[at].buffer = 0
+			return 0, 0, read
+		}
+		write := add(file{kind: pipeWrite, number: at, flags: flags&Nonblocking | 1})
+		if write < 0 {
+			pipes[at].writers = 0
+			Close(uint64(read))
+			return 0, 0, write
+		}
+		return read, write, 0
+	}
+	return 0, 0, -EMFILE
+}
+
+// Event makes an event counter.
+func Event(count, flags uint64) int64 {
+	return add(file{kind: event, count: count, flags: flags&Nonblocking | ReadWrite, moves: 1})
+}
+
+// Later says that a call can not be done yet.
+const Later = -1 << 32
+
+// Read reads up to length bytes to memory that is there.
+func Read(descriptor uint64, to, length uintptr) int64 {
+	file := open(descriptor)
+	if file == nil {
+		return -EBADF
+	}
+	switch file.kind {
+	case null:
+		return 0
+	case random:
+		fill(to, length)
+		return int64(length)
+	case console:
+		return file.wait(readConsole(to, length))
+	case event:
+		if length < 8 {
+			return -EINVAL
+		}
+		if file.count == 0 {
+			return file.wait(Later)
+		}
+		memory.Store64(to, file.count)
+		file.count = 0
+		file.moves++
+		return 8
+	case pipeRead:
+		return file.wait(pipes[file.number].read(to, length))
+	}
+	return -EBADF
+}
+
+// Write writes up to length bytes of memory.
+func Write(descriptor uint64, from, length uintptr) int64 {
+	file := open(descriptor)
+	if file == nil {
+		return -EBADF
+	}
+	switch file.kind {
+	case null, random:
+		return int64(length)
+	case console:
+		for at := uintptr(0); at < length; at++ {
+			port.PutByte(memory.Load8(from + at))
+		}
+		return int64(length)
+	case event:
+		if length < 8 {
+			return -EINVAL
+		}
+		file.count += memory.Load64(from)
+		file.moves++
+		return 8
+	case pipeWrite:
+		return file.wait(pipes[file.number].write(from, length))
+	}
+	return -EBADF
+}
+
+// wait is what a call that found that result returns: one that would wait may not be allowed to.
+func (f *file) wait(result int64) int64 {
+	if result == Later && f.flags&Nonblocking != 0 {
+		return -EAGAIN
+	}
+	return result
+}
+
+// PL011 TRM (DDI 0183) 3.3.3, UARTFR: RXFE, nothing was received.
+const (
+	flagRegister = 0x18
+	receiveEmpty = 1 << 4
+	endOfInput   = 4 // Ctrl-D, alone
+)
+
+// HasInput tells whether the serial port received something.
+func HasInput() bool {
+	return memory.Load32(base+flagRegister)&receiveEmpty == 0
+}
+
+func readConsole(to, length uintptr) int64 {
+	at := uintptr(0)
+	for ; at < length && HasInput(); at++ {
+		letter := uint8(memory.Load32(base))
+		if letter == endOfInput && at == 0 {
+			return 0
+		}
+		memory.Store8(to+at, letter)
+	}
+	if at == 0 && length > 0 {
+		return Later
+	}
+	return int64(at)
+}
+
+func (p *pipe) read(to, length uintptr) int64 {
+	if p.length == 0 {
+		if p.writers == 0 || length == 0 {
+			return 0
+		}
+		return Later
+	}
+	at := uintptr(0)
+	for ; at < length && p.length > 0; at++ {
+		memory.Store8(to+at, memory.Load8(p.buffer+p.first))
+		p.first = (p.first + 1) % space.PageSize
+		p.length--
+	}
+	p.moves++
+	return int64(at)
+}
+
+func (p *pipe) write(from, length uintptr) int64 {
+	if p.readers == 0 {
+		return -EPIPE
+	}
+	at := uintptr(0)
+	for ; at < length && p.length < space.PageSize; at++ {
+		memory.Store8(p.buffer+(p.first+p.length)%space.PageSize, memory.Load8(from+at))
+		p.length++
+	}
+	if at == 0 && length > 0 {
+		return Later
+	}
+	p.moves++
+	return int64(at)
+}
+
+// ready is what a descriptor is ready for, and how often that changed.
+func (f *file) ready() (uint32, uint64) {
+	switch f.kind {
+	case event:
+		if f.count > 0 {
+			return in | out, f.moves
+		}
+		return out, f.moves
+	case pipeRead:
+		pipe := &pipes[f.number]
+		events := uint32(0)
+		if pipe.length > 0 {
+			events = in
+		}
+		if pipe.writers == 0 {
+			events |= hangUp
+		}
+		return events, pipe.moves
+	case pipeWrite:
+		pipe := &pipes[f.number]
+		events := uint32(0)
+		if pipe.length < space.PageSize {
+			events = out
+		}
+		if pipe.readers == 0 {
+			events |= failed
+		}
+		return events, pipe.moves
+	}
+	return in | out, 0
+}
