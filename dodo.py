@@ -56,6 +56,11 @@ def task_reach() -> Task:
     return chain.reach_task(STEPS)
 
 
+def task_size() -> Task:
+    """Say what takes the memory, by region, section, package, symbol; and what changed: `--compare last`."""
+    return chain.size_task(STEPS)
+
+
 def task_matrix() -> Task:
     """Build, boot and verify the kernel with every Go, toolchain and emulator."""
     return chain.matrix_task(STEPS)

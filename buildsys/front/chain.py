@@ -139,8 +139,11 @@ def build_task(steps: Steps) -> Task:
     """Build the image: compile, link, bind, redirect."""
 
     def closing(built: bool, seconds: float) -> str:
+        from buildsys.front.share import shares
+
         facts = steps.records.facts("patch")
         about = f"{steps.image}  {steps.image.stat().st_size / 1e6:.1f} MB, {facts['sites']} sites patched"
+        about += f"; {shares(facts['sections'], steps.project.board)}"
         return f"{about}, {seconds:.2f} s" if built else f"{about}; everything is up to date"
 
     return {
@@ -216,6 +219,31 @@ def reach_task(steps: Steps) -> Task:
              "help": "fail if something is reached that bare metal has not"},
             {"name": "details", "short": "v", "long": "details", "type": bool, "default": False,
              "help": "name every function of each service"},
+        ],
+        "pos_arg": "names",
+        "meta": {"of_image": True},
+    }  # fmt: skip
+
+
+def size_task(steps: Steps) -> Task:
+    """Say what takes the memory: by region, section, package, symbol; and what changed since: `--compare last`."""
+
+    def perform(by: list[str], every: bool, compare: str, save: str, as_json: bool, names: list[str]) -> Failed | None:
+        from buildsys.front.size import Asked, size
+
+        return size(steps, Asked(by, every, compare, save, as_json, names))
+
+    return _words(perform) | {
+        "task_dep": [named("build", steps)],
+        "params": [
+            {"name": "by", "long": "by", "type": list, "default": [],
+             "help": "which table: region, section, package, symbol or file; repeatable (default: the first three)"},
+            {"name": "every", "long": "all", "type": bool, "default": False, "help": "every row of long tables"},
+            {"name": "compare", "long": "compare", "default": "",
+             "help": "what changed since: `last` (the build before), a name given to --save, a git revision"},
+            {"name": "save", "long": "save", "default": "",
+             "help": "save the sizes under this name, in build/sizes, or to this .json file"},
+            {"name": "as_json", "long": "json", "type": bool, "default": False, "help": "everything, as JSON"},
         ],
         "pos_arg": "names",
         "meta": {"of_image": True},
