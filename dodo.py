@@ -6,7 +6,7 @@ templates/*.j2, linker/*.j2, board ──────┴───────lin
                                                                           │
                                                       kernel.elf ◀──patch─┘
 
-kernel.elf ──▶ run-qemu, run (embedded emulator), verify, debug; watch does it at each save
+kernel.elf ──▶ run-qemu, run (embedded emulator), verify, debug, size, archive; watch does it at each save
 src/*.go ──▶ matrix: all of the above with every Go, toolchain and emulator
 every step ──▶ kept by its action key: why, cache-info, cache-prune
 
@@ -59,6 +59,11 @@ def task_reach() -> Task:
 def task_size() -> Task:
     """Say what takes the memory, by region, section, package, symbol; and what changed: `--compare last`."""
     return chain.size_task(STEPS)
+
+
+def task_archive() -> Task:
+    """Write one zip file with all that a later debugging session needs: `doit archive [FILE]`."""
+    return chain.archive_task(STEPS)
 
 
 def task_matrix() -> Task:

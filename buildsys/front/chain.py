@@ -250,6 +250,21 @@ def size_task(steps: Steps) -> Task:
     }  # fmt: skip
 
 
+def archive_task(steps: Steps) -> Task:
+    """Write one zip file with all that a later debugging session needs: `doit archive [FILE]`."""
+
+    def perform(names: list[str]) -> Failed | None:
+        from buildsys.front.archive import archive
+
+        return archive(steps, names)
+
+    return _words(perform) | {
+        "task_dep": [named("build", steps)],
+        "pos_arg": "names",
+        "meta": {"of_image": True},
+    }
+
+
 def run_embedded_task(steps: Steps) -> Task:
     """Boot the image on the embedded emulator (also: `doit run`)."""
 
