@@ -96,6 +96,11 @@ def task_why() -> Task:
     return chain.why_task(STEPS)
 
 
+def task_doctor() -> Task:
+    """Say of every tool and wheel what is there and what is wanted, and the command that mends it."""
+    return chain.doctor_task(STEPS)
+
+
 def task_cache_info() -> Task:
     """Tell what is kept for later builds, and where."""
     return {"basename": "cache-info", **chain.cache_info_task(STEPS)}

@@ -40,8 +40,9 @@ TASKS: dict[str, Callable[[Steps], Task]] = {
     "why": chain.why_task,
     "matrix": chain.matrix_task,
 }
-# These are about all that is kept, whichever kernel it is of.
+# These are about the machine, and all that is kept, whichever kernel it is of.
 OF_THE_PROJECT: dict[str, Callable[[Steps], Task]] = {
+    "doctor": chain.doctor_task,
     "cache-info": chain.cache_info_task,
     "cache-prune": chain.cache_prune_task,
 }

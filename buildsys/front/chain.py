@@ -382,6 +382,21 @@ def why_task(steps: Steps) -> Task:
     }  # fmt: skip
 
 
+def doctor_task(steps: Steps) -> Task:
+    """Say of every tool and wheel what is there and what is wanted, and the command that mends it."""
+
+    def perform(as_json: bool) -> Failed | None:
+        from buildsys.front.doctor import doctor
+
+        return doctor(steps.project.root, as_json)
+
+    return _words(perform) | {
+        "params": [
+            {"name": "as_json", "long": "json", "type": bool, "default": False, "help": "everything, as JSON"},
+        ],
+    }
+
+
 def cache_info_task(steps: Steps) -> Task:
     """Tell what is kept for later builds, and where."""
 

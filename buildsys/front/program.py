@@ -22,6 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     patched = commands.add_parser("patch", help=patching.HELP)
     patching.add(patched)
     patched.set_defaults(perform=patching.perform)
+    examining = commands.add_parser("doctor", help="say of every tool what is there and what is wanted")
+    examining.add_argument("--json", action="store_true", help="everything, as JSON")
+    examining.set_defaults(perform=_doctor)
     chosen = parser.parse_args(arguments)
     try:
         status: int = chosen.perform(chosen)
@@ -43,3 +46,13 @@ def _new(chosen: argparse.Namespace) -> int:
         print(path)
     print(f"\nIt builds and boots: cd {chosen.folder}; doit run; doit verify", flush=True)
     return 0
+
+
+def _doctor(chosen: argparse.Namespace) -> int:
+    from buildsys.front.doctor import anywhere
+
+    failed = anywhere(Path(), chosen.json)
+    if failed is None:
+        return 0
+    print(f"error: {failed.message}", file=sys.stderr)
+    return 1
