@@ -101,6 +101,11 @@ def task_doctor() -> Task:
     return chain.doctor_task(STEPS)
 
 
+def task_help_topics() -> Task:
+    """Lead from what is seen to the page that explains it, and a command to try: `doit help-topics [WORD ...]`."""
+    return {"basename": "help-topics", **chain.help_topics_task(STEPS)}
+
+
 def task_cache_info() -> Task:
     """Tell what is kept for later builds, and where."""
     return {"basename": "cache-info", **chain.cache_info_task(STEPS)}

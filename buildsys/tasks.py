@@ -43,6 +43,7 @@ TASKS: dict[str, Callable[[Steps], Task]] = {
 # These are about the machine, and all that is kept, whichever kernel it is of.
 OF_THE_PROJECT: dict[str, Callable[[Steps], Task]] = {
     "doctor": chain.doctor_task,
+    "help-topics": chain.help_topics_task,
     "cache-info": chain.cache_info_task,
     "cache-prune": chain.cache_prune_task,
 }

@@ -41,6 +41,7 @@ DOCUMENTS = (
     "docs/reach.md",
     "docs/patching.md",
     "docs/size.md",
+    "docs/doctor.md",
 )
 PART = re.compile(r"(<!-- generated: (.+?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 TIMES = re.compile(r"\d+(\.\d+)? *(s|ms)\b")
@@ -242,6 +243,29 @@ def size_changed() -> str:
     return "\n".join(["```", f"$ doit {' '.join(command)}", *lines, "```"])
 
 
+def doctor() -> str:
+    """`doit doctor` where the system has no programs; what every machine has its own of is left out."""
+    own = Path(sys.executable).parent
+    done = subprocess.run(
+        [own / "doit", "doctor"],
+        cwd=ROOT,
+        env={**os.environ, "PATH": str(own)},
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    differing = re.compile(r"^\w+ +(Python|build folder|local cache)\b")
+    lines = [line.rstrip() for line in done.stdout.splitlines() if not differing.match(line)]
+    return "\n".join(["```", "$ doit doctor", "…", *lines, "```"])
+
+
+def archive_contents() -> str:
+    """The README of an archive."""
+    from buildsys.front.archive import ABOUT
+
+    return f"```\n{ABOUT}```"
+
+
 def batches() -> str:
     """The Go file of docs/barriers.md that receives batches."""
     page = (ROOT / "docs" / "barriers.md").read_text("utf-8")
@@ -408,6 +432,8 @@ PARTS: dict[str, Callable[[], str]] = {
         'barrier = "user"\nbarrier-function = "main.onBarrier"\nbarrier-ring = 512', batches()
     ),
     "size changed": size_changed,
+    "doctor": doctor,
+    "archive contents": archive_contents,
     "barrier costs": barrier_costs,
     "println reach": println_reach,
     "println way": println_way,

@@ -397,6 +397,17 @@ def doctor_task(steps: Steps) -> Task:
     }
 
 
+def help_topics_task(steps: Steps) -> Task:
+    """Lead from what is seen to the page that explains it, and a command to try: `doit help-topics [WORD ...]`."""
+
+    def perform(words: list[str]) -> Failed | None:
+        from buildsys.front.topics import help_topics
+
+        return help_topics(words)
+
+    return _words(perform) | {"pos_arg": "words"}
+
+
 def cache_info_task(steps: Steps) -> Task:
     """Tell what is kept for later builds, and where."""
 
