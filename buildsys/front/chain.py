@@ -139,12 +139,13 @@ def build_task(steps: Steps) -> Task:
     """Build the image: compile, link, bind, redirect."""
 
     def closing(built: bool, seconds: float) -> str:
-        from buildsys.front.share import shares
-
         facts = steps.records.facts("patch")
         about = f"{steps.image}  {steps.image.stat().st_size / 1e6:.1f} MB, {facts['sites']} sites patched"
-        about += f"; {shares(facts['sections'], steps.project.board)}"
-        return f"{about}, {seconds:.2f} s" if built else f"{about}; everything is up to date"
+        if not built:
+            return f"{about}; everything is up to date"
+        from buildsys.front.share import memory_line
+
+        return f"{memory_line(facts['sections'], steps.project.board)}\n{about}, {seconds:.2f} s"
 
     return {
         "actions": [],

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from buildsys.config.board import PAGE, Board
+from buildsys.front.lines import NAME
+from buildsys.front.quantity import amount
 
 
 def taken(sections: Sequence[Sequence[int]], board: Board) -> list[tuple[str, int, int]]:
@@ -25,7 +27,10 @@ def taken(sections: Sequence[Sequence[int]], board: Board) -> list[tuple[str, in
     ]
 
 
-def shares(sections: Sequence[Sequence[int]], board: Board) -> str:
-    """That in words."""
-    told = (f"{name} {used / 1024:.0f} KiB ({100 * used / room:.1f} %)" for name, used, room in taken(sections, board))
-    return ", ".join(told)
+def memory_line(sections: Sequence[Sequence[int]], board: Board) -> str:
+    """That in words, as a line below those of the steps."""
+    told = (
+        f"{name} {used / 1024:.0f} KiB of {amount(room)}, {100 * used / room:.1f} %"
+        for name, used, room in taken(sections, board)
+    )
+    return f"{'memory':{NAME}} {'; '.join(told)}"

@@ -8,7 +8,7 @@ from typing import Any
 
 import jinja2
 
-from buildsys.front.drawings import size as amount
+from buildsys.front.quantity import amount
 from buildsys.front.size_text import percent
 from buildsys.sizes.account import KINDS, STACKS, Account, Piece
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
-from buildsys.front.drawings import size as amount
+from buildsys.front.quantity import amount
 from buildsys.sizes.account import BETWEEN, KINDS, NAMELESS, PADDING, STACK, Account
 from buildsys.sizes.change import Change, changes
 

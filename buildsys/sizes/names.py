@@ -18,7 +18,7 @@ from buildsys.stages.programs import PREFIX
 
 TYPES, ITABS, EQUAL = "(types)", "(interface tables)", "(comparing and hashing)"
 STRINGS, CONSTANTS, POINTERS = "(strings)", "(constants)", "(pointer maps)"
-FUNCTIONS, OTHER, WRAPPERS = "(tables of functions and lines)", "(other of Go)", "(methods of types without a name)"
+FUNCTIONS, OTHER, WRAPPERS = "(function tables)", "(other of Go)", "(nameless types)"
 ASSEMBLY = "(assembly)"
 SUPERVISOR = "supervisor: "
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from buildsys.config import board as boards
 from buildsys.errors import UserError
 from buildsys.formats.elf import Elf
-from buildsys.front.share import shares, taken
+from buildsys.front.share import memory_line, taken
 from buildsys.front.size import measured
 from buildsys.front.steps import Steps
 from buildsys.sizes import snapshot
@@ -96,7 +96,9 @@ def test_regions_are_as_full_as_readelf_says_the_segments_make_them(found: Accou
 def test_the_end_of_a_build_tells_the_same(found: Account, built: Steps) -> None:
     told = taken(built.records.facts("patch")["sections"], built.project.board)
     assert told == [(room.name, room.used, room.length) for room in found.rooms]
-    assert shares(built.records.facts("patch")["sections"], built.project.board).startswith("flash ")
+    words = memory_line(built.records.facts("patch")["sections"], built.project.board)
+    for room in found.rooms:
+        assert f"{room.name} {room.used / 1024:.0f} KiB of {room.length >> 20} MiB, {100 * room.share:.1f} %" in words
 
 
 def test_what_no_symbol_names_is_little(found: Account) -> None:
