@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
@@ -13,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from buildsys.config import board as boards
+from buildsys.config.project import load
 from buildsys.errors import UserError
 from buildsys.formats.elf import Elf
 from buildsys.front.share import memory_line, taken
@@ -21,10 +23,12 @@ from buildsys.front.steps import Steps
 from buildsys.sizes import snapshot
 from buildsys.sizes.account import BSS, CODE, DATA, LEFT, NAMELESS, RODATA, Account, account
 from buildsys.sizes.change import changes
-from buildsys.sizes.names import Names
-from tests.binutils import binutils
+from buildsys.sizes.names import ASSEMBLY, Names
+from tests.binutils import INSTALL, PREFIX, binutils
+from tests.conftest import copy_project
 from tests.formats.images import ALLOC, NOBITS, NOTYPE, OBJECT, PROGBITS, WRITE, Name, Part, image
 from tests.formats.images import CODE as EXECUTED
+from tests.machines.conftest import needs
 
 BOARD = boards.load("qemu-virt", "the tests")
 IN_RAM = boards.load("qemu-virt-ram", "the tests")
@@ -99,6 +103,30 @@ def test_the_end_of_a_build_tells_the_same(found: Account, built: Steps) -> None
     words = memory_line(built.records.facts("patch")["sections"], built.project.board)
     for room in found.rooms:
         assert f"{room.name} {room.used / 1024:.0f} KiB of {room.length >> 20} MiB, {100 * room.share:.1f} %" in words
+
+
+@pytest.mark.parametrize(
+    ("toolchain", "board", "rooms"),
+    [("gnu", "qemu-virt", ["flash", "ram"]), ("zig", "qemu-virt-ram", ["ram"]), ("zig", "raspi3b", ["ram"])],
+)
+def test_on_other_boards_and_by_another_linker_it_adds_up_too(
+    built: Steps, tmp_path: Path, toolchain: str, board: str, rooms: list[str]
+) -> None:
+    if toolchain == "gnu":
+        needs(PREFIX + "ld", INSTALL)
+    project = replace(load(copy_project(tmp_path)), toolchain=toolchain, board=boards.load(board, "the tests"))
+    steps = Steps(project)
+    steps.project.build.mkdir()
+    for theirs, ours in zip(built.of_go, steps.of_go, strict=True):
+        shutil.copy2(theirs, ours)
+    for action in (steps.link, steps.patch):
+        steps.records.perform(action())
+    found = measured(steps, steps.image)
+    adds_up(found)
+    assert [room.name for room in found.rooms] == rooms
+    told = taken(steps.records.facts("patch")["sections"], steps.project.board)
+    assert told == [(room.name, room.used, room.length) for room in found.rooms]
+    assert not [piece for piece in found.taken if piece.package in (NAMELESS, ASSEMBLY)]
 
 
 def test_what_no_symbol_names_is_little(found: Account) -> None:
