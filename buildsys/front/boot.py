@@ -9,12 +9,15 @@ from collections.abc import Callable, Sequence
 from buildsys.errors import UserError
 from buildsys.front.barriers import Reporting
 from buildsys.front.command import HUNG_UP, INTERRUPTED, hang_up
+from buildsys.front.deadends import dead_ends
 from buildsys.front.reporter import Failed
 from buildsys.front.steps import Steps
+from buildsys.machines.ends import BOOTS
 from buildsys.machines.outcome import End, Outcome
 
 # Statuses for ends that are no exit; 124 is that of timeout(1).
 STATUS = {End.TIME_LIMIT: 124, End.INTERRUPTED: INTERRUPTED}
+UNPROVEN = 4  # status of a run that claims a good end and cannot be believed
 WRITES_SHOWN = 5
 
 
@@ -23,7 +26,8 @@ def boot_embedded(steps: Steps, time_limit: float) -> Failed | None:
     from buildsys.machines import embedded
 
     def run(show: Callable[[bytes], None], keep: Sequence[range]) -> Outcome:
-        return embedded.run(steps.image, steps.project.board, time_limit, show, keep=keep)
+        dead = dead_ends(steps.patch_json)
+        return embedded.run(steps.image, steps.project.board, time_limit, show, keep=keep, dead_ends=dead)
 
     return _boot(steps, run, time_limit, "embedded")
 
@@ -33,7 +37,8 @@ def boot_qemu(steps: Steps, time_limit: float) -> Failed | None:
     from buildsys.machines import qemu
 
     def run(show: Callable[[bytes], None], keep: Sequence[range]) -> Outcome:
-        return qemu.run(steps.image, steps.project.board, time_limit, show, keep=keep)
+        dead = dead_ends(steps.patch_json)
+        return qemu.run(steps.image, steps.project.board, time_limit, show, keep=keep, dead_ends=dead)
 
     return _boot(steps, run, time_limit, "qemu")
 
@@ -110,6 +115,10 @@ def _conclude(outcome: Outcome, time_limit: float) -> Failed | None:
         sentence = outcome.end.value
     if outcome.detail:
         sentence += f": {outcome.detail}"
+    if outcome.boots > 1:
+        sentence += f"; it had started {outcome.boots} times" if outcome.boots < BOOTS else "; it started over and over"
+    if outcome.doubt:
+        sentence += f"; no good end: {outcome.doubt}"
     print(sentence, file=sys.stderr)
     for write in outcome.lost_writes[:WRITES_SHOWN]:
         print(
@@ -120,6 +129,8 @@ def _conclude(outcome: Outcome, time_limit: float) -> Failed | None:
         return Failed("", STATUS.get(outcome.end, 1))
     if outcome.exit_code:
         return Failed("", outcome.exit_code)
+    if outcome.doubt:
+        return Failed("", UNPROVEN)
     if outcome.lost_write_count:
         return Failed(f"{outcome.lost_write_count} writes to flash were lost", 1)
     return None

@@ -625,6 +625,7 @@ class Steps:
                 written=self.written,
                 barrier=project.barrier,
                 allocator=project.allocator,
+                configuration=self._configuration,
             )
 
         return Action(
@@ -644,10 +645,30 @@ class Steps:
                 "redirects": [each.decides() for each in self.project.redirects],
                 "barrier": asdict(self.project.barrier),
                 "alloc": self.project.allocator,
+                "configuration": self._configuration,
             },
             run=run,
             tells=("sites", "remark"),
         )
+
+    @property
+    def _configuration(self) -> dict[str, Any]:
+        """What the identity of an image tells of beside its contents: by what it was made, and for what machine."""
+        project = self.project
+        return {
+            "package": str(self._under_root(project.package)),
+            "kernel": project.kernel,
+            "entry": project.entry,
+            "board": project.board.name,
+            "Go release": self.go.release,
+            "tags": project.options.tags,
+            "gcflags": project.options.gcflags,
+            "ldflags": project.options.ldflags,
+            "toolchain": self.binutils.name,
+            "sets": project.sets,
+            "barrier": asdict(project.barrier),
+            "program": asdict(project.program) if project.program else None,
+        }
 
     @property
     def redirects(self) -> tuple[Redirection, ...]:

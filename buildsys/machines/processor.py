@@ -26,6 +26,11 @@ MODELS = {
 # System registers as Unicorn wants them: (CRn, CRm, op0, op1, op2).
 SPSR_EL1 = (4, 0, 3, 0, 0)
 CPACR_EL1 = (1, 0, 3, 0, 2)
+NUMBERED = {"spsr_el1": SPSR_EL1, "tcr_el1": (2, 0, 3, 0, 2), "sctlr_el1": (1, 0, 3, 0, 0)}
+# Those it knows by name.
+NAMED = (
+    "pstate", "esr_el1", "far_el1", "elr_el1", "sp_el0", "sp_el1", "vbar_el1", "ttbr0_el1", "mair_el1", "tpidr_el1",
+)  # fmt: skip
 SCR_EL3 = (1, 1, 3, 6, 0)
 SCR_RW, SCR_HCE, SCR_NS = 1 << 10, 1 << 8, 1 << 0
 # PSTATE at EL2 and EL3 after reset: their own stack pointers, every exception masked (Arm ARM C5.2).
@@ -99,6 +104,11 @@ class Processor:
         """Read a system register."""
         value: int = self._uc.reg_read(self._arm.UC_ARM64_REG_CP_REG, register)
         return value
+
+    def system_registers(self) -> dict[str, int]:
+        """Those that tell of an exception and of the translation of addresses, by name."""
+        named = {name: self.get(name) for name in NAMED}
+        return named | {name: self.system(register) for name, register in NUMBERED.items()}
 
     def syndrome(self) -> tuple[int, int] | None:
         """ESR and fault address of the exception just reported; None if they cannot be read.
