@@ -260,7 +260,8 @@ def _refuse_goroutines(elf: Elf, reached: Reach) -> None:
             raise UserError(
                 "the kernel can reach a `go` statement, and bare metal has no scheduler that would run it:\n  "
                 + "\n  → ".join(reached.path(started.value)),
-                f"avoid what leads there, or redirect {GO} to a scheduler of your own",
+                f"avoid what leads there, or redirect {GO} to a scheduler of your own; "
+                "`doit reach` tells what else the kernel would need, and where it asks for it",
             )
 
 
