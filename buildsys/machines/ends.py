@@ -20,7 +20,8 @@ BOOTS = 16  # no more are counted
 NO_IDENTITY = "the image carries no identity"
 NOTHING: Mapping[int, str] = MappingProxyType({})
 # From where nothing leads to a good end, and what it means to have come there. The first three are of
-# templates/fatal.s.j2, the fourth of templates/sets/panic.s.j2; the others of a program's runtime, src/runtime/panic.go.
+# templates/fatal.s.j2, the fourth of templates/sets/panic.s.j2; the others of a program's
+# runtime, src/runtime/panic.go.
 EXCEPTION, AGAIN, FATAL, PANIC = "buildsys.exception", "buildsys.again", "buildsys.fatal", "buildsys.panic"
 DEAD_ENDS = {
     EXCEPTION: "an exception",

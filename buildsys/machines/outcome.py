@@ -70,7 +70,7 @@ class Outcome:
 
     @property
     def well(self) -> bool:
-        """Whether it ended as it should: with a status 0 to believe, or the last words of a kernel that does not end."""
+        """Whether it ended as it should: with a status 0 to believe, or the last words of one without end."""
         return not self.doubt and (self.end is End.SAID or (self.end is End.EXIT and self.exit_code == 0))
 
 

@@ -60,8 +60,8 @@ def run(
     `on_serial` gets serial output as it comes. `extra` are more arguments for QEMU. `keep` are
     ranges of memory to read when the run has ended. `dead_ends` are functions that no good end follows, names by
     address; with `snapshot` the machine is kept as it was when it came to one, or did not end. When this
-    returns, or this process dies in any way, no QEMU is left. Raises UserError without QEMU, and for an image that is not one:
-    QEMU would run any file's bytes.
+    returns, or this process dies in any way, no QEMU is left. Raises UserError without QEMU, and for
+    an image that is not one: QEMU would run any file's bytes.
     """
     began = time.monotonic()
     ends = Ends.of(Elf.read(image), dead_ends)
