@@ -28,8 +28,10 @@ _NEGATE_RA_STATE = 0x2D
 
 
 class Rule(NamedTuple):
-    """How a register's value in the caller is found: "same", "undefined", or with a number "offset", "value"
-    (both relative to the frame's address) or "register"."""
+    """How a register's value in the caller is found: "same", "undefined", or by a number.
+
+    That is for "offset" and "value" relative to the frame's address, for "register" another register's.
+    """
 
     how: str
     number: int = 0
@@ -56,6 +58,7 @@ class Frames:
         section = elf.section(".debug_frame")
         self._data = bytes(elf.contents(section)) if section and not section.flags & SHF_COMPRESSED else b""
         self._common: dict[int, _Common] = {}
+        self._rows: dict[int, Row | None] = {}
 
     @cached_property
     def _entries(self) -> list[tuple[int, int, int, int, int]]:
@@ -76,6 +79,11 @@ class Frames:
 
     def row(self, address: int) -> Row | None:
         """What is known at the instruction at `address`; None if nothing is."""
+        if address not in self._rows:
+            self._rows[address] = self._row(address)
+        return self._rows[address]
+
+    def _row(self, address: int) -> Row | None:
         place = bisect_right(self._entries, (address, 1 << 64, 0, 0, 0)) - 1
         if place < 0 or not self._entries[place][0] <= address < self._entries[place][1]:
             return None

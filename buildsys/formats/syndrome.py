@@ -56,14 +56,14 @@ WITH_IMMEDIATE = (SVC, BRK)
 WITH_ADDRESS = (*FETCHES, MISALIGNED_PC, *ACCESSES, 0x34, 0x35)
 IL = 1 << 25  # the instruction has 32 bits
 WRITE, CACHE, NO_ADDRESS = 1 << 6, 1 << 8, 1 << 10  # ISS of an abort: WnR, CM, FnV
-ALIGNMENT = 0x21
+EXTERNAL, ALIGNMENT = 0x10, 0x21
 # Fault status codes, by their upper bits where the two lower ones are a level.
 _BY_LEVEL = {
     0x00: "address size fault", 0x04: "translation fault", 0x08: "access flag fault", 0x0C: "permission fault",
     0x14: "external abort on a table walk", 0x1C: "parity error on a table walk",
 }  # fmt: skip
 _SINGLE = {
-    0x10: "external abort", 0x11: "tag check fault", 0x13: "external abort on a table walk, level -1",
+    EXTERNAL: "external abort", 0x11: "tag check fault", 0x13: "external abort on a table walk, level -1",
     0x18: "parity error", 0x1B: "parity error on a table walk, level -1", ALIGNMENT: "alignment fault",
     0x23: "granule protection fault on a table walk, level -1", 0x28: "granule protection fault",
     0x29: "address size fault, level -1", 0x2B: "translation fault, level -1", 0x30: "TLB conflict",
@@ -122,7 +122,7 @@ class Syndrome:
     @property
     def has_address(self) -> bool:
         """Whether FAR_EL1 tells of this exception."""
-        return self.kind in WITH_ADDRESS and not (self.is_abort and self.status == 0x10 and self.value & NO_ADDRESS)
+        return self.kind in WITH_ADDRESS and not (self.is_abort and self.status == EXTERNAL and self.value & NO_ADDRESS)
 
     def __str__(self) -> str:
         """Such as "data abort: translation fault, level 1, write"."""

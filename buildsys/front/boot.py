@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from buildsys.errors import UserError
 from buildsys.front.barriers import Reporting
 from buildsys.front.command import HUNG_UP, INTERRUPTED, hang_up
+from buildsys.front.crash import explain
 from buildsys.front.deadends import dead_ends
 from buildsys.front.reporter import Failed
 from buildsys.front.steps import Steps
@@ -27,7 +28,9 @@ def boot_embedded(steps: Steps, time_limit: float) -> Failed | None:
 
     def run(show: Callable[[bytes], None], keep: Sequence[range]) -> Outcome:
         dead = dead_ends(steps.patch_json)
-        return embedded.run(steps.image, steps.project.board, time_limit, show, keep=keep, dead_ends=dead)
+        return embedded.run(
+            steps.image, steps.project.board, time_limit, show, keep=keep, dead_ends=dead, snapshot=True
+        )
 
     return _boot(steps, run, time_limit, "embedded")
 
@@ -38,7 +41,7 @@ def boot_qemu(steps: Steps, time_limit: float) -> Failed | None:
 
     def run(show: Callable[[bytes], None], keep: Sequence[range]) -> Outcome:
         dead = dead_ends(steps.patch_json)
-        return qemu.run(steps.image, steps.project.board, time_limit, show, keep=keep, dead_ends=dead)
+        return qemu.run(steps.image, steps.project.board, time_limit, show, keep=keep, dead_ends=dead, snapshot=True)
 
     return _boot(steps, run, time_limit, "qemu")
 
@@ -60,7 +63,10 @@ def _boot(
     except BrokenPipeError:
         hang_up()
         return Failed("", HUNG_UP)
-    failed = _conclude(outcome, time_limit)
+    ended = _sentence(outcome, time_limit)
+    print(ended, file=sys.stderr)
+    failed = _verdict(outcome)
+    explain(steps, outcome, machine, ended)
     reporting.tell(outcome)
     return failed
 
@@ -101,8 +107,8 @@ def _show(text: str) -> None:
             raise UserError(f"standard output: {error.strerror}") from error
 
 
-def _conclude(outcome: Outcome, time_limit: float) -> Failed | None:
-    """Say how the run ended; writes that were lost are a failure, too."""
+def _sentence(outcome: Outcome, time_limit: float) -> str:
+    """Why the run ended."""
     if outcome.end is End.EXIT:
         sentence = f"the guest exited with status {outcome.exit_code} after {outcome.seconds:.2f} s"
     elif outcome.end is End.SAID:
@@ -119,7 +125,11 @@ def _conclude(outcome: Outcome, time_limit: float) -> Failed | None:
         sentence += f"; it had started {outcome.boots} times" if outcome.boots < BOOTS else "; it started over and over"
     if outcome.doubt:
         sentence += f"; no good end: {outcome.doubt}"
-    print(sentence, file=sys.stderr)
+    return sentence
+
+
+def _verdict(outcome: Outcome) -> Failed | None:
+    """What comes of it, said as far as the sentence does not; writes that were lost are a failure, too."""
     for write in outcome.lost_writes[:WRITES_SHOWN]:
         print(
             f"lost: {write.size} bytes written to flash at {write.address:#x} by the instruction at {write.pc:#x}",

@@ -101,6 +101,7 @@ class Machine:
         self._exit_code: int | None = None
         self._detail = ""
         self._last_exception = ""
+        self._last_fault: tuple[int, int] | None = None
         self._lost: list[LostWrite] = []
         self._lost_count = 0
         self._last_lost = LostWrite(0, 0, 0)
@@ -108,6 +109,8 @@ class Machine:
         self._doubt = ""
         self._snapshot: Snapshot | None = None
         self._takes_snapshot = False
+        self._fault: tuple[int, int] | None = None  # syndrome and address of an exception that ends the run
+        self._looking = 0.0  # seconds that the guest was stopped for that: they are not the guest's
 
         for region in board.regions:
             if region.kind in ("flash", "ram"):
@@ -249,10 +252,12 @@ class Machine:
         """Keep the machine as it is now, unless one is kept or nobody wants one."""
         if not self._takes_snapshot or self._snapshot is not None:
             return
+        began = time.monotonic()
         registers, ram = {**self.registers(), **self._core.system_registers()}, ram_of(self.board)
         registers["sp_el1" if registers["pstate"] & 1 else "sp_el0"] = registers["sp"]
         came_to = self._ends.came_to if self._ends else None
-        self._snapshot = Snapshot(registers, held(ram, self._stored), ram, came_to)
+        self._snapshot = Snapshot(registers, held(ram, self._stored), ram, came_to, self._fault)
+        self._looking += time.monotonic() - began
 
     def _stored(self, address: int, size: int) -> bytes:
         return self._core.load(address, size) or bytes(size)
@@ -346,11 +351,14 @@ class Machine:
         what = f"{taken}, at pc {taken.at:#x}" + ("" if word is None else f" (instruction {word:#010x})")
         target = exceptions.vector(self._core)
         if target == taken.pc:
+            self._fault = self._last_fault or (taken.syndrome, taken.fault_address)
             self._finish(End.FAULT, _sentence(what, "the exception vector itself faults", self._last_exception))
         elif not self._core.word(target):
+            self._fault = taken.syndrome, taken.fault_address
             # On the machine it would be undefined too, and so for ever.
             self._finish(End.FAULT, f"{what}; its vector, {target:#x}, holds no handler")
         else:
+            self._last_fault = taken.syndrome, taken.fault_address
             self._last_exception = f"last exception: {what}"
             exceptions.take(self._core, taken)
 
@@ -359,16 +367,17 @@ class Machine:
         self._core.stop()
 
     def _run_until(self, deadline: float, interruption: Interruption) -> End:
-        with _Stopper(self._core, deadline, interruption) as stopper:
+        with _Stopper(self._core, lambda: deadline + self._looking, interruption) as stopper:
             while self._end is None:
                 try:
                     self._core.run()
                 except AccessError as nothing:
+                    self._fault = nothing.syndrome, nothing.address
                     self._finish(End.FAULT, f"{nothing}{self._pc_text()}: {self._missing(nothing.address)}")
                 except CoreError as error:
                     self._finish(End.EMULATOR, f"{error}{self._pc_text()}")
                 else:
-                    self._returned(deadline, interruption, stopper)
+                    self._returned(deadline + self._looking, interruption, stopper)
             return self._end
 
     def _returned(self, deadline: float, interruption: Interruption, stopper: _Stopper) -> None:
@@ -415,7 +424,7 @@ class _Stopper:
     Unicorn runs in C, so that no Python of this thread would. `fired` tells of a stop: a run is not to go on.
     """
 
-    def __init__(self, core: Processor, deadline: float, interruption: Interruption) -> None:
+    def __init__(self, core: Processor, deadline: Callable[[], float], interruption: Interruption) -> None:
         self.fired = threading.Event()
         self._core, self._deadline, self._interruption = core, deadline, interruption
         self._done = threading.Event()
@@ -436,11 +445,11 @@ class _Stopper:
     def _watch(self) -> None:
         while not self._done.is_set():
             # select() takes no endless time; waking for nothing once an hour is harmless.
-            remaining = min(max(0.0, self._deadline - time.monotonic()), 3600.0)
+            remaining = min(max(0.0, self._deadline() - time.monotonic()), 3600.0)
             select.select([self._interruption.fd], [], [], remaining)
             # Any other signal leaves the core alone: stopped between two blocks that it has chained,
             # Unicorn does not know its pc, and what it would go on with is an earlier instruction.
-            if not self._interruption.drain() and time.monotonic() < self._deadline:
+            if not self._interruption.drain() and time.monotonic() < self._deadline():
                 continue
             self.fired.set()
             while self._stop_again():

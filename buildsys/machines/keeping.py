@@ -13,6 +13,7 @@ import re
 import socket
 import tempfile
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -49,6 +50,7 @@ class Keeper(threading.Thread):
         self.snapshot: Snapshot | None = None
         self._connection, self._ranges, self._ends = connection, ranges, ends
         self._board, self._monitor = board, monitor
+        self._looking, self._since = 0.0, 0.0
 
     def run(self) -> None:
         """Start the machine, and come back when it has ended or will not go on."""
@@ -76,6 +78,12 @@ class Keeper(threading.Thread):
             with contextlib.suppress(OSError):
                 self._connection.sendall(gdb_remote.INTERRUPT)
             self.join(STOPPING)
+
+    @property
+    def looking(self) -> float:
+        """Seconds that the guest was stopped for a look at all of its memory: they are not the guest's."""
+        since = self._since
+        return self._looking + (time.monotonic() - since if since else 0.0)
 
     def _noticed(self, remote: gdb_remote.Remote, pc: int) -> bool:
         """See to what the machine came to; whether it is to stop here again."""
@@ -109,6 +117,7 @@ class Keeper(threading.Thread):
     def _take(self, remote: gdb_remote.Remote, ends: Ends) -> None:
         if self._monitor is None:
             return
+        self._since = time.monotonic()
         registers, ram = {**remote.registers(), **remote.system_registers(SYSTEM, ALIASES)}, ram_of(self._board)
         if registers.get("pstate", 0) & 1:
             registers["sp_el1"] = registers["sp"]  # QEMU's own is that of the last time the stack changed
@@ -117,6 +126,7 @@ class Keeper(threading.Thread):
         with tempfile.TemporaryDirectory(prefix="buildsys-memory-") as folder:
             monitor = _Monitor(self._monitor, Path(folder, "memory"))
             self.snapshot = Snapshot(registers, held(ram, monitor.load), ram, ends.came_to)
+        self._looking, self._since = self.looking, 0.0
 
     def _read(self, remote: gdb_remote.Remote) -> None:
         for each in self._ranges:

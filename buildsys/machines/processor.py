@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from buildsys.errors import UserError
+from buildsys.formats.syndrome import ACCESSES, EXTERNAL, FETCHES, IL, WRITE
 
 # A board's `cpu` and Unicorn's constant for it: the AArch64 cores QEMU and Unicorn both know.
 MODELS = {
@@ -41,11 +42,14 @@ UNDEFINED, HVC, SMC = 1, 11, 13
 
 
 class AccessError(Exception):
-    """The core touched `address`, a physical one, where there is nothing; the text says how."""
+    """The core touched `address`, a physical one, where there is nothing; the text says how.
 
-    def __init__(self, how: str, address: int) -> None:
+    `syndrome` is that of the external abort that a machine would have.
+    """
+
+    def __init__(self, how: str, address: int, syndrome: int) -> None:
         super().__init__(how)
-        self.address = address
+        self.address, self.syndrome = address, syndrome
 
 
 class CoreError(Exception):
@@ -230,7 +234,9 @@ class Processor:
             self._unicorn.UC_MEM_WRITE_UNMAPPED: f"store of {size} bytes to",
         }
         how = f"{kinds.get(access, 'instruction fetch from')} {address:#x}"
-        self._nothing_there = AccessError(how, address)
+        kind = ACCESSES[1] if access in kinds else FETCHES[1]
+        write = WRITE if access == self._unicorn.UC_MEM_WRITE_UNMAPPED else 0
+        self._nothing_there = AccessError(how, address, kind << 26 | IL | write | EXTERNAL)
         return False
 
 

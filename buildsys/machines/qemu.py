@@ -242,7 +242,8 @@ class _Watched:
         """Read until QEMU is gone, or paused (None), `deadline` or Ctrl-C."""
         self._selector.register(interruption.fd, selectors.EVENT_READ)
         while len(self._selector.get_map()) > 1:
-            remaining = deadline - time.monotonic()
+            looking = self._keeper.looking if self._keeper is not None else 0.0
+            remaining = deadline + looking - time.monotonic()
             if self.paused:
                 return None
             if interruption.seen:

@@ -13,7 +13,7 @@ from buildsys.config.board import Board
 from buildsys.machines.ends import DeadEnd
 
 BLOCK = 1 << 16  # bytes
-STEP = 1 << 24  # bytes read at a time
+STEP = 1 << 20  # bytes read at a time
 GENERAL = (*(f"x{number}" for number in range(31)), "sp", "pc")
 # Arm ARM, D17.2 and C5.2. `sp_el1` is out of date while the core is on it: `sp` is then the one.
 SYSTEM = (
@@ -27,13 +27,15 @@ class Snapshot:
     """What was there: `registers` by name, `memory` by physical address in ascending order.
 
     `ram` are the ranges that were looked at: what `memory` has not of them is zero. `at` is what
-    the machine had come to, None if it was stopped from outside.
+    the machine had come to, None if it was stopped from outside. `fault` are syndrome and address of an
+    exception that the emulator did not deliver, for nothing would have handled it.
     """
 
     registers: dict[str, int]
     memory: dict[int, bytes]
     ram: tuple[range, ...]
     at: DeadEnd | None = None
+    fault: tuple[int, int] | None = None
 
     def read(self, address: int, size: int) -> bytes | None:
         """`size` bytes of RAM at a physical address; None if some of them were not looked at."""
@@ -76,13 +78,13 @@ def held(ram: tuple[range, ...], load: Callable[[int, int], bytes]) -> dict[int,
 
 def _blocks(ram: tuple[range, ...], load: Callable[[int, int], bytes]) -> Iterator[tuple[int, bytes]]:
     """The blocks that are not zero. A region begins and ends with a page, a block with a multiple of its size."""
-    nothing = bytes(BLOCK)
+    nothing, empty = bytes(STEP), bytes(BLOCK)
     for region in ram:
         for at in range(region.start, region.stop, STEP):
             data = load(at, min(STEP, region.stop - at))
-            if not any(data[:4096]) and not data.strip(b"\0"):
+            if data == nothing:
                 continue
             for within in range(0, len(data), BLOCK):
                 block = data[within : within + BLOCK]
-                if block != nothing[: len(block)]:
+                if block != empty[: len(block)]:
                     yield at + within, block
