@@ -20,6 +20,7 @@ from buildsys.proof.paging import Mapping
 
 WFI = 0xD503207F
 BUFFER = 25  # x25: src/runtime/asm_arm64.s, gcWriteBarrier
+NO_SERVICE = ("panics", "stack growth")  # they end a kernel, and are told as what they are
 CALLED_BACK = 16  # instructions that may lie between a barrier's call and the last store it made room for
 # A64 loads and stores: Arm ARM C4.1.66, op0 = x1x0; their base register is in bits 9:5.
 _LOAD_STORE, _LOAD_STORE_BITS = 0x0800_0000, 0x0A00_0000
@@ -68,7 +69,7 @@ def facts(stopped: Stopped) -> Facts:
         "word": "which cannot be read" if word is None else f"{word:#010x}",
         "vectors": hex(registers.get("vbar_el1", 0)),
         "boots": str(stopped.boots),
-        "way": " → ".join([*(frame.name for frame in reversed(stopped.frames)), called.removesuffix(".abi0")]),
+        "way": " → ".join(filter(None, [*(each.name for each in stopped.frames[::-1]), called.removesuffix(".abi0")])),
     }
     if not stack and not any(each.start <= sp < each.end and each.writable for each in _elsewhere(stopped)):
         words.add("sp off its stack")
@@ -76,14 +77,14 @@ def facts(stopped: Stopped) -> Facts:
         words |= _of_exception(stopped, context.syndrome)
     elif called:
         words |= {"called morestack"} if MORESTACK in called else {"panicked"}
-        service = _service(called)
-        if service is not None and service.name != "panics" and MORESTACK not in called:
-            words.add("service")
-            values |= {"service": service.name, "why": service.why, "instead": service.instead}
     else:
         words |= {"asleep"} if stopped.view.word(pc - 4, 4) == WFI else set()
+    if found := _service(stopped):
+        words.add("service")
+        name, service = found
+        values |= {"called": name, "service": service.name, "why": service.why, "instead": service.instead}
     words |= {"mmu off"} if not stopped.view.translates else set()
-    words |= {"stuck"} if context.stuck else set()
+    words |= {"stuck"} if context.stuck or _no_vectors(stopped) else set()
     words |= {"reboots"} if stopped.boots > 1 else set()
     words |= {"nested"} if stopped.snapshot.at and stopped.snapshot.at.name == AGAIN else set()
     return Facts(frozenset(words), values)
@@ -162,5 +163,22 @@ def _elsewhere(stopped: Stopped) -> list[Mapping]:
     return [each for each in stopped.view.mapped if not stopped.board.region_at(each.start)]
 
 
-def _service(name: str) -> Service | None:
-    return Classes(services(), 0, ()).by_name(name)
+def _no_vectors(stopped: Stopped) -> bool:
+    """Whether the emulator delivered an exception to nobody, for there is no code where the vectors should be."""
+    snapshot = stopped.snapshot
+    return snapshot.fault is not None and stopped.elf.word(snapshot.registers.get("vbar_el1", 0)) is None
+
+
+def _service(stopped: Stopped) -> tuple[str, Service] | None:
+    """The function of the runtime that the kernel asked for something bare metal cannot serve, and the service."""
+    classes, called = Classes(services(), 0, ()), stopped.context.called
+    asked = [called] if called and MORESTACK not in called else []
+    for frame in stopped.frames:
+        if not frame.name.startswith("runtime."):
+            break
+        asked.append(frame.name)
+    for name in reversed(asked):  # the kernel called the last of them
+        service = classes.by_name(name)
+        if service is not None and service.name not in NO_SERVICE:
+            return name.removesuffix(".abi0"), service
+    return None

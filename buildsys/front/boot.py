@@ -7,11 +7,13 @@ import sys
 from collections.abc import Callable, Sequence
 
 from buildsys.errors import UserError
+from buildsys.front.addresses import Addresses
 from buildsys.front.barriers import Reporting
 from buildsys.front.command import HUNG_UP, INTERRUPTED, hang_up
 from buildsys.front.crash import explain
 from buildsys.front.deadends import dead_ends
 from buildsys.front.reporter import Failed
+from buildsys.front.stacks import Stacks
 from buildsys.front.steps import Steps
 from buildsys.machines.ends import BOOTS
 from buildsys.machines.outcome import End, Outcome
@@ -51,11 +53,11 @@ def _boot(
 ) -> Failed | None:
     if time_limit <= 0:
         return Failed("--time-limit must be more than 0 seconds")
-    text = SerialText()
+    text, addresses, stacks = SerialText(), Addresses(steps.image), Stacks(steps.image)
     reporting = Reporting(steps.project, steps.image, steps.runtime_json, machine)
     try:
-        outcome = run(lambda data: _show(text.add(data)), reporting.ranges)
-        _show(text.end())
+        outcome = run(lambda data: _show(text.add(data), addresses), [*reporting.ranges, *stacks.ranges])
+        _show(text.end(), addresses)
         if not text.at_line_start:
             _show("\n")
     except UserError as error:
@@ -66,6 +68,8 @@ def _boot(
     ended = _sentence(outcome, time_limit)
     print(ended, file=sys.stderr)
     failed = _verdict(outcome)
+    if words := stacks.told(outcome.memory):
+        print(words, file=sys.stderr)
     explain(steps, outcome, machine, ended)
     reporting.tell(outcome)
     return failed
@@ -95,7 +99,8 @@ class SerialText:
         return text
 
 
-def _show(text: str) -> None:
+def _show(text: str, addresses: Addresses | None = None) -> None:
+    """Show what was sent, and then on stderr which lines of source the addresses in it are."""
     if text:
         try:
             sys.stdout.write(text)
@@ -105,6 +110,8 @@ def _show(text: str) -> None:
         except OSError as error:
             hang_up()
             raise UserError(f"standard output: {error.strerror}") from error
+    for words in addresses.add(text) if addresses and text else ():
+        print(words, file=sys.stderr)
 
 
 def _sentence(outcome: Outcome, time_limit: float) -> str:

@@ -23,7 +23,7 @@ const (
 	noDevice
 	stackOverflow
 	unchecked
-	misalignedSP
+	nilJump
 	misalignedPC
 	unaligned
 	unalignedNoMMU
@@ -48,7 +48,7 @@ const (
 	quietPanic
 	status
 	lastLine
-	kinds // and more would be wrong
+	nested
 )
 
 // main is never run. It is the reason that Go keeps what only assembly and redirects name.

@@ -16,7 +16,7 @@ zoo.fail:
     cmp     x0, #10
     b.eq    unchecked
     cmp     x0, #11
-    b.eq    misaligned_sp
+    b.eq    nil_jump
     cmp     x0, #12
     b.eq    misaligned_pc
     cmp     x0, #13
@@ -49,6 +49,8 @@ zoo.fail:
     b.eq    powered_off
     cmp     x0, #32
     b.eq    trap
+    cmp     x0, #36
+    b.eq    nested
     ldp     x29, x30, [sp], #16
     ret
 
@@ -56,9 +58,10 @@ unchecked:                                  // runs down its stack, and the next
     stp     x29, x30, [sp, #-256]!
     stp     x29, x30, [sp, #128]
     b       unchecked
-misaligned_sp:
-    sub     sp, sp, #24
-    str     x0, [sp]
+nil_jump:
+    mov     x1, xzr
+    blr     x1
+    b       .
 misaligned_pc:
     adr     x1, zoo.fail + 2
     br      x1
@@ -112,6 +115,9 @@ broken_stack:                               // that of exceptions, and then an e
     mov     sp, x1
     msr     spsel, #0
     brk     #1
+nested:                                     // on the stack of exceptions, as a handler is
+    msr     spsel, #1
+    brk     #3
 no_vectors:
     msr     vbar_el1, xzr
     isb
