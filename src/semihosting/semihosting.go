@@ -11,5 +11,5 @@ import _ "unsafe" // for go:linkname
 // It is boot code's own way out (templates/boot.s.j2), which tells the host of which
 // image this is the end: only then is a status of 0 believed.
 //
-//go:linkname Exit buildsys.exit
+//go:linkname Exit buildsys.end
 func Exit(status int32)

@@ -113,7 +113,7 @@ def seen(zoo: Path, capsys: pytest.CaptureFixture[str], needs_qemu: None) -> Run
         failed = perform(steps, animal.limit)
         out, err = capsys.readouterr()
         found = list((steps.project.build / "crash").glob("*/report.json"))
-        told = Seen(0 if failed is None else failed.exit_status, out, err)
+        told = Seen(0 if failed is None else failed.exit_status or 1, out, err)
         if found:
             told.folder, told.report = found[0].parent, json.loads(found[0].read_text())
         return told
