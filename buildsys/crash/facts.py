@@ -174,7 +174,7 @@ def _service(stopped: Stopped) -> tuple[str, Service] | None:
     classes, called = Classes(services(), 0, ()), stopped.context.called
     asked = [called] if called and MORESTACK not in called else []
     for frame in stopped.frames:
-        if not frame.name.startswith("runtime."):
+        if not frame.function.startswith("runtime."):  # a program's own runtime has all it needs
             break
         asked.append(frame.name)
     for name in reversed(asked):  # the kernel called the last of them

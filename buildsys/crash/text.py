@@ -7,6 +7,7 @@ from itertools import groupby
 from typing import Any
 
 SHOWN = 12  # frames in the short form
+START = "runtime.goexit"  # where each goroutine's stack begins
 OF_RUNTIME = ("runtime.", "runtime/", "internal/runtime/", "internal/abi", "internal/bytealg")
 
 
@@ -55,9 +56,10 @@ def _stack(frames: Sequence[Mapping[str, Any]], left_out: int, shown: int) -> It
     told, at = 0, 0
     for of_runtime, group in groupby(frames, key=_is_runtime):
         members = list(group)
-        if of_runtime and len(members) > 1:
+        if of_runtime and (len(members) > 1 or members[0]["function"] == START):
             inner, outer = members[0]["function"], members[-1]["function"]
-            yield f"  ({len(members)} frames of the runtime, from {inner} to {outer})"
+            if len(members) > 1:
+                yield f"  ({len(members)} frames of the runtime, from {inner} to {outer})"
             at += len(members)
             continue
         for _, alike in groupby(members, key=lambda each: (each["function"], each["offset"], each["guess"])):

@@ -64,7 +64,7 @@ class Unwinder:
             if below is None:
                 return
             found, guess = below
-            if found[SP] < numbered[SP] or (depth and found[SP] == numbered[SP]):
+            if found[SP] < numbered[SP] or (depth and at_call and found[SP] == numbered[SP]):
                 return  # the stack leads in a circle
             pc, at_call, numbered = found[LR], True, found
             if frame.name == SIGPANIC:

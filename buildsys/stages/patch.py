@@ -75,7 +75,7 @@ def patch_image(
             "no barrier was compiled in: is this the object of the Go release in use?",
         )
     # It takes as long as what is still to be found out.
-    pieces = identified(elf, done.pieces, json.dumps(configuration, sort_keys=True).encode())
+    pieces = identified(elf, done.pieces, json.dumps(dict(configuration), sort_keys=True).encode())
     with replacing(image, 0o755, *pieces, written=written):
         patched = done.applied(elf)
         pointers = address_takers(patched, [redirect.old for redirect in (*calls, *users)])
