@@ -230,6 +230,10 @@ class Symbols:
         """Every function, lowest address first."""
         return [self._symbol(index) for index in self._functions[1]]
 
+    def names_of_functions(self) -> list[str]:
+        """The name of every function, lowest address first."""
+        return [self._name_of(index) for index in self._functions[1]]
+
     def _at(self, table: tuple[list[int], list[int]], address: int) -> Symbol | None:
         values, indices = table
         place = bisect_right(values, address) - 1
