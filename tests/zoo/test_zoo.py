@@ -44,7 +44,7 @@ BOTH = [each for each in ANIMALS if each.on == MACHINES and each.cause and "abor
 
 
 @pytest.mark.parametrize("animal", BOTH, ids=[each.name for each in BOTH])
-def test_both_emulators_and_qemus_own_log_tell_the_same_exception(animal: Animal, seen: Run) -> None:
+def test_both_emulators_tell_the_same_exception(animal: Animal, seen: Run) -> None:
     """The embedded emulator's registers are not to be relied on unless QEMU has the same."""
     embedded, qemu = (seen(animal, machine).report["cause"] for machine in MACHINES)
     assert (embedded["syndrome"], embedded["address"]) == (qemu["syndrome"], qemu["address"])
