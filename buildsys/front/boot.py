@@ -23,7 +23,7 @@ def boot_embedded(steps: Steps, time_limit: float) -> Failed | None:
     from buildsys.machines import embedded
 
     def run(show: Callable[[bytes], None], keep: Sequence[range]) -> Outcome:
-        return embedded.run(steps.image, steps.project.board, time_limit, show, keep=keep)
+        return embedded.run(steps.image, steps.project.board, time_limit, show, keep=keep, given=_given(steps))
 
     return _boot(steps, run, time_limit, "embedded")
 
@@ -33,9 +33,17 @@ def boot_qemu(steps: Steps, time_limit: float) -> Failed | None:
     from buildsys.machines import qemu
 
     def run(show: Callable[[bytes], None], keep: Sequence[range]) -> Outcome:
-        return qemu.run(steps.image, steps.project.board, time_limit, show, keep=keep)
+        return qemu.run(steps.image, steps.project.board, time_limit, show, keep=keep, given=_given(steps))
 
     return _boot(steps, run, time_limit, "qemu")
+
+
+def _given(steps: Steps) -> int | None:
+    """The descriptor that is a program's standard input; a bare kernel's port receives nothing."""
+    try:
+        return sys.stdin.fileno() if steps.project.program else None
+    except (AttributeError, OSError):  # there is none, or one without a descriptor
+        return None
 
 
 def _boot(

@@ -1,7 +1,7 @@
 """The embedded emulator: an image runs on a board inside this process, by Unicorn; nothing to install.
 
 What it has: the board's flash and RAM, one core that leaves reset at the board's exception
-level, a PL011 that sends, the devices the board's file names, semihosting's exit and console,
+level, a PL011 that sends and receives, the devices the board's file names, semihosting's exit and console,
 PSCI power-off and reset, and synchronous exceptions of EL0 and EL1, which enter the guest's
 vectors at EL1 with the registers QEMU gives them (`exceptions` says how). EL2 and EL3 are there
 to be left: an exception taken at, or to, one of them ends the run. PSCI is there on a board that
@@ -36,6 +36,7 @@ from buildsys.errors import UserError
 from buildsys.formats.elf import PT_LOAD, Elf
 from buildsys.machines import exceptions, semihosting
 from buildsys.machines.fw_cfg import FwCfg
+from buildsys.machines.given import Given
 from buildsys.machines.interruption import Interruption
 from buildsys.machines.outcome import End, LostWrite, Outcome, ending
 from buildsys.machines.pcie import Pcie
@@ -65,15 +66,19 @@ def run(
     on_serial: Callable[[bytes], None] | None = None,
     prepare: Callable[[Machine], None] | None = None,
     keep: Sequence[range] = (),
+    given: int | None = None,
 ) -> Outcome:
     """Run `image` on `board` for at most `time_limit` seconds.
 
     `on_serial` gets each byte as the guest sends it. `prepare` gets the machine, loaded but
-    not started, to watch addresses. `keep` are ranges of memory to read when the run has ended.
+    not started, to watch addresses. `keep` are ranges of memory to read when the run has ended. The
+    serial port receives what can be read from the descriptor `given`.
     Raises UserError for an image or board that cannot run.
     """
     machine = Machine(board)
     machine.load(image)
+    if given is not None:
+        machine.give(given)
     if prepare is not None:
         prepare(machine)
     outcome = machine.run(time_limit, on_serial)
@@ -102,8 +107,8 @@ class Machine:
         for region in board.regions:
             if region.kind in ("flash", "ram"):
                 self._core.add_memory(region.origin, region.length, writable=region.kind == "ram")
-        uart = Pl011(self._send)
-        self._core.add_device(board.uart.base, board.uart.size, uart.read, uart.write)
+        self._uart = Pl011(self._send)
+        self._core.add_device(board.uart.base, board.uart.size, self._uart.read, self._uart.write)
         self._timer = Timer(self._core)
         self._controller: Controller | None = None
         for device in board.devices:
@@ -134,6 +139,10 @@ class Machine:
             if segment.vma <= elf.entry < segment.vma + segment.file_size:
                 entry = elf.entry - segment.vma + segment.lma
         self._core.set("pc", entry)
+
+    def give(self, descriptor: int) -> None:
+        """Have the serial port receive what can be read there, and Ctrl-D at its end."""
+        self._uart.given = Given(descriptor)
 
     def run(self, time_limit: float, on_serial: Callable[[bytes], None] | None = None) -> Outcome:
         """Run from the image's entry for at most `time_limit` seconds. What a callback raises is raised."""

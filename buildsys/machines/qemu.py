@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 from buildsys.config.board import Board
 from buildsys.errors import MissingError, UserError
 from buildsys.formats.elf import Elf
+from buildsys.machines.given import Feeder
 from buildsys.machines.interruption import Interruption
 from buildsys.machines.outcome import End, Outcome
 from buildsys.machines.outcome import ending as ending_at
@@ -40,6 +41,14 @@ INSTALL = "apt-get install --no-install-recommends qemu-system-arm"
 # QMP's ShutdownCause (qapi/run-state.json) of the guest's own doing.
 GUEST_ENDS = {"guest-shutdown": End.POWER_OFF, "guest-reset": End.RESET}
 
+# The serial port and semihosting's console are both standard output. Where the port has input too, they are no
+# multiplexer, which would take Ctrl-A for itself.
+CONSOLE = ("-serial", "chardev:console", "-chardev", "stdio,id=console,mux=on,signal=off")
+CONSOLE_AND_PORT = (
+    *("-serial", "chardev:port", "-chardev", "stdio,id=port,signal=off"),
+    *("-chardev", "file,id=console,path=/dev/stdout"),
+)
+
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -50,11 +59,13 @@ def run(
     on_serial: Callable[[bytes], None] | None = None,
     extra: Sequence[str] = (),
     keep: Sequence[range] = (),
+    given: int | None = None,
 ) -> Outcome:
     """Run `image` on QEMU for at most `time_limit` seconds; Ctrl-C ends it too, as an outcome.
 
     `on_serial` gets serial output as it comes. `extra` are more arguments for QEMU. `keep` are
-    ranges of memory to read when the run has ended. When this returns, or this process dies in
+    ranges of memory to read when the run has ended. The serial port receives what can be read from the
+    descriptor `given`. When this returns, or this process dies in
     any way, no QEMU is left. Raises UserError without QEMU, and for an image that is not one:
     QEMU would run any file's bytes.
     """
@@ -64,17 +75,18 @@ def run(
     stub, at_stub = socket.socketpair()
     arguments = [
         *command(image, board),
-        *("-serial", "chardev:console", "-chardev", "stdio,id=console,mux=on,signal=off"),
+        *(CONSOLE if given is None else CONSOLE_AND_PORT),
         *("-chardev", f"socket,id=qmp,fd={theirs.fileno()}", "-mon", "chardev=qmp,mode=control"),
         *("-S", "-no-reboot", *extra),
     ]
     if keep:
         arguments += ["-chardev", f"socket,id=stub,fd={at_stub.fileno()}", "-gdb", "chardev:stub", "-no-shutdown"]
     keeper = _keeper(stub, elf, keep) if keep else None
-    with Interruption() as interruption, qmp, stub:
+    with Interruption() as interruption, qmp, stub, _feeding(given) as source:
         with theirs, at_stub:
             passed = (theirs.fileno(), at_stub.fileno()) if keep else (theirs.fileno(),)
-            process = start(arguments, pass_fds=passed, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            pipe = subprocess.PIPE
+            process = start(arguments, pass_fds=passed, stdin=source, stdout=pipe, stderr=pipe)
         with ending(process):
             watched = _Watched(process, qmp, on_serial, keeper, board.until)
             stopped = watched.until(began + time_limit, interruption)
@@ -87,6 +99,16 @@ def run(
     end, exit_code, detail = _verdict(stopped, status, watched)
     memory = keeper.memory if keeper is not None else {}
     return Outcome(end, bytes(watched.serial), time.monotonic() - began, exit_code, detail, memory=memory)
+
+
+@contextlib.contextmanager
+def _feeding(given: int | None) -> Iterator[int]:
+    """What is to be QEMU's standard input."""
+    if given is None:
+        yield subprocess.DEVNULL
+        return
+    with Feeder(given) as feeder:
+        yield feeder.reading
 
 
 def _keeper(stub: socket.socket, elf: Elf, ranges: Sequence[range]) -> Keeper:
@@ -130,13 +152,14 @@ def start(
     arguments: Sequence[str],
     *,
     pass_fds: Sequence[int] = (),
+    stdin: int = subprocess.DEVNULL,
     stdout: int | None = None,
     stderr: int | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a process that dies with this one, out of reach of the terminal's Ctrl-C and keyboard."""
     return subprocess.Popen(
         arguments,
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=stdout,
         stderr=stderr,
         pass_fds=pass_fds,

@@ -340,7 +340,7 @@ func (f *file) wait(result int64) int64 {
 const (
 	flagRegister = 0x18
 	receiveEmpty = 1 << 4
-	endOfInput   = 4 // Ctrl-D, alone
+	endOfInput   = 4 // Ctrl-D
 )
 
 // HasInput tells whether the serial port received something.
@@ -348,16 +348,24 @@ func HasInput() bool {
 	return memory.Load32(base+flagRegister)&receiveEmpty == 0
 }
 
+// ended tells that the end of input came behind what was read last.
+var ended bool
+
 func readConsole(to, length uintptr) int64 {
 	at := uintptr(0)
-	for ; at < length && HasInput(); at++ {
+	for ; at < length && !ended && HasInput(); at++ {
 		letter := uint8(memory.Load32(base))
-		if letter == endOfInput && at == 0 {
-			return 0
+		if letter == endOfInput {
+			ended = true
+			break
 		}
 		memory.Store8(to+at, letter)
 	}
 	if at == 0 && length > 0 {
+		if ended {
+			ended = false
+			return 0
+		}
 		return Later
 	}
 	return int64(at)
