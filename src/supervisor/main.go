@@ -20,6 +20,7 @@ import (
 
 const (
 	stackBytes  = 8 << 20 // of the first thread, as Linux has it; only what is touched is there
+	guardBytes  = 1 << 20 // below it nothing is ever put, as with Linux's stack_guard_gap
 	statusFatal = 125     // the supervisor itself cannot go on
 )
 
@@ -94,12 +95,13 @@ const (
 // them, and has it begin at the program's entry; it tells whether there was room.
 func prepare(first *task.Thread) bool {
 	top := uintptr(space.End)
-	if space.Map(top-stackBytes, top, space.Read|space.Write) != 0 {
+	low := top - stackBytes
+	if space.Map(low, top, space.Read|space.Write) != 0 || space.Map(low-guardBytes, low, space.None) != 0 {
 		return false
 	}
 	strings := table.StringsEnd - table.Arguments.First
 	words := 1 + table.Arguments.Count + 1 + table.Environment.Count + 1 + 2*5
-	low := (top - strings - 16 - 8*words) &^ 15
+	low = (top - strings - 16 - 8*words) &^ 15
 	if !space.TouchAll(low, top-low, space.Write) {
 		return false
 	}

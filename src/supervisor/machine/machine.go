@@ -123,6 +123,11 @@ func Reaches(address uintptr, write bool) bool
 //go:linkname Clear supervisor.clear
 func Clear(page uintptr)
 
+// Fetchable has what was written to the page of memory at page fetched as instructions.
+//
+//go:linkname Fetchable supervisor.fetchable
+func Fetchable(page uintptr)
+
 // Exit ends the run.
 //
 //go:linkname Exit buildsys.exit

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"compress/gzip"
 	"context"
@@ -109,4 +110,17 @@ func wild() {
 	entry := wild
 	code := **(***uint32)(unsafe.Pointer(&entry))
 	*code = 0
+}
+
+// input is what comes by standard input, counted and repeated.
+func input() {
+	lines := bufio.NewScanner(os.Stdin)
+	count := 0
+	for lines.Scan() {
+		count++
+		if count < 4 {
+			fmt.Printf("%d: %s\n", count, lines.Text())
+		}
+	}
+	fmt.Println(count, "lines")
 }
