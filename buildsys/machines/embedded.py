@@ -31,10 +31,11 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from buildsys.config.board import CONTROLLERS, Board, Device, drawing
+from buildsys.config.board import CONTROLLERS, ENTROPY, Board, Device, drawing
 from buildsys.errors import UserError
 from buildsys.formats.elf import PT_LOAD, Elf
 from buildsys.machines import exceptions, semihosting
+from buildsys.machines.entropy import Bcm2835, Virtio
 from buildsys.machines.fw_cfg import FwCfg
 from buildsys.machines.given import Given
 from buildsys.machines.interruption import Interruption
@@ -45,6 +46,8 @@ from buildsys.machines.processor import CPACR_EL1, UNDEFINED, AccessError, CoreE
 from buildsys.machines.processor import HVC as TO_EL2
 from buildsys.machines.registers import Registers
 from buildsys.machines.timer import Bcm2836, Controller, Gicv2, Pl031, Timer
+
+Model = FwCfg | Pcie | Registers | Controller | Pl031 | Virtio | Bcm2835
 
 WFI = 0xD503207F
 NO_TRAP = 3 << 20  # Arm ARM: CPACR_EL1: FPEN
@@ -206,7 +209,7 @@ class Machine:
         """Call `callback` with the address of each run of instructions up to a branch; only before run()."""
         self._core.on_block(callback)
 
-    def _model(self, device: Device) -> FwCfg | Pcie | Registers | Controller | Pl031:
+    def _model(self, device: Device) -> Model:
         if device.model == "fw-cfg":
             return FwCfg(device.files, self._core.load, self._copy_in)
         if device.model in CONTROLLERS:
@@ -216,6 +219,8 @@ class Machine:
                 else Bcm2836(self._asks)
             )
             return self._controller
+        if device.model in ENTROPY:
+            return Virtio(device.size, self._core.load, self._copy_in) if device.model == "virtio-mmio" else Bcm2835()
         if device.model == "pl031":
             return Pl031()
         return Pcie() if device.model == "pcie" else Registers()

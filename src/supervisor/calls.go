@@ -2,6 +2,7 @@ package main
 
 import (
 	"kernel/memory"
+	"kernel/supervisor/entropy"
 	"kernel/supervisor/files"
 	"kernel/supervisor/machine"
 	"kernel/supervisor/space"
@@ -73,7 +74,7 @@ const (
 	callMincore          = 232 // which pages have RAM
 	callMadvise          = 233 // DONTNEED and FREE give the RAM back at once; others do nothing
 	callPrlimit64        = 261 // nothing is limited
-	callGetrandom        = 278 // see Limits
+	callGetrandom        = 278 // from the board's source of random numbers
 )
 
 // Errors, as Linux numbers them: include/uapi/asm-generic/errno-base.h, errno.h.
@@ -624,7 +625,7 @@ func random(to, length uintptr) int64 {
 	if !space.TouchAll(to, length, space.Write) {
 		return -eFAULT
 	}
-	fillRandom(to, length)
+	entropy.Fill(to, length)
 	return int64(length)
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"kernel/board"
 	"kernel/memory"
+	"kernel/supervisor/entropy"
 	"kernel/supervisor/files"
 	"kernel/supervisor/machine"
 	"kernel/supervisor/space"
@@ -48,11 +49,11 @@ func KernelMain(machineBoard *board.Table, told *machine.Table) int32 {
 		seconds = uint64(memory.Load32(told.RTC)) // PL031 TRM (DDI 0224) 3.3.1, RTCDR
 	}
 	clock = machine.NewClock(machine.Frequency(), machine.Counter(), seconds)
-	seedRandom(seconds)
-	files.Init(machineBoard.UART, fillRandom)
 	if !space.Init(told.Translation, machineBoard.Heap.Low, machineBoard.Heap.End) {
 		return fail("there is no RAM for a program")
 	}
+	entropy.Init(told, seconds, space.Frame)
+	files.Init(machineBoard.UART, entropy.Fill)
 	first := task.New()
 	if first == nil || !prepare(first) {
 		return fail("the program's arguments and environment do not fit in RAM")
@@ -114,7 +115,7 @@ func prepare(first *task.Thread) bool {
 	copyBytes(text, table.Arguments.First, strings)
 	random := text - 16
 	random &^= 15
-	fillRandom(random, 16)
+	entropy.Fill(random, 16)
 
 	push(uint64(table.Arguments.Count))
 	for _, each := range [2]machine.Strings{table.Arguments, table.Environment} {

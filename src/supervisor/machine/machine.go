@@ -30,6 +30,13 @@ const (
 	BCM2836
 )
 
+// Kinds of sources of random numbers.
+const (
+	NoEntropy = iota
+	Virtio
+	BCM2835
+)
+
 // A Table is what the supervisor is told, as supervisor.table has it.
 type Table struct {
 	Size        uintptr // bytes in the table, this word included
@@ -41,6 +48,8 @@ type Table struct {
 	CPU         uintptr // the GIC's CPU interface
 	Timer       uintptr // the virtual timer's interrupt
 	RTC         uintptr // a PL031, or 0
+	Entropy     uintptr // kind of source of random numbers
+	EntropyBase uintptr
 	Arguments   Strings
 	Environment Strings
 	StringsEnd  uintptr

@@ -18,6 +18,7 @@ func main() {
 // parts are what can be run.
 var parts = map[string]func(){
 	"arguments":  arguments,
+	"chance":     chance,
 	"collector":  collector,
 	"constant":   constant,
 	"data":       data,
