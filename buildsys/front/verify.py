@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from buildsys import files
+from buildsys.config.barrier import DISCARDING
 from buildsys.config.project import Project, load
 from buildsys.errors import UserError
 from buildsys.front.reporter import Failed
@@ -45,7 +46,7 @@ def case_of(steps: Steps) -> Case:
         time_limit=project.time_limit,
         arguments=project.arguments,
         redirects=steps.redirects,
-        barrier=project.barrier,
+        barrier=DISCARDING if project.program else project.barrier,
         sets=project.sets,
         allocator=project.allocator,
         alloc_memory=project.alloc_memory,
