@@ -53,7 +53,7 @@ func KernelMain(machineBoard *board.Table, told *machine.Table) int32 {
 		return fail("there is no RAM for a program")
 	}
 	entropy.Init(told, seconds, space.Frame)
-	files.Init(machineBoard.UART, entropy.Fill)
+	files.Init(machineBoard.UART, told, entropy.Fill)
 	first := task.New()
 	if first == nil || !prepare(first) {
 		return fail("the program's arguments and environment do not fit in RAM")

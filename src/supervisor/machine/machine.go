@@ -53,6 +53,10 @@ type Table struct {
 	Arguments   Strings
 	Environment Strings
 	StringsEnd  uintptr
+	Board       uintptr // the devices, as text: a line for each
+	BoardEnd    uintptr
+	Counts      uintptr // of the program's barriers, as templates/counting.s.j2 has them, or 0
+	CountsEnd   uintptr // where the count is of those that are in none of them
 }
 
 // Strings are zero-terminated strings, one behind another.

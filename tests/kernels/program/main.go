@@ -34,6 +34,7 @@ var parts = map[string]func(){
 	"input":      input,
 	"libraries":  libraries,
 	"maps":       maps,
+	"metal":      bare,
 	"nilmap":     nilMap,
 	"overflow":   overflow,
 	"pipes":      pipes,
