@@ -106,7 +106,7 @@ def picture() -> str:
         _box("machine", EDGE, 390, inner, 44, f"the board {board.name}: {devices}", ""),
         _way(EDGE + 40, 128, 176, "system calls, faults"), _way(EDGE + 300, 128, 176, "timer: preemption"),
         _way(EDGE + 100, 238, 266, ""), _way(EDGE + 100, 358, 390, "serial port, clock, random numbers"),
-        _way(WIDE - EDGE - 60, 128, 176, ""),
+        _way(WIDE - EDGE - 60, 176, 128, ""),
         _text(WIDE - EDGE - 236, 156, "back: eret, signal frames", "quiet"),
     ]  # fmt: skip
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDE} {HIGH}" width="{WIDE}" height="{HIGH}">'
@@ -136,5 +136,6 @@ def _text(x: int, y: int, text: str, style: str = "") -> str:
 
 
 def _way(x: int, top: int, bottom: int, said: str) -> str:
-    arrow = f'<path class="way" d="M{x} {top}V{bottom}m-4 -7l4 7l4 -7"/>'
+    tip = -7 if top < bottom else 7
+    arrow = f'<path class="way" d="M{x} {top}V{bottom}m-4 {tip}l4 {-tip}l4 {tip}"/>'
     return f"{arrow}\n{_text(x + 8, (top + bottom) // 2 + 4, said, 'quiet')}" if said else arrow
