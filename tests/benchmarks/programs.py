@@ -1,8 +1,8 @@
 """What a program costs: reset to main.main, calls of the supervisor, and computing, beside the same under Linux.
 
-Instructions are counted by QEMU: with `-icount shift=0` each takes a nanosecond of the counter's time. A Linux kernel is
-not at hand, so that the other side is user emulation of the same source, compiled for Linux, by QEMU's qemu-aarch64: it
-translates the program's instructions as system emulation does, but has Linux itself at the host's speed.
+Instructions are counted by QEMU: with `-icount shift=0` each takes a nanosecond of the counter's time. A Linux kernel
+is not at hand, so that the other side is user emulation of the same source, compiled for Linux, by QEMU's qemu-aarch64:
+it has Linux itself, and the translation of addresses, at the host's speed.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from buildsys.config.project import load
 from buildsys.formats.elf import Elf
 from buildsys.front.steps import Steps
 from buildsys.machines import qemu
+from buildsys.machines.embedded import Machine
 from tests.benchmarks.measure import Row
 from tests.conftest import ROOT
 
@@ -91,8 +93,6 @@ def _run(folder: Path, part: str, arguments: str = "[]") -> float:
 
 def _boot(folder: Path) -> Iterator[tuple[float, str]]:
     """The parts of it: how many milliseconds after the core began each is come to, on the embedded emulator."""
-    from buildsys.machines.embedded import Machine
-
     steps = _steps(folder, "start")
     names = {
         "main.KernelMain": "the supervisor",
@@ -103,10 +103,14 @@ def _boot(folder: Path) -> Iterator[tuple[float, str]]:
     machine = Machine(steps.project.board)
     machine.load(steps.image)
     for name, place in Elf.read(steps.image).symbols.addresses(*names).items():
-        machine.watch(place, lambda _, name=name: came.setdefault(name, time.perf_counter()))  # type: ignore[misc]
+        machine.watch(place, partial(_came, came, name))
     began = time.perf_counter()
     machine.run(LIMIT)
     yield from ((1000 * (came[name] - began), what) for name, what in names.items())
+
+
+def _came(times: dict[str, float], name: str, _: Machine) -> None:
+    times.setdefault(name, time.perf_counter())
 
 
 def _counted(folder: Path) -> int:
