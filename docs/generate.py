@@ -25,6 +25,7 @@ from buildsys.config.project import load
 from buildsys.errors import UserError
 from buildsys.formats.elf import PF_R, PF_W, PF_X, PT_LOAD, Elf
 from buildsys.front.steps import Steps
+from docs import programs
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = (
@@ -44,6 +45,7 @@ DOCUMENTS = (
     "docs/size.md",
     "docs/doctor.md",
     "docs/debugging.md",
+    "docs/programs.md",
 )
 PART = re.compile(r"(<!-- generated: (.+?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 TIMES = re.compile(r"\d+(\.\d+)? *(s|ms)\b")
@@ -201,6 +203,16 @@ def claims() -> str:
     return "\n".join(rows)
 
 
+def program_claims() -> str:
+    """What is claimed besides of an image with a program, numbered likewise."""
+    from buildsys.proof.claims import CLAIMS, OF_PROGRAMS
+
+    rows = ["| | name | claim |", "|---|---|---|"]
+    first = len(CLAIMS) + 1
+    rows += [f"| {number} | `{claim.name}` | {claim.title} |" for number, claim in enumerate(OF_PROGRAMS, first)]
+    return "\n".join(rows)
+
+
 def after_a_run(settings: str, source: str = "", shown: int = 100) -> str:
     """What `doit run` says when the reference kernel, with these settings and this source file, has ended."""
     with tempfile.TemporaryDirectory() as folder:
@@ -339,7 +351,10 @@ def services() -> str:
 
 
 # Whole files that are made, by their names.
-PICTURES: dict[str, Callable[[], str]] = {"docs/reach.svg": lambda: println("reach --picture reach.svg")}
+PICTURES: dict[str, Callable[[], str]] = {
+    "docs/reach.svg": lambda: println("reach --picture reach.svg"),
+    "docs/programs.svg": programs.picture,
+}
 
 LEDGER = """package main
 
@@ -544,6 +559,11 @@ PARTS: dict[str, Callable[[], str]] = {
     "println reach": println_reach,
     "println way": println_way,
     "services": services,
+    "system calls": programs.system_calls,
+    "a program": programs.source,
+    "a program run": lambda: programs.hello("run-qemu"),
+    "a program proved": lambda: programs.hello("verify", "1[345] "),
+    "claims of programs": program_claims,
 }
 
 

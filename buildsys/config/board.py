@@ -25,8 +25,10 @@ MAPPED = 1 << 39  # bytes page tables can map
 REACHED = 1 << 32  # bytes boot code can name: movz and movk make 32 bits, adrp reaches as far
 STACK_ALIGNMENT = 16  # Arm ARM, SP alignment checking
 LEVELS = (1, 2, 3)
-MODELS = ("fw-cfg", "pcie", "registers", "gicv2", "bcm2836", "pl031")
-CONTROLLERS = ("gicv2", "bcm2836")  # of interrupts, as the supervisor of a program numbers them, from 1
+# Controllers of interrupts and sources of random numbers, as the supervisor of a program numbers them, from 1.
+CONTROLLERS = ("gicv2", "bcm2836")
+ENTROPY = ("virtio-mmio", "bcm2835-rng")
+MODELS = ("fw-cfg", "pcie", "registers", *CONTROLLERS, "pl031", *ENTROPY)
 
 
 @dataclass(frozen=True)

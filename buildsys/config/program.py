@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from buildsys.config.barrier import COUNT, DISCARD
 from buildsys.config.toml import Table
 
 KINDS = ("bare", "program")
@@ -29,9 +30,11 @@ SUPERVISED = Supervised("main.KernelMain", ("board", "&supervisor.table"))
 
 # Keys of `kind = "bare"`: they are about a kernel that boot code calls, and here that is the supervisor.
 _OF_KERNELS = (
-    "entry", "entry-arguments", "boot", "assembly", "objects", "redirect", "sets", "barrier", "symbols", "literals",
+    "entry", "entry-arguments", "boot", "assembly", "objects", "redirect", "sets", "symbols", "literals",
     "sections", "paths",
 )  # fmt: skip
+# Of the program's own, which always do what Go's collector needs: the first says that no more is done.
+BARRIERS = (DISCARD, COUNT)
 _NAME = "program"  # os.Args[0]
 
 
@@ -40,6 +43,7 @@ def program(table: Table) -> Program:
     for key in _OF_KERNELS:
         if table.has(key):
             raise table.error(key, 'is not for `kind = "program"`', "the kernel of such an image is the supervisor")
+    table.choice("barrier", BARRIERS, BARRIERS[0])
     variables = table.table("env")
     environment = [f"{name}={variables.string(name)}" for name in variables]
     arguments = (_NAME, *table.strings("args"))

@@ -21,7 +21,8 @@ from buildsys.formats.dwarf import Abbreviation, Unreadable, abbreviations, uleb
 from buildsys.formats.elf import ET_EXEC, SHF_COMPRESSED, Elf
 
 DW_TAG_FORMAL_PARAMETER, DW_TAG_COMPILE_UNIT, DW_TAG_INLINED_SUBROUTINE = 0x05, 0x11, 0x1D
-DW_TAG_SUBPROGRAM, DW_TAG_VARIABLE = 0x2E, 0x34
+DW_TAG_CONSTANT, DW_TAG_SUBPROGRAM, DW_TAG_VARIABLE = 0x27, 0x2E, 0x34
+DW_AT_CONST_VALUE = 0x1C
 DW_AT_NAME, DW_AT_STMT_LIST, DW_AT_LOW_PC, DW_AT_HIGH_PC, DW_AT_LANGUAGE = 0x03, 0x10, 0x11, 0x12, 0x13
 DW_AT_PRODUCER, DW_AT_ABSTRACT_ORIGIN, DW_AT_RANGES, DW_AT_ADDR_BASE = 0x25, 0x31, 0x55, 0x73
 DW_LANG_GO = 0x16
@@ -201,6 +202,19 @@ class DebugInfo:
         if origin is None:
             raise Unreadable(f"the entry at {die.offset:#x} goes back to no other")
         return origin
+
+    def constants(self, address: int) -> dict[str, int]:
+        """The integer constants of the Go package whose code is at `address`, by name, as in `main.size`."""
+        found = {}
+        for unit in self.units:
+            top = self.top(unit)
+            if not any(low <= address < high for low, high in self.ranges(unit, top)):
+                continue
+            for die in self.children(unit, top):
+                value = die.number(DW_AT_CONST_VALUE) if die.tag == DW_TAG_CONSTANT else None
+                if value is not None:
+                    found[die.text(DW_AT_NAME)] = value
+        return found
 
     def subprograms(self, names: Collection[str]) -> Iterator[tuple[Unit, Die]]:
         """Every function described under one of `names`: an abstract one, or one with code."""

@@ -31,7 +31,14 @@ def boot_embedded(steps: Steps, time_limit: float) -> Failed | None:
     def run(show: Callable[[bytes], None], keep: Sequence[range]) -> Outcome:
         dead = dead_ends(steps.patch_json)
         return embedded.run(
-            steps.image, steps.project.board, time_limit, show, keep=keep, dead_ends=dead, snapshot=True
+            steps.image,
+            steps.project.board,
+            time_limit,
+            show,
+            keep=keep,
+            dead_ends=dead,
+            snapshot=True,
+            given=_given(steps),
         )
 
     return _boot(steps, run, time_limit, "embedded")
@@ -43,9 +50,26 @@ def boot_qemu(steps: Steps, time_limit: float) -> Failed | None:
 
     def run(show: Callable[[bytes], None], keep: Sequence[range]) -> Outcome:
         dead = dead_ends(steps.patch_json)
-        return qemu.run(steps.image, steps.project.board, time_limit, show, keep=keep, dead_ends=dead, snapshot=True)
+        return qemu.run(
+            steps.image,
+            steps.project.board,
+            time_limit,
+            show,
+            keep=keep,
+            dead_ends=dead,
+            snapshot=True,
+            given=_given(steps),
+        )
 
     return _boot(steps, run, time_limit, "qemu")
+
+
+def _given(steps: Steps) -> int | None:
+    """The descriptor that is a program's standard input; a bare kernel's port receives nothing."""
+    try:
+        return sys.stdin.fileno() if steps.project.program else None
+    except (AttributeError, OSError):  # there is none, or one without a descriptor
+        return None
 
 
 def _boot(

@@ -27,6 +27,7 @@ FILES = {
 # Of a program, these are others.
 PROGRAM = {name: f"program/{name}" for name in ("buildsys.toml", "go.mod", "main.go")}
 PACKAGES = ("board", "memory", "semihosting", "uart")
+OF_PROGRAMS = ("memory", "metal")  # for what programs elsewhere have not: the machine
 
 
 def new(folder: Path, program: bool = False, board: str = "") -> list[Path]:
@@ -62,8 +63,7 @@ def _contents(program: bool) -> dict[str, bytes]:
     found = {to: (STARTER / names.get(name, name)).read_bytes() for name, to in FILES.items()}
     if program:  # it is the program's main that a debugger begins at
         found[FILES["launch.json"]] = found[FILES["launch.json"]].replace(b"main.KernelMain", b"main.main")
-        return found
-    for package in PACKAGES:
+    for package in OF_PROGRAMS if program else PACKAGES:
         for file in sorted((shipped("src") / package).iterdir()):
             if file.suffix in (".go", ".s") and not file.name.endswith("_test.go"):
                 found[f"src/{package}/{file.name}"] = file.read_bytes()

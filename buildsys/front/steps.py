@@ -431,6 +431,8 @@ class Steps:
 
         if self.project.barrier.name != COUNT:
             return NO_SITES
+        if program := self._placed():
+            return table_for(program.sites)
         return table_for(calls(Elf.mapped(self.go_object), plan.collecting))
 
     def expect(self, others: Sequence[Path]) -> Action:
@@ -476,7 +478,9 @@ class Steps:
         """What templates are told of the program, if there is one."""
         from buildsys.stages.programs import placed
 
-        return placed(self.program_json, self.project.program) if self.project.program else None
+        if not self.project.program:
+            return None
+        return placed(self.program_json, self.project.program, self.project.barrier.name == COUNT)
 
     def assemble(self, source: Path) -> Action:
         """boot.s ─▶ boot.o, and the like."""
@@ -617,6 +621,7 @@ class Steps:
             _, plan = read_runtime(self.runtime_json)
             project, image, report = self.project, self._made(self.image), self.patch_json
             wanted = merged(project.redirects, read(self.directives))
+            program = self._placed()
             return patch_image(
                 self.unpatched,
                 plan,
@@ -629,6 +634,7 @@ class Steps:
                 barrier=project.barrier,
                 allocator=project.allocator,
                 configuration=self._configuration,
+                passing=program.barriers if program else (),
             )
 
         return Action(
@@ -637,6 +643,7 @@ class Steps:
                 self.unpatched,
                 self.runtime_json,
                 self.directives,
+                *((self.program_json,) if self.project.program else ()),
                 *_code("formats", "go", "config/redirects.py", "config/barrier.py", "stages/directives.py"),
                 *_code("stages/originals.py", "stages/patch.py", "stages/redirects.py"),
                 *_code("stages/agreement.py", "stages/findings.py"),

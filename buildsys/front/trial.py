@@ -245,11 +245,12 @@ class _Hand:
     def _check(self, job: Check) -> None:
         from buildsys.front.steps import Steps
         from buildsys.front.verify import case_of, check
-        from buildsys.proof.claims import CLAIMS
+        from buildsys.proof.claims import of
 
+        claims = of(job.project.program is not None)
         case = replace(case_of(Steps(job.project)), image=job.image)
         for number in job.claims:
-            [line] = check(case, [(number, CLAIMS[number - 1])])
+            [line] = check(case, [(number, claims[number - 1])])
             details = () if line.verdict.passed else line.verdict.details[:DETAILS]
             self._tell(Checked(number, replace(line.verdict, evidence={}, details=details), line.seconds))
 

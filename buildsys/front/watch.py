@@ -135,11 +135,11 @@ class _Loop:
         stack: ExitStack,
         drawn: bool,
     ) -> None:
-        from buildsys.proof.claims import CLAIMS
+        from buildsys.proof.claims import CLAIMS, OF_PROGRAMS
 
         self._chain, self._bench, self._wake = chain, bench, wake
         self._machine, self._time_limit = machine, time_limit
-        self._claims = dict(enumerate(CLAIMS, 1))
+        self._claims = dict(enumerate((*CLAIMS, *OF_PROGRAMS), 1))
         self._messages: SimpleQueue[Message] = SimpleQueue()
         self._cycle: Cycle | None = None
         self._count = 0

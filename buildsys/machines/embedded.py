@@ -1,7 +1,7 @@
 """The embedded emulator: an image runs on a board inside this process, by Unicorn; nothing to install.
 
 What it has: the board's flash and RAM, one core that leaves reset at the board's exception
-level, a PL011 that sends, the devices the board's file names, semihosting's exit and console,
+level, a PL011 that sends and receives, the devices the board's file names, semihosting's exit and console,
 PSCI power-off and reset, and synchronous exceptions of EL0 and EL1, which enter the guest's
 vectors at EL1 with the registers QEMU gives them (`exceptions` says how). EL2 and EL3 are there
 to be left: an exception taken at, or to, one of them ends the run. PSCI is there on a board that
@@ -32,12 +32,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from buildsys.config.board import CONTROLLERS, Board, Device, drawing
+from buildsys.config.board import CONTROLLERS, ENTROPY, Board, Device, drawing
 from buildsys.errors import UserError
 from buildsys.formats.elf import PT_LOAD, Elf
 from buildsys.machines import exceptions, semihosting
 from buildsys.machines.ends import BOOTS, NO_IDENTITY, NOTHING, Ends
+from buildsys.machines.entropy import Bcm2835, Virtio
 from buildsys.machines.fw_cfg import FwCfg
+from buildsys.machines.given import Given
 from buildsys.machines.interruption import Interruption
 from buildsys.machines.outcome import End, LostWrite, Outcome, ending
 from buildsys.machines.pcie import Pcie
@@ -47,6 +49,8 @@ from buildsys.machines.processor import HVC as TO_EL2
 from buildsys.machines.registers import Registers
 from buildsys.machines.snapshot import Snapshot, held, ram_of
 from buildsys.machines.timer import Bcm2836, Controller, Gicv2, Pl031, Timer
+
+Model = FwCfg | Pcie | Registers | Controller | Pl031 | Virtio | Bcm2835
 
 WFI = 0xD503207F
 NO_TRAP = 3 << 20  # Arm ARM: CPACR_EL1: FPEN
@@ -70,16 +74,20 @@ def run(
     keep: Sequence[range] = (),
     dead_ends: Mapping[int, str] = NOTHING,
     snapshot: bool = False,
+    given: int | None = None,
 ) -> Outcome:
     """Run `image` on `board` for at most `time_limit` seconds.
 
     `on_serial` gets each byte as the guest sends it. `prepare` gets the machine, loaded but
     not started, to watch addresses. `keep` are ranges of memory to read when the run has ended.
     `dead_ends` are functions that no good end follows, names by address; with `snapshot` the machine is kept as
-    it was when it came to one, or did not end. Raises UserError for an image or board that cannot run.
+    it was when it came to one, or did not end. The serial port receives what can be read from the descriptor
+    `given`. Raises UserError for an image or board that cannot run.
     """
     machine = Machine(board)
     machine.load(image, dead_ends, snapshot)
+    if given is not None:
+        machine.give(given)
     if prepare is not None:
         prepare(machine)
     outcome = machine.run(time_limit, on_serial)
@@ -115,8 +123,8 @@ class Machine:
         for region in board.regions:
             if region.kind in ("flash", "ram"):
                 self._core.add_memory(region.origin, region.length, writable=region.kind == "ram")
-        uart = Pl011(self._send)
-        self._core.add_device(board.uart.base, board.uart.size, uart.read, uart.write)
+        self._uart = Pl011(self._send)
+        self._core.add_device(board.uart.base, board.uart.size, self._uart.read, self._uart.write)
         self._timer = Timer(self._core)
         self._controller: Controller | None = None
         for device in board.devices:
@@ -155,6 +163,10 @@ class Machine:
             self._core.on_execution(address, functools.partial(self._came_to, address))
         if self._ends.booted is not None:
             self._core.on_execution(self._ends.booted, self._booted)
+
+    def give(self, descriptor: int) -> None:
+        """Have the serial port receive what can be read there, and Ctrl-D at its end."""
+        self._uart.given = Given(descriptor)
 
     def run(self, time_limit: float, on_serial: Callable[[bytes], None] | None = None) -> Outcome:
         """Run from the image's entry for at most `time_limit` seconds. What a callback raises is raised."""
@@ -225,7 +237,7 @@ class Machine:
         """Call `callback` with the address of each run of instructions up to a branch; only before run()."""
         self._core.on_block(callback)
 
-    def _model(self, device: Device) -> FwCfg | Pcie | Registers | Controller | Pl031:
+    def _model(self, device: Device) -> Model:
         if device.model == "fw-cfg":
             return FwCfg(device.files, self._core.load, self._copy_in)
         if device.model in CONTROLLERS:
@@ -235,6 +247,8 @@ class Machine:
                 else Bcm2836(self._asks)
             )
             return self._controller
+        if device.model in ENTROPY:
+            return Virtio(device.size, self._core.load, self._copy_in) if device.model == "virtio-mmio" else Bcm2835()
         if device.model == "pl031":
             return Pl031()
         return Pcie() if device.model == "pcie" else Registers()

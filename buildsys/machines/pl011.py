@@ -1,12 +1,14 @@
-"""The Arm PL011 serial port, as far as a kernel that only sends can tell it from QEMU's.
+"""The Arm PL011 serial port, as far as a kernel that does without its interrupts can tell it from QEMU's.
 
-What is sent goes out at once; nothing is ever received. Source of the registers:
+What is sent goes out at once; received is what is given, if anything is. Source of the registers:
 Arm PrimeCell UART (PL011) Technical Reference Manual, chapter 3.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+
+from buildsys.machines.given import Given
 
 DR, FR, CR, IFLS, IMSC, RIS, MIS, ICR = 0x00, 0x18, 0x30, 0x34, 0x38, 0x3C, 0x40, 0x44
 TXFE, RXFE = 1 << 7, 1 << 4  # of FR: nothing left to send, nothing received
@@ -30,10 +32,11 @@ STORED = {
 
 
 class Pl011:
-    """One port; `send` gets each byte the guest writes to the data register."""
+    """One port; `send` gets each byte the guest writes to the data register, which reads as what is `given`."""
 
     def __init__(self, send: Callable[[bytes], None]) -> None:
         self._send = send
+        self.given: Given | None = None
         self._values = {offset: reset for offset, (reset, _) in STORED.items()}
         self._raw_interrupts = 0
 
@@ -41,7 +44,9 @@ class Pl011:
         """The register at `offset`; 0 where there is none."""
         offset &= ~3
         if offset == FR:
-            return TXFE | RXFE
+            return TXFE if self.given else TXFE | RXFE
+        if offset == DR and self.given:
+            return self.given.take()
         if offset == RIS:
             return self._raw_interrupts
         if offset == MIS:

@@ -29,6 +29,7 @@ from buildsys.config.board import Board
 from buildsys.errors import MissingError, UserError
 from buildsys.formats.elf import Elf
 from buildsys.machines.ends import NO_IDENTITY, NOTHING, Ends
+from buildsys.machines.given import Feeder
 from buildsys.machines.interruption import Interruption
 from buildsys.machines.outcome import End, Outcome
 from buildsys.machines.outcome import ending as ending_at
@@ -42,6 +43,14 @@ INSTALL = "apt-get install --no-install-recommends qemu-system-arm"
 # QMP's ShutdownCause (qapi/run-state.json) of the guest's own doing.
 GUEST_ENDS = {"guest-shutdown": End.POWER_OFF, "guest-reset": End.RESET}
 
+# The serial port and semihosting's console are both standard output. Where the port has input too, they are no
+# multiplexer, which would take Ctrl-A for itself.
+CONSOLE = ("-serial", "chardev:console", "-chardev", "stdio,id=console,mux=on,signal=off")
+CONSOLE_AND_PORT = (
+    *("-serial", "chardev:port", "-chardev", "stdio,id=port,signal=off"),
+    *("-chardev", "file,id=console,path=/dev/stdout"),
+)
+
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -54,14 +63,16 @@ def run(
     keep: Sequence[range] = (),
     dead_ends: Mapping[int, str] = NOTHING,
     snapshot: bool = False,
+    given: int | None = None,
 ) -> Outcome:
     """Run `image` on QEMU for at most `time_limit` seconds; Ctrl-C ends it too, as an outcome.
 
     `on_serial` gets serial output as it comes. `extra` are more arguments for QEMU. `keep` are
     ranges of memory to read when the run has ended. `dead_ends` are functions that no good end follows, names by
-    address; with `snapshot` the machine is kept as it was when it came to one, or did not end. When this
-    returns, or this process dies in any way, no QEMU is left. Raises UserError without QEMU, and for
-    an image that is not one: QEMU would run any file's bytes.
+    address; with `snapshot` the machine is kept as it was when it came to one, or did not end. The serial port
+    receives what can be read from the descriptor `given`. When this returns, or this process dies in any
+    way, no QEMU is left. Raises UserError without QEMU, and for an image that is not one: QEMU would run
+    any file's bytes.
     """
     began = time.monotonic()
     ends = Ends.of(Elf.read(image), dead_ends)
@@ -70,7 +81,7 @@ def run(
         qmp, theirs = map(opened.enter_context, socket.socketpair())
         arguments = [
             *command(image, board),
-            *("-serial", "chardev:console", "-chardev", "stdio,id=console,mux=on,signal=off"),
+            *(CONSOLE if given is None else CONSOLE_AND_PORT),
             *("-chardev", f"socket,id=qmp,fd={theirs.fileno()}", "-mon", "chardev=qmp,mode=control"),
             *("-S", "-no-reboot", *extra),
         ]
@@ -90,6 +101,7 @@ def run(
         process = start(
             arguments,
             pass_fds=[each.fileno() for each in passed],
+            stdin=opened.enter_context(_feeding(given)),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
@@ -117,6 +129,16 @@ def run(
         boots=ends.boots,
         snapshot=None if end is End.EXIT and ends.came_to is None else keeper.snapshot,
     )
+
+
+@contextlib.contextmanager
+def _feeding(given: int | None) -> Iterator[int]:
+    """What is to be QEMU's standard input."""
+    if given is None:
+        yield subprocess.DEVNULL
+        return
+    with Feeder(given) as feeder:
+        yield feeder.reading
 
 
 def _keeper(
@@ -162,13 +184,14 @@ def start(
     arguments: Sequence[str],
     *,
     pass_fds: Sequence[int] = (),
+    stdin: int = subprocess.DEVNULL,
     stdout: int | None = None,
     stderr: int | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a process that dies with this one, out of reach of the terminal's Ctrl-C and keyboard."""
     return subprocess.Popen(
         arguments,
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=stdout,
         stderr=stderr,
         pass_fds=pass_fds,

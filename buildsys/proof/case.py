@@ -31,6 +31,7 @@ from buildsys.proof.bootcode import Boot, boot
 from buildsys.proof.expected import Kept, kept
 from buildsys.proof.following import Followed
 from buildsys.proof.observation import Observation, Places, follow_stores, observe_embedded, places
+from buildsys.proof.programs import functions
 from buildsys.proof.redirects import Redirected
 from buildsys.stages.originals import ORIGINAL
 from buildsys.stages.redirects import expanded
@@ -233,8 +234,10 @@ class Case:
             if each.old and each.new and each.original
         ]
         roots = (*entries, *(each.new.value for each in users if each.new))
+        # The supervisor holds the address of the program's first instruction, and calls nothing there.
+        ending = stops(self.elf, self.plan) | (functions(self.elf) if self.program else set())
         # Not by relocations, as the build does it, but by decoding: an image can differ from what they say.
-        return reached(self.elf, roots, self.flag, self.ends, passed, stops(self.elf, self.plan), related=False)
+        return reached(self.elf, roots, self.flag, self.ends, passed, ending, related=False)
 
     @cached_property
     def ends(self) -> set[int]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.config.barrier import DISCARDING, BarrierPolicy
-from buildsys.config.board import CONTROLLERS, Board
+from buildsys.config.board import CONTROLLERS, ENTROPY, Board
 from buildsys.errors import UserError
 from buildsys.files import partial, put, replace, share
 from buildsys.formats.elf import Elf
@@ -219,6 +219,7 @@ def _values(sources: Sources, addresses: Callable[[str], int]) -> dict[str, Any]
         "allocator": sources.allocator,
         "offset": offset,
         "controllers": CONTROLLERS,
+        "entropy": ENTROPY,
         "program": sources.program,
         "original": lambda function: addresses(ORIGINAL + function),
         "barrier": sources.barrier,

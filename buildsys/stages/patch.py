@@ -32,10 +32,12 @@ from buildsys.go.reach import Reach
 from buildsys.go.runtime import FLAG, Plan
 from buildsys.go.stops import stops
 from buildsys.stages.findings import Around, Findings
+from buildsys.stages.programs import PREFIX
 from buildsys.stages.redirects import resolved
 
 GO = "runtime.newproc"  # src/runtime/proc.go
 NO_CONFIGURATION: Mapping[str, Any] = MappingProxyType({})
+PASSING = "program"  # the kind, in patch.json, of functions of a program whose calls are counted
 _SITE = '{"address": "%#x", "function": %s, "before": "%08x", "after": "%08x"}'
 SHOWN = 3  # functions of one kind that are named on screen
 
@@ -52,13 +54,15 @@ def patch_image(
     barrier: BarrierPolicy = DISCARDING,
     allocator: str = "",
     configuration: Mapping[str, Any] = NO_CONFIGURATION,
+    passing: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Write `image` and `report`; returns facts: sites patched, and a remark if there is one to make.
 
     `wanted` are redirects of the user's, `package` is the folder of the kernel package, by which messages
     name source files, `barrier` is what our barriers do, `allocator` the function of the kernel's that
-    allocates, if there is one. `configuration` is what the image's identity tells of beside its
-    contents. `written` is told, in another thread, where the image is before it is known to
+    allocates, if there is one. `configuration` is what the image's identity tells of beside its contents.
+    `passing` are functions of a program beside the kernel whose calls go to ours of the same names, which go on
+    to them. `written` is told, in another thread, where the image is before it is known to
     be sound. Raises UserError, leaving earlier files alone, if not all of the job can be done.
     """
     elf = Elf.mapped(unpatched)
@@ -66,7 +70,8 @@ def patch_image(
     users = resolved(elf, wanted, plan, package)
     calls, entries = shared(base, users, plan)
     _refuse_return(elf, users, plan)
-    done = redirect_all(elf, calls, entries, users)
+    counted = resolve(elf, passing)
+    done = redirect_all(elf, [*calls, *counted], entries, users)
     redirected = {rewrite.redirect.name for rewrite in done.rewrites}
     barriers = [barrier.name for barrier in plan.barriers]
     if not any(each.name in redirected or done.already[each.new] for each in calls if each.name in barriers):
@@ -89,7 +94,7 @@ def patch_image(
         _refuse_readers(patched, everything, {each.new for each in (*calls, *users)})
         _refuse_goroutines(patched, everything)
         others = _other_ways(patched, users)
-        described = _report(elf, done, [*calls, *entries, *users], plan, pointers, others, findings)
+        described = _report(elf, done, [*calls, *counted, *entries, *users], plan, pointers, others, findings)
     replace(report, described)
     changed = done.rewrites or done.entries or done.addresses
     remarks = [] if changed else [f"{unpatched} is patched already: nothing was changed"]
@@ -333,6 +338,7 @@ def _report(
         ("barrier", [barrier.name for barrier in plan.barriers]),
         ("reader", plan.readers),
         ("fatal", plan.fatal),
+        (PASSING, [redirect.name for redirect in redirects if redirect.name.startswith(PREFIX)]),
         *((each.name, each.functions) for each in plan.sets),
     ]
     kinds = {name: kind for kind, names in groups for name in names}

@@ -12,6 +12,8 @@ from buildsys.files import replace
 from buildsys.formats.elf import Elf
 from buildsys.formats.prefix import prefixed
 from buildsys.formats.symbols import SHN_UNDEF
+from buildsys.go.runtime import SLOTTED
+from buildsys.go.sites import calls
 
 # Before the names of the program's symbols: the kernel of the image, whose symbols keep theirs, is the supervisor.
 PREFIX = "program."
@@ -22,12 +24,17 @@ OLDEST = (1, 21)
 
 
 class Placed(NamedTuple):
-    """What templates are told of a program: the symbols of its first instruction and of `ARCHIVE`; what it is given."""
+    """What templates are told of a program: the symbols of its first instruction and of `ARCHIVE`; what it is given.
+
+    `barriers` are the names of its barriers, if they are to be counted, and `sites` is how many places call one.
+    """
 
     start: str
     archive: str
     arguments: tuple[str, ...]
     environment: tuple[str, ...]
+    barriers: tuple[str, ...] = ()
+    sites: int = 0
 
 
 def adopt_program(go_object: Path, made: Path, described: Path) -> None:
@@ -46,10 +53,21 @@ def adopt_program(go_object: Path, made: Path, described: Path) -> None:
     if not starts or not there[ARCHIVE]:
         raise UserError(f"{go_object}: has no {ARCHIVE if starts else STARTS[-1]}: no Go runtime that is known")
     replace(made, prefixed(elf, PREFIX))
-    replace(described, json.dumps({"start": PREFIX + starts[0], "archive": PREFIX + ARCHIVE}).encode() + b"\n")
+    functions = {each.name for each in elf.symbols.functions()}
+    barriers = [name for name in SLOTTED if name in functions]
+    if not barriers:
+        raise UserError(f"{go_object}: has no {SLOTTED[0]}: no Go runtime that is known")
+    told = {
+        "start": PREFIX + starts[0],
+        "archive": PREFIX + ARCHIVE,
+        "barriers": [PREFIX + name for name in barriers],
+        "sites": calls(elf, barriers),
+    }
+    replace(described, json.dumps(told).encode() + b"\n")
 
 
-def placed(described: Path, given: Program) -> Placed:
-    """What `adopt_program` wrote, and what the configuration gives the program."""
+def placed(described: Path, given: Program, counted: bool) -> Placed:
+    """What `adopt_program` wrote, and what the configuration gives the program: whether its barriers are `counted`."""
     found = json.loads(described.read_text("utf-8"))
-    return Placed(found["start"], found["archive"], given.arguments, given.environment)
+    barriers = tuple(found["barriers"]) if counted else ()
+    return Placed(found["start"], found["archive"], given.arguments, given.environment, barriers, found["sites"])

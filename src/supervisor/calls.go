@@ -2,6 +2,7 @@ package main
 
 import (
 	"kernel/memory"
+	"kernel/supervisor/entropy"
 	"kernel/supervisor/files"
 	"kernel/supervisor/machine"
 	"kernel/supervisor/space"
@@ -27,7 +28,7 @@ const (
 	callClose            = 57  // of any descriptor
 	callPipe2            = 59  // of 4096 bytes
 	callLseek            = 62  // ESPIPE
-	callRead             = 63  // standard input is the serial port; Ctrl-D alone is its end
+	callRead             = 63  // standard input is the serial port; Ctrl-D is its end
 	callWrite            = 64  // standard output and error are the serial port
 	callWritev           = 66  // as write
 	callReadlinkat       = 78  // there is no file system: ENOENT
@@ -68,12 +69,12 @@ const (
 	callBrk              = 214 // the break cannot be moved
 	callMunmap           = 215 // as Linux
 	callClone            = 220 // threads only: CLONE_VM
-	callMmap             = 222 // anonymous memory; the hint, if it is free and between 1<<38 and 1<<39
-	callMprotect         = 226 // as Linux
+	callMmap             = 222 // anonymous memory, not to be written and executed; the hint, if it is free, 1<<38 to 1<<39
+	callMprotect         = 226 // EACCES for what is to be written and executed
 	callMincore          = 232 // which pages have RAM
 	callMadvise          = 233 // DONTNEED and FREE give the RAM back at once; others do nothing
 	callPrlimit64        = 261 // nothing is limited
-	callGetrandom        = 278 // see Limits
+	callGetrandom        = 278 // from the board's source of random numbers
 )
 
 // Errors, as Linux numbers them: include/uapi/asm-generic/errno-base.h, errno.h.
@@ -84,6 +85,7 @@ const (
 	eBADF   = 9
 	eAGAIN  = 11
 	eNOMEM  = 12
+	eACCES  = 13
 	eFAULT  = 14
 	eINVAL  = 22
 	eNOTTY  = 25
@@ -205,7 +207,11 @@ func call(thread *task.Thread, again bool) int64 {
 		if a%space.PageSize != 0 || a+b < a {
 			return -eINVAL
 		}
-		return -space.Protect(uintptr(a), uintptr(pages(a+b)), uintptr(c)&(space.Read|space.Write|space.Execute))
+		rights, allowed := rightsOf(c)
+		if !allowed {
+			return -eACCES
+		}
+		return -space.Protect(uintptr(a), uintptr(pages(a+b)), rights)
 	case callMadvise:
 		return advise(a, b, c)
 	case callMincore:
@@ -619,7 +625,7 @@ func random(to, length uintptr) int64 {
 	if !space.TouchAll(to, length, space.Write) {
 		return -eFAULT
 	}
-	fillRandom(to, length)
+	entropy.Fill(to, length)
 	return int64(length)
 }
 
@@ -632,9 +638,19 @@ const (
 	mapNoReplace = 0x100000
 )
 
+// rightsOf are the rights a program asks for, and whether it may have them: to write or to execute, not both.
+func rightsOf(asked uint64) (uintptr, bool) {
+	rights := uintptr(asked) & (space.Read | space.Write | space.Execute)
+	return rights, rights&(space.Write|space.Execute) != space.Write|space.Execute
+}
+
 // mapMemory is mmap(address, length, rights, flags, …).
 func mapMemory(x *[31]uint64) int64 {
-	place, length, rights, flags := x[0], x[1], uintptr(x[2]), x[3]
+	place, length, flags := x[0], x[1], x[3]
+	rights, allowed := rightsOf(x[2])
+	if !allowed {
+		return -eACCES
+	}
 	if length == 0 || place%space.PageSize != 0 && flags&(mapFixed|mapNoReplace) != 0 {
 		return -eINVAL
 	}
@@ -646,6 +662,14 @@ func mapMemory(x *[31]uint64) int64 {
 	}
 	length = pages(length)
 	low := uintptr(place)
+	// What Go's heap grows by it maps where it reserved addresses before, and will touch; the rest may be tables.
+	fits := space.Fits
+	if flags&mapFixed != 0 {
+		fits = space.IsThere
+	}
+	if rights != space.None && !fits(uintptr(length)) {
+		return -eNOMEM
+	}
 	switch {
 	case flags&mapNoReplace != 0:
 		if place > space.End || !space.IsFree(low, low+uintptr(length)) {
@@ -660,7 +684,7 @@ func mapMemory(x *[31]uint64) int64 {
 			return -eNOMEM
 		}
 	}
-	if failed := space.Map(low, low+uintptr(length), rights&(space.Read|space.Write|space.Execute)); failed != 0 {
+	if failed := space.Map(low, low+uintptr(length), rights); failed != 0 {
 		return -failed
 	}
 	return int64(low)

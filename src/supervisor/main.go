@@ -11,6 +11,7 @@ import (
 
 	"kernel/board"
 	"kernel/memory"
+	"kernel/supervisor/entropy"
 	"kernel/supervisor/files"
 	"kernel/supervisor/machine"
 	"kernel/supervisor/space"
@@ -20,6 +21,7 @@ import (
 
 const (
 	stackBytes  = 8 << 20 // of the first thread, as Linux has it; only what is touched is there
+	guardBytes  = 1 << 20 // below it nothing is ever put, as with Linux's stack_guard_gap
 	statusFatal = 125     // the supervisor itself cannot go on
 )
 
@@ -47,11 +49,11 @@ func KernelMain(machineBoard *board.Table, told *machine.Table) int32 {
 		seconds = uint64(memory.Load32(told.RTC)) // PL031 TRM (DDI 0224) 3.3.1, RTCDR
 	}
 	clock = machine.NewClock(machine.Frequency(), machine.Counter(), seconds)
-	seedRandom(seconds)
-	files.Init(machineBoard.UART, fillRandom)
 	if !space.Init(told.Translation, machineBoard.Heap.Low, machineBoard.Heap.End) {
 		return fail("there is no RAM for a program")
 	}
+	entropy.Init(told, seconds, space.Frame)
+	files.Init(machineBoard.UART, told, entropy.Fill)
 	first := task.New()
 	if first == nil || !prepare(first) {
 		return fail("the program's arguments and environment do not fit in RAM")
@@ -94,12 +96,13 @@ const (
 // them, and has it begin at the program's entry; it tells whether there was room.
 func prepare(first *task.Thread) bool {
 	top := uintptr(space.End)
-	if space.Map(top-stackBytes, top, space.Read|space.Write) != 0 {
+	low := top - stackBytes
+	if space.Map(low, top, space.Read|space.Write) != 0 || space.Map(low-guardBytes, low, space.None) != 0 {
 		return false
 	}
 	strings := table.StringsEnd - table.Arguments.First
 	words := 1 + table.Arguments.Count + 1 + table.Environment.Count + 1 + 2*5
-	low := (top - strings - 16 - 8*words) &^ 15
+	low = (top - strings - 16 - 8*words) &^ 15
 	if !space.TouchAll(low, top-low, space.Write) {
 		return false
 	}
@@ -112,7 +115,7 @@ func prepare(first *task.Thread) bool {
 	copyBytes(text, table.Arguments.First, strings)
 	random := text - 16
 	random &^= 15
-	fillRandom(random, 16)
+	entropy.Fill(random, 16)
 
 	push(uint64(table.Arguments.Count))
 	for _, each := range [2]machine.Strings{table.Arguments, table.Environment} {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"kernel/supervisor/files"
 	"kernel/supervisor/machine"
 	"kernel/supervisor/space"
 	"kernel/supervisor/task"
@@ -46,7 +47,9 @@ const (
 func trap(context *machine.Context, kind, syndrome, address uint64) *machine.Context {
 	thread := task.Current
 	if kind != 0 {
-		table.Acknowledge()
+		if id := table.Acknowledge(); id != table.Timer {
+			files.Interrupted(id)
+		}
 		return resume(choose())
 	}
 	switch class := syndrome >> 26; class {

@@ -5,9 +5,9 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from tests.benchmarks import cache, callsites, loop, proof, reach, watch
+from tests.benchmarks import cache, callsites, loop, programs, proof, reach, watch
 
-SUITES = (loop, cache, watch, callsites, proof, reach)
+SUITES = (loop, cache, watch, callsites, proof, reach, programs)
 
 
 def main() -> None:

@@ -6,7 +6,10 @@ import pytest
 
 from tests.programs.conftest import Boot, text_of
 
-PARTS = ("collector", "deep", "goroutines", "libraries", "maps", "pipes", "recovered", "threads", "times")
+PARTS = (
+    "collector", "deep", "enables", "goroutines", "libraries", "maps", "pipes", "protected", "recovered", "shared",
+    "threads", "times", "weakly",
+)  # fmt: skip
 
 
 def test_a_program_has_arguments_environment_and_both_outputs(on_qemu: Boot) -> None:
@@ -42,7 +45,9 @@ def test_the_exit_status_is_the_programs(on_qemu: Boot, on_embedded: Boot) -> No
         ("deadlock", 2, "fatal error: all goroutines are asleep - deadlock!"),
         ("huge", 2, "runtime: out of memory: cannot allocate 274877906944-byte block"),
         ("exhausted", 2, "fatal error: runtime: out of memory"),
-        ("wild", 2, "[signal SIGSEGV: segmentation violation code=0x2"),
+        ("overflow", 2, "runtime: goroutine stack exceeds 1048576-byte limit\n"),
+        ("deepest", 2, "fatal error: runtime: out of memory\n"),
+        ("stray", 2, "unexpected fault address 0x123456789000\nfatal error: fault\n"),
     ],
 )
 def test_an_error_is_told_as_go_tells_it(on_embedded: Boot, part: str, status: int, said: str) -> None:

@@ -13,9 +13,12 @@ from buildsys.proof.claims import (
     handlers,
     memory_map,
     outcome,
+    program_barriers,
     reproducible,
     stores,
+    supervisor,
     symbols,
+    system_calls,
 )
 
 CLAIMS: tuple[Claim, ...] = (
@@ -32,3 +35,11 @@ CLAIMS: tuple[Claim, ...] = (
     stores.CLAIM,
     outcome.CLAIM,
 )
+
+# What is claimed besides of an image with a program in it.
+OF_PROGRAMS: tuple[Claim, ...] = (supervisor.CLAIM, program_barriers.CLAIM, system_calls.CLAIM)
+
+
+def of(program: bool) -> tuple[Claim, ...]:
+    """The claims about an image, in the order of their numbers."""
+    return (*CLAIMS, *OF_PROGRAMS) if program else CLAIMS

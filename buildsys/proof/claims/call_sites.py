@@ -21,12 +21,14 @@ from buildsys.formats.callsites import CallSite, call_sites
 from buildsys.formats.elf import R_AARCH64_CALL26, R_AARCH64_JUMP26, Elf
 from buildsys.formats.patch import address_takers
 from buildsys.formats.veneers import final
+from buildsys.go.runtime import SLOTTED
 from buildsys.proof.agreement import examine
 from buildsys.proof.case import Case
 from buildsys.proof.claim import Claim, Verdict, verdict
 from buildsys.proof.far import far
 from buildsys.proof.redirects import Change, changed, changes, pointed
 from buildsys.proof.redirects import problems as redirect_problems
+from buildsys.stages.programs import PREFIX
 
 _CALLS = (R_AARCH64_CALL26, R_AARCH64_JUMP26)
 _MARKED = bytes(byte in {kind & 0xFF for kind in _CALLS} for byte in range(256))
@@ -67,6 +69,7 @@ def check(case: Case) -> Verdict:
             case,
             _but_by_veneers(case, linked.keys() - loops)
             | entries
+            | _counted_for_a_program(case)
             | changed(case, made_of)
             | pointers.moved
             | veneers.turned,
@@ -103,6 +106,15 @@ def check(case: Case) -> Verdict:
 def _but_by_veneers(case: Case, sites: Collection[int]) -> set[int]:
     """`sites` but for those that go to our function by a veneer which went to the old one: they are as they were."""
     return {site for site in sites if not _same_veneer(case, site)}
+
+
+def _counted_for_a_program(case: Case) -> set[int]:
+    """The calls of a program's barriers, where they are counted: the claim program-barriers looks where they go."""
+    if not case.program:
+        return set()
+    names = [PREFIX + name for name in SLOTTED]
+    counted = [name for name, found in case.elf.symbols.named(*names).items() if any(each.is_global for each in found)]
+    return set(relocated(case.before, counted))
 
 
 def _same_veneer(case: Case, site: int) -> bool:

@@ -4,6 +4,7 @@ package files
 
 import (
 	"kernel/memory"
+	"kernel/supervisor/machine"
 	"kernel/supervisor/space"
 	"kernel/uart"
 )
@@ -33,6 +34,9 @@ const (
 	pipeRead
 	pipeWrite
 	epoll
+	description
+	barriers
+	interruption
 )
 
 // Flags of a descriptor: include/uapi/asm-generic/fcntl.h.
@@ -99,8 +103,8 @@ var (
 )
 
 // Init opens descriptors 0 to 2, the serial port at address.
-func Init(address uintptr, randomly func(to, length uintptr)) {
-	port, base, fill = uart.At(address), address, randomly
+func Init(address uintptr, told *machine.Table, randomly func(to, length uintptr)) {
+	port, base, table, fill = uart.At(address), address, told, randomly
 	for at := 0; at < 3; at++ {
 		files[at] = file{kind: console, flags: ReadWrite}
 	}
@@ -133,7 +137,7 @@ func Open(name string, flags uint64) int64 {
 	case "/dev/tty", "/dev/console":
 		return add(file{kind: console, flags: flags})
 	}
-	return -ENOENT
+	return openDevice(name, flags)
 }
 
 // Close closes a descriptor.
@@ -157,6 +161,8 @@ func Close(descriptor uint64) int64 {
 		}
 	case epoll:
 		inUse[file.number] = false
+	case interruption:
+		file.closeInterrupt()
 	}
 	file.kind = closed
 	for at := range sets {
@@ -173,7 +179,7 @@ func Duplicate(descriptor, least uint64) int64 {
 	if from == nil {
 		return -EBADF
 	}
-	if from.kind == event || from.kind == epoll {
+	if from.kind == event || from.kind == epoll || from.kind == interruption {
 		return -EINVAL // two descriptors of one counter: not served
 	}
 	for at := least; at < mostFiles; at++ {
@@ -190,7 +196,7 @@ func DuplicateTo(descriptor, to uint64) int64 {
 	if from == nil || to >= mostFiles {
 		return -EBADF
 	}
-	if from.kind == event || from.kind == epoll || descriptor == to {
+	if from.kind == event || from.kind == epoll || from.kind == interruption || descriptor == to {
 		return -EINVAL
 	}
 	Close(to)
@@ -297,6 +303,12 @@ func Read(descriptor uint64, to, length uintptr) int64 {
 		return 8
 	case pipeRead:
 		return file.wait(pipes[file.number].read(to, length))
+	case description:
+		return file.readText(table.Board, table.BoardEnd, to, length)
+	case barriers:
+		return file.readBarriers(to, length)
+	case interruption:
+		return file.readInterrupt(to, length)
 	}
 	return -EBADF
 }
@@ -324,6 +336,8 @@ func Write(descriptor uint64, from, length uintptr) int64 {
 		return 8
 	case pipeWrite:
 		return file.wait(pipes[file.number].write(from, length))
+	case interruption:
+		return file.writeInterrupt(from, length)
 	}
 	return -EBADF
 }
@@ -340,7 +354,7 @@ func (f *file) wait(result int64) int64 {
 const (
 	flagRegister = 0x18
 	receiveEmpty = 1 << 4
-	endOfInput   = 4 // Ctrl-D, alone
+	endOfInput   = 4 // Ctrl-D
 )
 
 // HasInput tells whether the serial port received something.
@@ -348,16 +362,24 @@ func HasInput() bool {
 	return memory.Load32(base+flagRegister)&receiveEmpty == 0
 }
 
+// ended tells that the end of input came behind what was read last.
+var ended bool
+
 func readConsole(to, length uintptr) int64 {
 	at := uintptr(0)
-	for ; at < length && HasInput(); at++ {
+	for ; at < length && !ended && HasInput(); at++ {
 		letter := uint8(memory.Load32(base))
-		if letter == endOfInput && at == 0 {
-			return 0
+		if letter == endOfInput {
+			ended = true
+			break
 		}
 		memory.Store8(to+at, letter)
 	}
 	if at == 0 && length > 0 {
+		if ended {
+			ended = false
+			return 0
+		}
 		return Later
 	}
 	return int64(at)
@@ -424,6 +446,13 @@ func (f *file) ready() (uint32, uint64) {
 			events |= failed
 		}
 		return events, pipe.moves
+	}
+	if f.kind == interruption {
+		from := &interrupts[f.number]
+		if f.count != uint64(from.came) {
+			return in | out, from.moves
+		}
+		return out, from.moves
 	}
 	return in | out, 0
 }

@@ -30,6 +30,13 @@ const (
 	BCM2836
 )
 
+// Kinds of sources of random numbers.
+const (
+	NoEntropy = iota
+	Virtio
+	BCM2835
+)
+
 // A Table is what the supervisor is told, as supervisor.table has it.
 type Table struct {
 	Size        uintptr // bytes in the table, this word included
@@ -41,9 +48,15 @@ type Table struct {
 	CPU         uintptr // the GIC's CPU interface
 	Timer       uintptr // the virtual timer's interrupt
 	RTC         uintptr // a PL031, or 0
+	Entropy     uintptr // kind of source of random numbers
+	EntropyBase uintptr
 	Arguments   Strings
 	Environment Strings
 	StringsEnd  uintptr
+	Board       uintptr // the devices, as text: a line for each
+	BoardEnd    uintptr
+	Counts      uintptr // of the program's barriers, as templates/counting.s.j2 has them, or 0
+	CountsEnd   uintptr // where the count is of those that are in none of them
 }
 
 // Strings are zero-terminated strings, one behind another.
@@ -122,6 +135,11 @@ func Reaches(address uintptr, write bool) bool
 //
 //go:linkname Clear supervisor.clear
 func Clear(page uintptr)
+
+// Fetchable has what was written to the page of memory at page fetched as instructions.
+//
+//go:linkname Fetchable supervisor.fetchable
+func Fetchable(page uintptr)
 
 // Exit ends the run.
 //

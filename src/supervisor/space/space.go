@@ -46,13 +46,24 @@ func Init(translation, low, end uintptr) bool {
 	return true
 }
 
+// sparse is how many bytes a program can have at once whether there is RAM for them or not. Go's runtime has a table of
+// 32 MiB of which it touches a few pages (src/runtime/malloc.go, arenas).
+const sparse = 64 << 20
+
+// Fits tells whether there is RAM for that many bytes, or will be as few of them are touched.
+func Fits(length uintptr) bool {
+	return length <= sparse || length/PageSize+kept <= frames.count
+}
+
+// IsThere tells whether there is RAM for that many bytes.
+func IsThere(length uintptr) bool {
+	return length/PageSize+kept <= frames.count
+}
+
 // Map gives the program the pages low up to end, with those rights; what was there is gone.
 // It returns 0, or an error's number.
 func Map(low, end, rights uintptr) int64 {
-	if low < Low || end > End || low >= end {
-		return ENOMEM
-	}
-	if !roomy() || rights != None && (end-low)/PageSize+kept > frames.count {
+	if low < Low || end > End || low >= end || !roomy() {
 		return ENOMEM
 	}
 	discard(low, end)
@@ -99,6 +110,9 @@ func Protect(low, end, rights uintptr) int64 {
 	insert(low, end, rights)
 	pages := uintptr(0)
 	each(low, end, func(entry uintptr, held uint64) {
+		if rights&Execute != 0 {
+			machine.Fetchable(uintptr(held & address))
+		}
 		memory.Store64(entry, held&address|attributes(rights))
 		pages++
 	})

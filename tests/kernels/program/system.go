@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"compress/gzip"
 	"context"
@@ -109,4 +110,30 @@ func wild() {
 	entry := wild
 	code := **(***uint32)(unsafe.Pointer(&entry))
 	*code = 0
+}
+
+// input is what comes by standard input, counted and repeated.
+func input() {
+	lines := bufio.NewScanner(os.Stdin)
+	count := 0
+	for lines.Scan() {
+		count++
+		if count < 4 {
+			fmt.Printf("%d: %s\n", count, lines.Text())
+		}
+	}
+	fmt.Println(count, "lines")
+}
+
+// chance prints random bytes, which no two runs have in common.
+func chance() {
+	drawn := make([]byte, 10_000) // the system's, and not what crypto/rand makes of them
+	count, _, failed := syscall.Syscall(syscall.SYS_GETRANDOM, uintptr(unsafe.Pointer(&drawn[0])), 10_000, 0)
+	must(failed == 0 && count == 10_000, "getrandom", failed, count)
+	seen := map[byte]int{}
+	for _, each := range drawn {
+		seen[each]++
+	}
+	must(len(seen) == 256, "values of a byte", len(seen))
+	fmt.Printf("%x\n", drawn[:16])
 }
