@@ -96,11 +96,20 @@ var (
 	base  uintptr
 	// Fill gives random bytes.
 	fill func(to uintptr, length uintptr)
+	// Sent counts the bytes that were written to the serial port; Sum is their FNV-1a hash of 64 bits.
+	Sent, Sum uint64
+)
+
+// Of the FNV-1a hash: draft-eastlake-fnv, FNV offset basis and FNV prime of 64 bits.
+const (
+	basis = 0xcbf29ce484222325
+	prime = 0x100000001b3
 )
 
 // Init opens descriptors 0 to 2, the serial port at address.
 func Init(address uintptr, randomly func(to, length uintptr)) {
 	port, base, fill = uart.At(address), address, randomly
+	Sum = basis
 	for at := 0; at < 3; at++ {
 		files[at] = file{kind: console, flags: ReadWrite}
 	}
@@ -312,8 +321,11 @@ func Write(descriptor uint64, from, length uintptr) int64 {
 		return int64(length)
 	case console:
 		for at := uintptr(0); at < length; at++ {
-			port.PutByte(memory.Load8(from + at))
+			letter := memory.Load8(from + at)
+			port.PutByte(letter)
+			Sum = (Sum ^ uint64(letter)) * prime
 		}
+		Sent += uint64(length)
 		return int64(length)
 	case event:
 		if length < 8 {

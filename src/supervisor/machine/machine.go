@@ -44,6 +44,7 @@ type Table struct {
 	Arguments   Strings
 	Environment Strings
 	StringsEnd  uintptr
+	Given       uintptr // what this boot alone is given, or 0: a bundle, on a page of its own at the end of RAM
 }
 
 // Strings are zero-terminated strings, one behind another.
