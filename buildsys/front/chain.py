@@ -326,7 +326,7 @@ def go_test_task(steps: Steps) -> Task:
              "help": "what the tests are run on: qemu or embedded"},
             {"name": "board", "long": "board", "default": "",
              "help": "the board, as in [tool.buildsys] (default: the one that is there)"},
-            {"name": "junit", "long": "junit", "default": "", "help": "write the results to this file, as JUnit has it"},
+            {"name": "junit", "long": "junit", "default": "", "help": "write the results to this file, as JUnit"},
         ],
         "pos_arg": "patterns",
     }  # fmt: skip

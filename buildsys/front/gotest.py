@@ -27,7 +27,7 @@ class Asked(NamedTuple):
     patterns: Sequence[str] = ()
     run: str = ""
     bench: str = ""
-    count: int = 1
+    times: int = 1
     time_limit: float = 0.0
     jobs: int = 0
     machine: str = "qemu"
@@ -65,7 +65,7 @@ def _work(steps: Steps, asked: Asked) -> tuple[list[Work], int]:
     from buildsys.matrix.run import processors
 
     project = steps.project
-    wanted = Wanted(asked.run, asked.bench, asked.count)
+    wanted = Wanted(asked.run, asked.bench, asked.times)
     refuse(wanted)
     if asked.machine not in MACHINES:
         raise UserError(f"--machine is {asked.machine!r}", f"known: {', '.join(MACHINES)}")

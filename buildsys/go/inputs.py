@@ -146,7 +146,7 @@ def inputs(go: GoToolchain, package: Path, options: GoOptions) -> Inputs:
     folders: set[Path] = set()
     own: list[tuple[str, Path]] = []
     for entry in _objects(done.stdout):
-        if entry.get("Standard") and go.sealed or _is_generated(entry):
+        if (entry.get("Standard") and go.sealed) or _is_generated(entry):
             continue
         folder = Path(entry["Dir"])
         folders.add(folder)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from buildsys.config.board import Board
 from buildsys.errors import UserError
-from buildsys.gotest.bundle import Given, pack, with_bundle
+from buildsys.gotest.bundle import Entry, Given, pack, with_bundle
 from buildsys.gotest.output import Said, said
 from buildsys.gotest.signature import UnsignedError, signed
 from buildsys.machines.outcome import End, Outcome
@@ -37,17 +37,23 @@ class Interrupted(Exception):  # noqa: N818  it is no error
 
 @dataclass(frozen=True)
 class Machine:
-    """Where test programs are booted: `name` is one of `MACHINES`, `time_limit` in seconds of each boot."""
+    """Where test programs are booted: `name` is one of `MACHINES`, `time_limit` in seconds of each boot.
+
+    `files` and `folder` are what the program finds, and where it begins.
+    """
 
     name: str
     image: Path
     board: Board
     time_limit: float
     environment: tuple[str, ...]
+    files: tuple[Entry, ...]
+    folder: PurePosixPath
 
     def boot(self, arguments: Sequence[str], on_serial: Callable[[bytes], None] | None = None) -> Boot:
         """Boot the image once with `arguments` after the program's name. Raises UserError, Interrupted."""
-        given = Given(("test", *arguments), self.environment, secrets.token_hex(8))
+        identity = secrets.token_hex(8)
+        given = Given(("test", *arguments), self.environment, identity, self.files, self.folder)
         image = self.image.with_name(f"boot-{given.identity}.elf")
         try:
             with_bundle(self.image, self.board, pack(given), image)

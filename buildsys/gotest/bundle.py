@@ -6,10 +6,11 @@ image, on the last pages of RAM. So the image that was built, and what is kept o
 
 from __future__ import annotations
 
+import os
+import stat
 import struct
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from buildsys import files
 from buildsys.config.board import PAGE, Board
@@ -21,16 +22,31 @@ GIVEN = "supervisor.given"  # the word that is the bundle's address
 # Places in an Elf64_Ehdr: e_phoff, e_phentsize; an Elf64_Phdr.
 _PHOFF, _PHENTSIZE = 0x20, 0x36
 _PHDR = struct.Struct("<IIQQQQQQ")
-_HEADER = struct.Struct("<QQQQQQQQQ")
+_HEADER = struct.Struct("<12Q")
+_ENTRY = struct.Struct("<7Q")
+FOLDER, FILE = stat.S_IFDIR | 0o755, stat.S_IFREG
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file or folder: its absolute path there, and the file here, None for a folder."""
+
+    path: PurePosixPath
+    file: Path | None
 
 
 @dataclass(frozen=True)
 class Given:
-    """What a boot is given: os.Args, KEY=VALUE, and what the supervisor is to end its report with (sign)."""
+    """What a boot is given: os.Args, KEY=VALUE, and what the supervisor is to end its report with (sign).
+
+    `files` are put into its tree, with the folders they are in; `folder` is the working folder.
+    """
 
     arguments: tuple[str, ...]
     environment: tuple[str, ...]
     identity: str
+    files: tuple[Entry, ...]
+    folder: PurePosixPath
 
 
 def pack(given: Given) -> bytes:
@@ -45,14 +61,55 @@ def pack(given: Given) -> bytes:
             strings += text.encode("utf-8", "surrogateescape") + b"\0"
     end = _HEADER.size + len(strings)
     identity = given.identity.encode()
-    strings += identity
-    size = _HEADER.size + len(strings)
+    strings += identity + bytes(-(len(strings) + len(identity)) % 8)
+    entries, contents, folder = _tree(given, _HEADER.size + len(strings))
     return (
         _HEADER.pack(
-            MAGIC, size, len(given.arguments), begins[0], len(given.environment), begins[1], end, len(identity), end
+            MAGIC,
+            _HEADER.size + len(strings) + len(entries) + len(contents),
+            *(len(given.arguments), begins[0]),
+            *(len(given.environment), begins[1]),
+            end,
+            *(len(identity), end),
+            *(len(entries) // _ENTRY.size, _HEADER.size + len(strings)),
+            folder,
         )
         + strings
+        + entries
+        + contents
     )
+
+
+def _tree(given: Given, begin: int) -> tuple[bytes, bytes, int]:
+    """(entries, to lie at `begin`, names and bytes, to lie behind them, number of the working folder)."""
+    numbers: dict[PurePosixPath, int] = {PurePosixPath("/"): 0}
+    found: list[tuple[int, int, str, bytes]] = []
+
+    def folder(path: PurePosixPath) -> int:
+        if path not in numbers:
+            parent = folder(path.parent)
+            found.append((parent, FOLDER, path.name, b""))
+            numbers[path] = len(found)
+        return numbers[path]
+
+    for each in given.files:
+        if each.file is None:
+            folder(each.path)
+            continue
+        try:
+            data, mode = each.file.read_bytes(), FILE | (0o755 if os.access(each.file, os.X_OK) else 0o644)
+        except OSError as error:
+            raise UserError(f"{each.file}: cannot be read: {error.strerror}") from error
+        found.append((folder(each.path.parent), mode, each.path.name, data))
+    working = folder(given.folder)
+    entries, contents = bytearray(), bytearray()
+    behind = begin + len(found) * _ENTRY.size
+    for parent, mode, name, data in found:
+        text = name.encode("utf-8", "surrogateescape")
+        at = behind + len(contents)
+        contents += text + data
+        entries += _ENTRY.pack(parent, mode, at, len(text), at + len(text), len(data), 0)
+    return bytes(entries), bytes(contents), working
 
 
 def with_bundle(image: Path, board: Board, bundle: bytes, output: Path) -> None:
@@ -83,4 +140,4 @@ def with_bundle(image: Path, board: Board, bundle: bytes, output: Path) -> None:
     data += _PHDR.pack(PT_LOAD, PF_R | PF_W, place, address, address, len(bundle), len(bundle), PAGE)
     struct.pack_into("<Q", data, _PHOFF, headers)
     struct.pack_into("<HH", data, _PHENTSIZE, _PHDR.size, len(elf.segments) + 1)
-    files.replace(output, data)
+    files.replace(output, memoryview(data))

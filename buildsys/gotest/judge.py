@@ -158,7 +158,7 @@ class Judge:
         if top(name) != name or name not in self._left:
             return
         self._left[name] -= 1
-        if self._left[name] <= 0 or result == FAIL and name in self._alone:
+        if self._left[name] <= 0 or (result == FAIL and name in self._alone):
             del self._left[name]
 
 

@@ -26,14 +26,13 @@ from buildsys.config.project import Project, load
 from buildsys.errors import UserError
 from buildsys.front.steps import Steps
 from buildsys.gotest.boots import Boot, Interrupted, Machine
+from buildsys.gotest.carried import GOROOT, carried, folder_of
 from buildsys.gotest.judge import Judge, Wanted
 from buildsys.gotest.output import Shown
 from buildsys.gotest.packages import Package
 from buildsys.gotest.results import FAILED, Result, result_of
 from buildsys.processes import ENDING
 
-# Go's tree on the bare machine, and where the packages of modules are there.
-GOROOT, SOURCES = "/go", "/src"
 # Nothing reads the debugging information of a test program, and it is half of the object.
 NO_DEBUGGING = "-w"
 
@@ -101,18 +100,13 @@ def _board(project: Project, name: str) -> boards.Board:
 def environment(package: Package, own: Sequence[str]) -> tuple[str, ...]:
     """The variables the tests of `package` find, with those of the configuration."""
     given = {
-        "GOROOT": GOROOT,
+        "GOROOT": str(GOROOT),
         "HOME": "/",
         "PATH": "/bin",
-        "PWD": folder_of(package),
+        "PWD": str(folder_of(package)),
         **dict(each.split("=", 1) for each in own),
     }
     return tuple(f"{name}={value}" for name, value in given.items())
-
-
-def folder_of(package: Package) -> str:
-    """The folder the tests of `package` are run in: on the bare machine, where -trimpath has its sources."""
-    return f"{GOROOT}/src/{package.name}" if package.standard else f"{SOURCES}/{package.name}"
 
 
 def work(asked: Asked) -> Result:
@@ -126,7 +120,15 @@ def work(asked: Asked) -> Result:
         for trouble in caches.settle() if caches else ():
             print(trouble, file=sys.stderr)
         own = given.program.environment if given.program else ()
-        machine = Machine(asked.machine, steps.image, project.board, asked.time_limit, environment(asked.package, own))
+        machine = Machine(
+            asked.machine,
+            steps.image,
+            project.board,
+            asked.time_limit,
+            environment(asked.package, own),
+            tuple(carried(asked.package, steps.go.root)),
+            folder_of(asked.package),
+        )
         return result_of(asked.package.name, Judge(_Telling(machine), asked.wanted, asked.time_limit).judge())
     except UserError as error:
         return Result(asked.package.name, FAILED, (str(error),))

@@ -12,6 +12,9 @@ var given struct {
 	arguments, environment machine.Strings
 	stringsEnd             uintptr
 	identity               string // of this run; none if it is empty
+	base                   uintptr
+	files                  machine.Strings // entries, and how many
+	folder                 uintptr         // the entry of the working folder, from 1; 0 for the root
 }
 
 // A bundle is what one boot is given beside the image; buildsys/gotest/bundle.py makes it. All that is named in it
@@ -23,6 +26,8 @@ type bundle struct {
 	Environment machine.Strings
 	StringsEnd  uintptr
 	Identity    machine.Strings // its length in bytes, and where they are
+	Files       machine.Strings // how many of files.Entry, and where they are
+	Folder      uintptr         // the working folder's, counted from 1
 }
 
 const bundleMagic = 0x656c646e75627367 // "gsbundle"
@@ -44,7 +49,13 @@ func take(told *machine.Table, heap board.Range) (uintptr, bool) {
 	given.environment = machine.Strings{Count: found.Environment.Count, First: base + found.Environment.First}
 	given.stringsEnd = base + found.StringsEnd
 	given.identity = stringAt(base+found.Identity.First, found.Identity.Count)
+	given.base, given.files, given.folder = base, found.Files, found.Folder
 	return base, true
+}
+
+// plant makes the files this boot was given; it tells whether that could be done.
+func plant() bool {
+	return files.Plant(given.base, given.files.First, given.files.Count, given.folder)
 }
 
 // sign ends what a run sends, if it has an identity: with that, its status, and how many bytes the program wrote to

@@ -48,13 +48,19 @@ func KernelMain(machineBoard *board.Table, told *machine.Table) int32 {
 	}
 	clock = machine.NewClock(machine.Frequency(), machine.Counter(), seconds)
 	seedRandom(seconds)
-	files.Init(machineBoard.UART, fillRandom)
+	files.Init(machineBoard.UART, fillRandom, wall)
 	end, sound := take(told, machineBoard.Heap)
 	if !sound {
 		return fail("what this boot was given is damaged")
 	}
 	if !space.Init(told.Translation, machineBoard.Heap.Low, end) {
 		return fail("there is no RAM for a program")
+	}
+	if !files.InitTree() {
+		return fail("there is no RAM for files")
+	}
+	if !plant() {
+		return fail("the files this boot was given do not fit in RAM")
 	}
 	first := task.New()
 	if first == nil || !prepare(first) {
@@ -68,6 +74,11 @@ func KernelMain(machineBoard *board.Table, told *machine.Table) int32 {
 	}
 	machine.Start(&first.Context, trap)
 	return statusFatal
+}
+
+// wall is the time since 1970, in nanoseconds.
+func wall() uint64 {
+	return clock.Wall(machine.Counter())
 }
 
 // fail says why the supervisor cannot go on; it returns the status to exit with.

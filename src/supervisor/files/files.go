@@ -1,8 +1,10 @@
 // Package files is the program's file descriptors: the serial port, pipes, event counters,
-// sets of descriptors to wait for (epoll), and the few device files there are.
+// sets of descriptors to wait for (epoll), and a tree of files in RAM.
 package files
 
 import (
+	"unsafe"
+
 	"kernel/memory"
 	"kernel/supervisor/space"
 	"kernel/uart"
@@ -10,15 +12,24 @@ import (
 
 // Errors, as Linux numbers them: include/uapi/asm-generic/errno-base.h.
 const (
-	ENOENT = 2
-	EBADF  = 9
-	EAGAIN = 11
-	ENOMEM = 12
-	EEXIST = 17
-	EINVAL = 22
-	EMFILE = 24
-	ESPIPE = 29
-	EPIPE  = 32
+	ENOENT       = 2
+	EBADF        = 9
+	EAGAIN       = 11
+	ENOMEM       = 12
+	EACCES       = 13
+	EBUSY        = 16
+	EEXIST       = 17
+	ENOTDIR      = 20
+	EISDIR       = 21
+	EINVAL       = 22
+	EMFILE       = 24
+	EFBIG        = 27
+	ENOSPC       = 28
+	ESPIPE       = 29
+	EPIPE        = 32
+	ERANGE       = 34
+	ENAMETOOLONG = 36
+	ENOTEMPTY    = 39
 )
 
 // A kind of file.
@@ -33,12 +44,14 @@ const (
 	pipeRead
 	pipeWrite
 	epoll
+	regular // a file or folder of the tree
 )
 
 // Flags of a descriptor: include/uapi/asm-generic/fcntl.h.
 const (
 	Nonblocking = 0x800
 	ReadWrite   = 2
+	writeOnly   = 1
 )
 
 // What a descriptor may be ready for: include/uapi/linux/eventpoll.h.
@@ -63,7 +76,7 @@ const (
 type file struct {
 	kind   kind
 	flags  uint64
-	number int    // of a pipe or set
+	number int    // of a pipe, set or description
 	count  uint64 // of an event counter
 	moves  uint64 // how often it changed
 }
@@ -107,7 +120,8 @@ const (
 )
 
 // Init opens descriptors 0 to 2, the serial port at address.
-func Init(address uintptr, randomly func(to, length uintptr)) {
+func Init(address uintptr, randomly func(to, length uintptr), clock func() uint64) {
+	now = clock
 	port, base, fill = uart.At(address), address, randomly
 	Sum = basis
 	for at := 0; at < 3; at++ {
@@ -132,17 +146,9 @@ func add(made file) int64 {
 	return -EMFILE
 }
 
-// Open opens the file of that name.
-func Open(name string, flags uint64) int64 {
-	switch name {
-	case "/dev/null":
-		return add(file{kind: null, flags: flags})
-	case "/dev/urandom", "/dev/random":
-		return add(file{kind: random, flags: flags})
-	case "/dev/tty", "/dev/console":
-		return add(file{kind: console, flags: flags})
-	}
-	return -ENOENT
+// InitTree makes the tree of files, when there is RAM; it tells whether there was enough.
+func InitTree() bool {
+	return initTree()
 }
 
 // Close closes a descriptor.
@@ -166,6 +172,8 @@ func Close(descriptor uint64) int64 {
 		}
 	case epoll:
 		inUse[file.number] = false
+	case regular:
+		descriptions[file.number].close()
 	}
 	file.kind = closed
 	for at := range sets {
@@ -209,6 +217,8 @@ func DuplicateTo(descriptor, to uint64) int64 {
 		pipes[from.number].readers++
 	case pipeWrite:
 		pipes[from.number].writers++
+	case regular:
+		descriptions[from.number].users++
 	}
 	return int64(to)
 }
@@ -227,7 +237,7 @@ func SetFlags(descriptor, flags uint64) int64 {
 	if file == nil {
 		return -EBADF
 	}
-	file.flags = file.flags&ReadWrite | flags&Nonblocking
+	file.flags = file.flags&access | flags&(Nonblocking|appending)
 	return 0
 }
 
@@ -235,12 +245,6 @@ func SetFlags(descriptor, flags uint64) int64 {
 func IsConsole(descriptor uint64) bool {
 	file := open(descriptor)
 	return file != nil && file.kind == console
-}
-
-// IsPipe tells whether it is one end of a pipe.
-func IsPipe(descriptor uint64) bool {
-	file := open(descriptor)
-	return file != nil && (file.kind == pipeRead || file.kind == pipeWrite)
 }
 
 // Pipe makes a pipe: its two descriptors, and 0 or an error.
@@ -306,6 +310,8 @@ func Read(descriptor uint64, to, length uintptr) int64 {
 		return 8
 	case pipeRead:
 		return file.wait(pipes[file.number].read(to, length))
+	case regular:
+		return file.readFile(to, length, nil)
 	}
 	return -EBADF
 }
@@ -336,6 +342,8 @@ func Write(descriptor uint64, from, length uintptr) int64 {
 		return 8
 	case pipeWrite:
 		return file.wait(pipes[file.number].write(from, length))
+	case regular:
+		return file.writeFile(from, length, nil)
 	}
 	return -EBADF
 }
@@ -438,4 +446,15 @@ func (f *file) ready() (uint32, uint64) {
 		return events, pipe.moves
 	}
 	return in | out, 0
+}
+
+// place is where a node lies.
+func place(n *node) uintptr {
+	return uintptr(unsafe.Pointer(n))
+}
+
+// textAt is memory as a string; it must be there.
+func textAt(address, length uintptr) string {
+	bytes := bytesAt(address, length)
+	return *(*string)(unsafe.Pointer(&bytes)) // a string is a slice without a capacity
 }
