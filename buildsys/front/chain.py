@@ -306,12 +306,12 @@ def go_test_task(steps: Steps) -> Task:
     """Boot the tests of Go packages, each package on a machine of its own: `doit go-test PATTERN ...`."""
 
     def perform(
-        run: str, bench: str, count: int, time_limit: float, jobs: int, machine: str, board: str, junit: str,
-        patterns: list[str],
+        run: str, bench: str, count: int, time_limit: float, jobs: int, machine: str, board: str, memory: int,
+        junit: str, patterns: list[str],
     ) -> Failed | None:  # fmt: skip
         from buildsys.front.gotest import Asked, go_test
 
-        return go_test(steps, Asked(patterns, run, bench, count, time_limit, jobs, machine, board, junit))
+        return go_test(steps, Asked(patterns, run, bench, count, time_limit, jobs, machine, board, memory, junit))
 
     return _words(perform) | {
         "params": [
@@ -326,6 +326,8 @@ def go_test_task(steps: Steps) -> Task:
              "help": "what the tests are run on: qemu or embedded"},
             {"name": "board", "long": "board", "default": "",
              "help": "the board, as in [tool.buildsys] (default: the one that is there)"},
+            {"name": "memory", "long": "memory", "type": int, "default": 0,
+             "help": "MiB of RAM (default: 1024, or what the board has if it has no choice)"},
             {"name": "junit", "long": "junit", "default": "", "help": "write the results to this file, as JUnit"},
         ],
         "pos_arg": "patterns",

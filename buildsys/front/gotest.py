@@ -18,7 +18,7 @@ from buildsys.gotest.results import EMPTY, PASSED, Result
 from buildsys.gotest.run import run
 from buildsys.gotest.show import as_junit, concluding, line, table
 from buildsys.gotest.worker import Asked as Work
-from buildsys.gotest.worker import project_of
+from buildsys.gotest.worker import board_of
 
 
 class Asked(NamedTuple):
@@ -32,6 +32,7 @@ class Asked(NamedTuple):
     jobs: int = 0
     machine: str = "qemu"
     board: str = ""
+    memory: int = 0
     junit: str = ""
 
 
@@ -71,18 +72,24 @@ def _work(steps: Steps, asked: Asked) -> tuple[list[Work], int]:
         raise UserError(f"--machine is {asked.machine!r}", f"known: {', '.join(MACHINES)}")
     if asked.time_limit < 0 or asked.jobs < 0:
         raise UserError(f"--{'time-limit' if asked.time_limit < 0 else 'jobs'} must be more than 0")
-    project_of(project, "", asked.board)  # a board that is none is told before anything is built
+    memory = asked.memory << 20
+    board = board_of(project, asked.board, memory)  # one that is none is told before anything is built
+    if not memory and "-m" in board.qemu:
+        memory = max(MEMORY, board.ram.length)
     steps.make_ready()
     found = packages(steps.go, project.package, asked.patterns or ["./..."], project.options.tags)
     limit = asked.time_limit or LIMIT
     work = [
-        Work(project.root.absolute(), project.kernel, each, wanted, asked.machine, asked.board, limit) for each in found
+        Work(project.root.absolute(), project.kernel, each, wanted, asked.machine, asked.board, limit, memory)
+        for each in found
     ]
     return work, asked.jobs or processors()
 
 
 # Seconds a boot may take: `go test` allows ten minutes, on a machine that is not emulated.
 LIMIT = 600.0
+# Bytes of RAM where there can be as much as one likes: tests want more than kernels do.
+MEMORY = 1 << 30
 
 
 def _say(text: str) -> None:

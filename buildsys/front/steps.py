@@ -725,6 +725,8 @@ class Steps:
             "boot": project.boot and name(project.boot),
             "assembly": [name(path) for path in project.assembly],
             "objects": [name(path) for path in project.objects],
+            # The board's file says how much there is, but for tests, which may have more.
+            **({"RAM": project.board.ram.length} if project.options.tests else {}),
         }
 
     def _made_of(self, source: Path, ending: str) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from buildsys.config.board import Board
@@ -49,6 +49,10 @@ class Machine:
     environment: tuple[str, ...]
     files: tuple[Entry, ...]
     folder: PurePosixPath
+
+    def with_environment(self, *variables: str) -> Machine:
+        """The same, with more variables."""
+        return replace(self, environment=(*self.environment, *variables))
 
     def boot(self, arguments: Sequence[str], on_serial: Callable[[bytes], None] | None = None) -> Boot:
         """Boot the image once with `arguments` after the program's name. Raises UserError, Interrupted."""

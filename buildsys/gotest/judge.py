@@ -35,13 +35,14 @@ class Verdict:
     """What was found of one package.
 
     `tests` are all that ended, with their parts. `culprits` are tests that took a boot with them, and what was seen.
-    `troubles` is whatever else speaks against it.
+    `troubles` is whatever else speaks against it. `measured` are the benchmarks there are figures of.
     """
 
     tests: list[Test] = field(default_factory=list)
     culprits: dict[str, str] = field(default_factory=dict)
     troubles: list[str] = field(default_factory=list)
     remarks: list[str] = field(default_factory=list)
+    measured: set[str] = field(default_factory=set)
     boots: int = 0
     seconds: float = 0.0
 
@@ -117,6 +118,7 @@ class Judge:
         self.verdict.tests += said.ended
         for test in said.ended:
             self._ended(test.name, test.result)
+        self.verdict.measured |= said.measured
         for name in said.measured:
             self._ended(name, PASS)
         if not boot.trouble and said.final and (boot.status == 0) == (said.final == PASS):

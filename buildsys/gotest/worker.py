@@ -39,7 +39,11 @@ NO_DEBUGGING = "-w"
 
 @dataclass(frozen=True)
 class Asked:
-    """What a worker is to do. `board` is the name of one, "" for the project's; `time_limit` is in seconds."""
+    """What a worker is to do.
+
+    `board` is the name of one, "" for the project's; `memory` how much RAM it is to have, in bytes, 0 for what it
+    has; `time_limit` is in seconds.
+    """
 
     root: Path
     kernel: str
@@ -48,6 +52,7 @@ class Asked:
     machine: str
     board: str
     time_limit: float
+    memory: int = 0
 
 
 def to_json(asked: Asked) -> str:
@@ -69,16 +74,19 @@ def from_json(text: str) -> Asked:
     )
 
 
-def project_of(project: Project, package: str, board: str) -> Project:
-    """The project whose program runs the tests of `package`. Raises UserError."""
+def project_of(asked: Asked) -> Project:
+    """The project whose program runs the tests of a package. Raises UserError."""
+    project, package = load(asked.root, asked.kernel), asked.package
     options = project.options
     return replace(
         project,
+        # What a package of Go's own takes for granted of the language is what Go's module says.
+        package=package.folder if package.standard else project.package,
         entry=SUPERVISED.entry,
         arguments=SUPERVISED.arguments,
-        board=_board(project, board),
-        options=options._replace(tests=package, ldflags=" ".join(filter(None, (NO_DEBUGGING, options.ldflags)))),
-        program=Program(("test",), ()),
+        board=board_of(project, asked.board, asked.memory),
+        options=options._replace(tests=package.name, ldflags=" ".join(filter(None, (NO_DEBUGGING, options.ldflags)))),
+        program=Program(("test",), project.program.environment if project.program else ()),
         boot=None,
         assembly=(),
         objects=(),
@@ -91,10 +99,12 @@ def project_of(project: Project, package: str, board: str) -> Project:
     )
 
 
-def _board(project: Project, name: str) -> boards.Board:
-    if not name:
-        return replace(project.board, until=b"")
-    return boards.load(str(project.root / name) if name.endswith(".toml") else name, "--board")
+def board_of(project: Project, name: str, memory: int) -> boards.Board:
+    """The board called `name`, with `memory` bytes of RAM. Raises UserError."""
+    board = project.board
+    if name:
+        board = boards.load(str(project.root / name) if name.endswith(".toml") else name, "--board")
+    return boards.with_memory(replace(board, until=b""), memory) if memory else replace(board, until=b"")
 
 
 def environment(package: Package, own: Sequence[str]) -> tuple[str, ...]:
@@ -109,27 +119,31 @@ def environment(package: Package, own: Sequence[str]) -> tuple[str, ...]:
     return tuple(f"{name}={value}" for name, value in given.items())
 
 
+def machine_of(asked: Asked) -> Machine:
+    """Build the tests of a package: what boots them. Raises UserError."""
+    project = project_of(asked)
+    caches = Caches(project.caching) if project.caching else None
+    steps = Steps(project, caches=caches)
+    _build(steps)
+    for trouble in caches.settle() if caches else ():
+        print(trouble, file=sys.stderr)
+    assert project.program is not None
+    return Machine(
+        asked.machine,
+        steps.image,
+        project.board,
+        asked.time_limit,
+        environment(asked.package, project.program.environment),
+        tuple(carried(asked.package, steps.go.root)),
+        folder_of(asked.package),
+    )
+
+
 def work(asked: Asked) -> Result:
     """Build and judge a package. Raises Interrupted."""
     try:
-        given = load(asked.root, asked.kernel)
-        project = project_of(given, asked.package.name, asked.board)
-        caches = Caches(project.caching) if project.caching else None
-        steps = Steps(project, caches=caches)
-        _build(steps)
-        for trouble in caches.settle() if caches else ():
-            print(trouble, file=sys.stderr)
-        own = given.program.environment if given.program else ()
-        machine = Machine(
-            asked.machine,
-            steps.image,
-            project.board,
-            asked.time_limit,
-            environment(asked.package, own),
-            tuple(carried(asked.package, steps.go.root)),
-            folder_of(asked.package),
-        )
-        return result_of(asked.package.name, Judge(_Telling(machine), asked.wanted, asked.time_limit).judge())
+        judge = Judge(_Telling(machine_of(asked)), asked.wanted, asked.time_limit)
+        return result_of(asked.package.name, judge.judge())
     except UserError as error:
         return Result(asked.package.name, FAILED, (str(error),))
 

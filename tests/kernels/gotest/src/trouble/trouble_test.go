@@ -1,0 +1,80 @@
+// Package trouble has tests that take the program with them, each in its way; and a TestMain that hides things.
+package trouble
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// off ends the machine's run with status 0, without a word to the supervisor.
+func off()
+
+func TestMain(m *testing.M) {
+	switch os.Getenv("MAIN") {
+	case "leaves":
+		os.Exit(0)
+	case "silent":
+		fmt.Println("PASS")
+		leave()
+	case "covers up":
+		m.Run()
+		os.Exit(0)
+	case "forgets":
+		if err := flag.Set("test.skip", "TestLast"); err != nil {
+			panic(err)
+		}
+	case "panics":
+		panic("before any test")
+	case "fails":
+		m.Run()
+		os.Exit(3)
+	}
+	os.Exit(m.Run())
+}
+
+func leave() {
+	syscall.RawSyscall(syscall.SYS_EXIT_GROUP, 0, 0, 0)
+}
+
+// faulty touches what is not there, in a goroutine: no test can recover that.
+func faulty() {
+	go func() {
+		var missing *int
+		*missing = 1
+	}()
+	select {}
+}
+
+func TestFirst(t *testing.T)  {}
+func TestFaults(t *testing.T) { faulty() }
+func TestMiddle(t *testing.T) {}
+func TestPanics(t *testing.T) { panic("in a test") }
+func TestExits(t *testing.T)  { os.Exit(0) }
+func TestLeaves(t *testing.T) { leave() }
+func TestOff(t *testing.T)    { off() }
+func TestHangs(t *testing.T)  { <-make(chan int) }
+func TestFails(t *testing.T)  { t.Error("as it should") }
+
+// TestLocks never comes back, nor do the others while it runs: Go cannot say so.
+func TestLocks(t *testing.T) { lock() }
+
+// lock masks interrupts and stays.
+func lock()
+
+// Of these one faults while the others run.
+func TestParallelGood(t *testing.T) {
+	t.Parallel()
+	time.Sleep(50 * time.Millisecond)
+}
+
+func TestParallelFaulty(t *testing.T) {
+	t.Parallel()
+	time.Sleep(10 * time.Millisecond)
+	faulty()
+}
+
+func TestLast(t *testing.T) {}
