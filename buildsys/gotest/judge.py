@@ -64,18 +64,19 @@ class Judge:
         self._limit = time_limit
         self.verdict = Verdict()
         self._left: dict[str, int] = {}  # how often each test has yet to end
+        self._expected: frozenset[str] = frozenset()
         self._alone: list[str] = []  # tests of which one ended a boot
 
     def judge(self) -> Verdict:
         """The verdict. Raises UserError, Interrupted."""
         self._left = dict.fromkeys(self._listed(), self._wanted.count)
-        expected = list(self._left)
+        self._expected = frozenset(self._left)
         first_boot = True
         while not self.verdict.troubles and (self._left or first_boot):
             first_boot = False
             self._alone = [name for name in self._alone if name in self._left]
             chosen = [self._alone.pop(0)] if self._alone else list(self._left)
-            boot = self._run(chosen, expected)
+            boot = self._run(chosen)
             self._take(boot, chosen)
         return self.verdict
 
@@ -95,8 +96,8 @@ class Judge:
             return []
         return [line for line in boot.text.splitlines() if re.fullmatch(r"(?:Test|Example|Fuzz|Benchmark)\w*", line)]
 
-    def _run(self, chosen: Sequence[str], expected: Sequence[str]) -> Boot:
-        wanted, skipped = self._wanted, sorted(set(expected) - set(chosen))
+    def _run(self, chosen: Sequence[str]) -> Boot:
+        wanted, skipped = self._wanted, sorted(self._expected - set(chosen))
         arguments = ["-test.v=test2json", "-test.paniconexit0", f"-test.timeout={self._limit:g}s"]
         arguments += [f"-test.run={wanted.run}"] if wanted.run else []
         arguments += [f"-test.bench={wanted.bench}"] if wanted.bench else []
@@ -116,6 +117,8 @@ class Judge:
         said = boot.said
         before = sum(self._left.values())
         self.verdict.tests += said.ended
+        if strangers := [test.name for test in said.ended if top(test.name) not in self._expected]:
+            self.verdict.troubles.append(f"{strangers[0]} ended, which the program did not list")
         for test in said.ended:
             self._ended(test.name, test.result)
         self.verdict.measured |= said.measured

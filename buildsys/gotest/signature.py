@@ -10,6 +10,9 @@ import re
 from typing import NamedTuple
 
 SIGNATURE = "supervisor: run "
+_END = rb"\r\nsupervisor: run (\S+) ended with status (\d+) after (\d+) bytes, FNV-1a (0x\w+)\r\n"
+# What follows the program's own bytes: each of the supervisor's lines says that it is one.
+_REST = re.compile(rb"((?:supervisor: [^\n]*\n)*)" + _END)
 _BASIS, _PRIME, _ALL = 0xCBF29CE484222325, 0x100000001B3, (1 << 64) - 1
 
 
@@ -27,9 +30,7 @@ class UnsignedError(Exception):
 
 def signed(serial: bytes, identity: str) -> Signed:
     """What `serial`, all that was received, holds. Raises UnsignedError unless it is complete and of this run."""
-    lines = re.findall(
-        rb"\r\nsupervisor: run (\S+) ended with status (\d+) after (\d+) bytes, FNV-1a (0x\w+)\r\n", serial
-    )
+    lines = re.findall(_END, serial)
     if not lines:
         raise UnsignedError("the end of the run did not arrive")
     name, status, count, checksum = lines[-1]
@@ -39,8 +40,10 @@ def signed(serial: bytes, identity: str) -> Signed:
     written = serial[:length]
     if len(written) < length or fnv(written) != int(checksum, 16):
         raise UnsignedError(f"of the {length} bytes that were written some were lost or changed")
-    rest = serial[length:].rpartition(b"\r\nsupervisor: run ")[0]
-    return Signed(int(status), written, rest.decode("utf-8", "replace").replace("\r\n", "\n").strip())
+    rest = _REST.fullmatch(serial, length)
+    if rest is None:
+        raise UnsignedError("more arrived than was written")
+    return Signed(int(status), written, rest[1].decode("utf-8", "replace").replace("\r\n", "\n").strip())
 
 
 def fnv(data: bytes) -> int:

@@ -52,7 +52,7 @@ func TestWhatIsBeside(t *testing.T) {
 		t.Error(err, said)
 	}
 	folder, err := os.Getwd()
-	if err != nil || !strings.HasSuffix(folder, "example/files") || folder != os.Getenv("PWD") {
+	if err != nil || !strings.HasSuffix(folder, "/files") || folder != os.Getenv("PWD") {
 		t.Error(folder, err, os.Getenv("PWD"))
 	}
 }
