@@ -84,6 +84,16 @@ const (
 	callGetgid           = 176 // 0
 	callGetegid          = 177 // 0
 	callGettid           = 178 // from 1 on
+	callSocket           = 198 // TCP over IPv4, of the machine with itself
+	callBind             = 200 // to 127.0.0.0/8 and to 0.0.0.0
+	callListen           = 201 // 16 connections wait to be accepted
+	callAccept           = 202 // as Linux
+	callConnect          = 203 // at once
+	callGetsockname      = 204 // as Linux
+	callGetpeername      = 205 // as Linux
+	callSetsockopt       = 208 // accepted, without effect
+	callGetsockopt       = 209 // all zeros
+	callShutdown         = 210 // of writing; of reading without effect
 	callBrk              = 214 // the break cannot be moved
 	callMunmap           = 215 // as Linux
 	callClone            = 220 // threads only: CLONE_VM
@@ -91,6 +101,7 @@ const (
 	callMprotect         = 226 // as Linux
 	callMincore          = 232 // which pages have RAM
 	callMadvise          = 233 // DONTNEED and FREE give the RAM back at once; others do nothing
+	callAccept4          = 242 // as Linux
 	callPrlimit64        = 261 // nothing is limited
 	callRenameat2        = 276 // with RENAME_NOREPLACE or without
 	callGetrandom        = 278 // see Limits
@@ -217,6 +228,29 @@ func call(thread *task.Thread, again bool) int64 {
 		return files.Change(a, b, c, uintptr(d))
 	case callEpollPwait:
 		return waitForSet(thread, again)
+
+	case callSocket:
+		return files.Socket(a, b, c)
+	case callBind, callConnect:
+		if c < addressBytes || !space.TouchAll(uintptr(b), addressBytes, space.Read) {
+			return -eINVAL
+		}
+		if x[8] == callBind {
+			return files.Bind(a, uintptr(b))
+		}
+		return files.Connect(a, uintptr(b))
+	case callListen:
+		return files.Listen(a)
+	case callAccept, callAccept4:
+		return accept(x)
+	case callGetsockname, callGetpeername:
+		return socketName(a, x[8] == callGetpeername, uintptr(b), uintptr(c))
+	case callSetsockopt:
+		return files.IsSocket(a)
+	case callGetsockopt:
+		return socketOption(a, uintptr(d), uintptr(x[4]))
+	case callShutdown:
+		return files.Shutdown(a, b)
 
 	case callExit:
 		if thread.End() {
@@ -561,6 +595,50 @@ func waitForSet(thread *task.Thread, again bool) int64 {
 		return 0
 	}
 	return files.Later
+}
+
+// Sockets.
+
+const addressBytes = 16 // struct sockaddr_in
+
+// accept is accept4(listener, address, length, flags).
+func accept(x *[31]uint64) int64 {
+	flags := x[3]
+	if x[8] == callAccept {
+		flags = 0
+	}
+	made := files.Accept(x[0], flags)
+	if made >= 0 && x[1] != 0 {
+		if failed := socketName(uint64(made), true, uintptr(x[1]), uintptr(x[2])); failed != 0 {
+			files.Close(uint64(made))
+			return failed
+		}
+	}
+	return made
+}
+
+// socketName writes the address of a socket, or of its peer, and its length, which says how much room there is.
+func socketName(descriptor uint64, peer bool, to, length uintptr) int64 {
+	if !space.TouchAll(length, 4, space.Read|space.Write) || memory.Load32(length) < addressBytes ||
+		!space.TouchAll(to, addressBytes, space.Write) {
+		return -eFAULT
+	}
+	memory.Store32(length, addressBytes)
+	return files.Name(descriptor, peer, to)
+}
+
+// socketOption is getsockopt: no option is set, and no error pending.
+func socketOption(descriptor uint64, to, length uintptr) int64 {
+	if failed := files.IsSocket(descriptor); failed != 0 {
+		return failed
+	}
+	if !space.TouchAll(length, 4, space.Read|space.Write) || memory.Load32(length) < 4 ||
+		!space.TouchAll(to, 4, space.Write) {
+		return -eFAULT
+	}
+	memory.Store32(to, 0)
+	memory.Store32(length, 4)
+	return 0
 }
 
 // Threads.

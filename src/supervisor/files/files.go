@@ -45,6 +45,7 @@ const (
 	pipeWrite
 	epoll
 	regular // a file or folder of the tree
+	network // a socket
 )
 
 // Flags of a descriptor: include/uapi/asm-generic/fcntl.h.
@@ -67,7 +68,7 @@ const (
 
 const (
 	mostFiles = 256
-	mostPipes = 64
+	mostPipes = 256
 	mostSets  = 8
 	mostInSet = 64
 )
@@ -159,17 +160,9 @@ func Close(descriptor uint64) int64 {
 	}
 	switch file.kind {
 	case pipeRead, pipeWrite:
-		pipe := &pipes[file.number]
-		pipe.moves++
-		if file.kind == pipeRead {
-			pipe.readers--
-		} else {
-			pipe.writers--
-		}
-		if pipe.readers == 0 && pipe.writers == 0 {
-			space.Release(pipe.buffer)
-			pipe.buffer = 0
-		}
+		pipes[file.number].leave(file.kind == pipeRead)
+	case network:
+		sockets[file.number].close()
 	case epoll:
 		inUse[file.number] = false
 	case regular:
@@ -219,6 +212,8 @@ func DuplicateTo(descriptor, to uint64) int64 {
 		pipes[from.number].writers++
 	case regular:
 		descriptions[from.number].users++
+	case network:
+		sockets[from.number].users++
 	}
 	return int64(to)
 }
@@ -247,32 +242,60 @@ func IsConsole(descriptor uint64) bool {
 	return file != nil && file.kind == console
 }
 
-// Pipe makes a pipe: its two descriptors, and 0 or an error.
-func Pipe(flags uint64) (int64, int64, int64) {
+// newPipe is the index of a pipe with one reader and one writer, or an error.
+func newPipe() int {
 	for at := range pipes {
 		if pipes[at].buffer != 0 {
 			continue
 		}
 		page := space.Frame()
 		if page == 0 {
-			return 0, 0, -ENOMEM
+			return -ENOMEM
 		}
-		pipes[at] = pipe{buffer: page, readers: 1, writers: 1}
-		read := add(file{kind: pipeRead, number: at, flags: flags & Nonblocking})
-		if read < 0 {
-			space.Release(page)
-			pipes[at].buffer = 0
-			return 0, 0, read
-		}
-		write := add(file{kind: pipeWrite, number: at, flags: flags&Nonblocking | 1})
-		if write < 0 {
-			pipes[at].writers = 0
-			Close(uint64(read))
-			return 0, 0, write
-		}
-		return read, write, 0
+		// Who waits for it by its index must notice that it is another: moves only rises.
+		pipes[at] = pipe{buffer: page, readers: 1, writers: 1, moves: pipes[at].moves + 1}
+		return at
 	}
-	return 0, 0, -EMFILE
+	return -EMFILE
+}
+
+// leave ends one reader's, or writer's, use of a pipe.
+func (p *pipe) leave(reader bool) {
+	p.moves++
+	if reader {
+		p.readers--
+	} else {
+		p.writers--
+	}
+	if p.readers == 0 && p.writers == 0 {
+		p.give()
+	}
+}
+
+// give gives a pipe back.
+func (p *pipe) give() {
+	space.Release(p.buffer)
+	p.buffer = 0
+}
+
+// Pipe makes a pipe: its two descriptors, and 0 or an error.
+func Pipe(flags uint64) (int64, int64, int64) {
+	at := newPipe()
+	if at < 0 {
+		return 0, 0, int64(at)
+	}
+	read := add(file{kind: pipeRead, number: at, flags: flags & Nonblocking})
+	if read < 0 {
+		pipes[at].give()
+		return 0, 0, read
+	}
+	write := add(file{kind: pipeWrite, number: at, flags: flags&Nonblocking | 1})
+	if write < 0 {
+		pipes[at].writers = 0
+		Close(uint64(read))
+		return 0, 0, write
+	}
+	return read, write, 0
 }
 
 // Event makes an event counter.
@@ -312,6 +335,8 @@ func Read(descriptor uint64, to, length uintptr) int64 {
 		return file.wait(pipes[file.number].read(to, length))
 	case regular:
 		return file.readFile(to, length, nil)
+	case network:
+		return file.wait(sockets[file.number].read(to, length))
 	}
 	return -EBADF
 }
@@ -344,6 +369,8 @@ func Write(descriptor uint64, from, length uintptr) int64 {
 		return file.wait(pipes[file.number].write(from, length))
 	case regular:
 		return file.writeFile(from, length, nil)
+	case network:
+		return file.wait(sockets[file.number].write(from, length))
 	}
 	return -EBADF
 }
@@ -424,6 +451,8 @@ func (f *file) ready() (uint32, uint64) {
 			return in | out, f.moves
 		}
 		return out, f.moves
+	case network:
+		return sockets[f.number].ready()
 	case pipeRead:
 		pipe := &pipes[f.number]
 		events := uint32(0)

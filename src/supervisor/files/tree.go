@@ -1,6 +1,8 @@
 package files
 
 import (
+	"unsafe"
+
 	"kernel/memory"
 	"kernel/supervisor/space"
 )
@@ -49,6 +51,9 @@ var devices = [...]struct {
 	kind kind
 }{{"null", null}, {"random", random}, {"urandom", random}, {"tty", console}, {"console", console}}
 
+// hosts is /etc/hosts: who is not told there would have to be asked for.
+const hosts = "127.0.0.1\tlocalhost\n"
+
 // initTree makes the folders and devices that are always there; it tells whether there was RAM for them.
 func initTree() bool {
 	if root = newNode(folderBits | 0o755); root == nil {
@@ -59,8 +64,16 @@ func initTree() bool {
 	if temporary == nil || dev == nil {
 		return false
 	}
+	etc, names := newNode(folderBits|0o755), newNode(fileBits|0o644)
+	if etc == nil || names == nil {
+		return false
+	}
 	root.put(temporary, "tmp")
 	root.put(dev, "dev")
+	root.put(etc, "etc")
+	etc.put(names, "hosts")
+	text := hosts
+	names.given, names.size = *(*uintptr)(unsafe.Pointer(&text)), uintptr(len(text)) // a string begins with its address
 	for at := range devices {
 		device := newNode(deviceBits | 0o666)
 		if device == nil {
@@ -454,6 +467,7 @@ const (
 	statTimes     = 72 // three of two words: accessed, modified, changed
 	fifo          = 0o010600
 	characters    = 0o020620
+	socketBits    = 0o140777
 )
 
 // Status writes the struct stat of a descriptor to memory that is there.
@@ -467,8 +481,11 @@ func Status(descriptor uint64, to uintptr) int64 {
 	}
 	zero(bytesAt(to, StatBytes))
 	memory.Store32(to+statMode, characters)
-	if file.kind == pipeRead || file.kind == pipeWrite {
+	switch file.kind {
+	case pipeRead, pipeWrite:
 		memory.Store32(to+statMode, fifo)
+	case network:
+		memory.Store32(to+statMode, socketBits)
 	}
 	memory.Store32(to+statLinks, 1)
 	memory.Store32(to+statBlockSize, space.PageSize)
