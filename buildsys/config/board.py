@@ -219,8 +219,8 @@ def parse(table: Table, path: Path) -> Board:
         )
     _refuse_misplaced(board, layout, "bss", board.bss, ("ram",))
     _refuse_misplaced(board, uart, "base", board.uart.base, ("device",))
-    _refuse_devices(board, devices)
     _refuse_layout(board, layout, uart)
+    _refuse_devices(board, devices)
     return board
 
 

@@ -24,12 +24,12 @@ from buildsys.formats.veneers import veneers_to
 
 # 000101xx is B, 100101xx is BL: top bytes 0x14-0x17 and 0x94-0x97.
 _BRANCH = bytes(byte & 0x7C == 0x14 for byte in range(256))
-# 1xx10000 is ADRP, 0xx10000 is ADR.
-_ADRP = bytes(byte & 0x9F == 0x90 for byte in range(256))
+# xxx10000 is ADR and ADRP.
 _FORMING = bytes(byte & 0x1F == 0x10 for byte in range(256))
 # 01010100 is B.cond, x011010x CBZ and CBNZ, x011011x TBZ and TBNZ.
 _CONDITIONAL = bytes(byte == 0x54 or byte & 0x7C == 0x34 for byte in range(256))
 _MASK26, _MASK21, _MASK14 = 0x3FF_FFFF, 0x1F_FFFF, 0x3FFF
+_SIGN26 = 0x200_0000
 # Long integers of a lane of 32 bits a word: imm26 of each, and its index. No sum is larger than its lane.
 _LANES = 1 << 16
 _IMM26_LANES = int.from_bytes(b"\xff\xff\xff\x03" * _LANES, "little")
@@ -79,7 +79,8 @@ def hits(elf: Elf, targets: Iterable[int]) -> Iterator[Hits]:
         words, base = words_of(elf, section), section.address
         found, goals = [], []
         for at in _candidates(elf.contents(section), len(words), {target - base >> 2 & _MASK26 for target in wanted}):
-            target = branch_target(words[at], base + 4 * at)
+            # a64.branch_target of what is known to be one: a call for each of tens of thousands would be dear
+            target = base + 4 * (at + ((words[at] & _MASK26 ^ _SIGN26) - _SIGN26))
             if target in wanted:
                 found.append(at)
                 goals.append(wanted[target])
@@ -200,14 +201,20 @@ def forming_sites(elf: Elf, targets: Iterable[int]) -> list[tuple[int, int]]:
 
 def adrp_sites(elf: Elf, page: int) -> list[int]:
     """The address of every `ADRP` in executable sections that forms `page` (a multiple of 4096)."""
+    # All that form it from one page of code are one word, but for the register in its lowest five bits.
     found = []
-    number = page >> 12
     for section in elf.code:
-        words, base = words_of(elf, section), section.address
-        marks = elf.contents(section)[3::4].translate(_ADRP)
-        for index in marked(marks):
-            word, address = words[index], base + 4 * index
-            pages = (word >> 3 & 0x1F_FFFC) | (word >> 29 & 3)
-            if (number - (address >> 12)) & _MASK21 == pages and adrp(word, address) == (word & 31, page):
-                found.append(address)
+        contents, base = bytes(elf.contents(section)), section.address
+        for first in range(base & ~0xFFF, section.end, 0x1000):
+            pages = (page - first >> 12) & _MASK21
+            word = 0x9000_0000 | (pages & 3) << 29 | pages >> 2 << 5  # C6.2 ADRP
+            if adrp(word, first) != (0, page):
+                continue  # too far away
+            high, low = (word >> 8).to_bytes(3, "little"), word & 0xE0
+            start, end = max(first - base, 0), first + 0x1000 - base
+            at = contents.find(high, start, end)
+            while at >= 0:
+                if at % 4 == 1 and contents[at - 1] & 0xE0 == low:
+                    found.append(base + at - 1)
+                at = contents.find(high, at + 1, end)
     return found

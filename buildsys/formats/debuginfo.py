@@ -38,6 +38,7 @@ _FIXED = {
 _LEB = (_SDATA, _UDATA, _ADDRX)
 _LONGEST_BLOCK = 24  # bytes the expression steps over; a longer one is rare, and decoded
 _FEW = 64  # names or origins that are looked for by the expression itself
+_TOLD_APART = 4  # of more, so many bytes are held against those that they have in these places
 
 _LEB_PATTERN = rb"[\x80-\xff]*+[\x00-\x7f]"
 _BLOCK_PATTERN = b"(?:%s)" % b"|".join(
@@ -162,11 +163,17 @@ class DebugInfo:
     def die(self, unit: Unit, offset: int) -> Die:
         """The DIE at `offset`."""
         try:
-            code, at = uleb(self._info, offset)
+            info = self._info
+            code, at = uleb(info, offset)
             abbreviation = self._table(unit.table)[code]
             values: dict[int, Value] = {}
             for attribute, form in abbreviation.attributes:
-                values[attribute], at = _value(self._info, at, form)
+                # Most are of a fixed size; a call for each would take longer than what it does.
+                size = _FIXED.get(form)
+                if size is not None and at + size <= unit.end:
+                    values[attribute], at = int.from_bytes(info[at : at + size], "little"), at + size
+                else:
+                    values[attribute], at = _value(info, at, form)
         except (IndexError, KeyError, ValueError) as error:
             raise Unreadable(f"there is no entry at {offset:#x}") from error
         if at > unit.end:
@@ -350,11 +357,11 @@ class DebugInfo:
 def _sweep(
     table: dict[int, Abbreviation], stops: Collection[int], wanted: Collection[bytes], once: bool = False
 ) -> re.Pattern[bytes]:
-    """Steps over DIEs that are none of the codes `stops`, or begin with none of the values `wanted`, if these are few.
+    """Steps over DIEs that are none of the codes `stops`, or cannot begin with one of the values `wanted`.
 
     What it does not know, such as a long block, it stops at as well. With `once` it steps over a single one.
     """
-    few = b"(?!%s)" % b"|".join(map(re.escape, wanted)) if 0 < len(wanted) <= _FEW else None
+    few = b"(?!%s)" % _beginning(wanted) if wanted else None
     alike: dict[bytes, list[int]] = {}
     for code, abbreviation in table.items():
         pattern = _pattern(abbreviation) if code < 0x80 else None
@@ -365,6 +372,14 @@ def _sweep(
     if once:
         return re.compile(b"|".join(rows) or b"(?!)", re.DOTALL)
     return re.compile(b"(?:%s)*+" % b"|".join([rb"\x00", *rows]), re.DOTALL)
+
+
+def _beginning(wanted: Collection[bytes]) -> bytes:
+    """Matches what begins with one of the values, if these are few; else what has at each place a byte of one there."""
+    if len(wanted) <= _FEW:
+        return b"|".join(map(re.escape, wanted))
+    columns = zip(*(each[:_TOLD_APART] for each in wanted), strict=False)
+    return b"".join(b"[%s]" % b"".join(rb"\x%02x" % byte for byte in sorted(set(column))) for column in columns)
 
 
 def _pattern(abbreviation: Abbreviation) -> bytes | None:

@@ -12,7 +12,7 @@ import contextlib
 import mmap
 import struct
 from array import array
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from collections.abc import Mapping as Dictionary
 from dataclasses import dataclass
 from functools import cached_property
@@ -238,10 +238,11 @@ class Elf:
         """Where among code there is data. Raises UserError as `symbols`."""
         return Mapping.of(self.symbols.marks(), self.symbols.function_starts)
 
-    def relocations(self, loaded: bool = False) -> Iterator[Relocations]:
-        """Every RELA section, or only those that are `loaded`, with its entries as arrays."""
+    def relocations(self, loaded: bool = False, of: Container[int] | None = None) -> Iterator[Relocations]:
+        """Every RELA section, with its entries as arrays; only those that are `loaded`, or `of` sections by index."""
         for section in self.sections:
-            if section.kind == SHT_RELA and section.size and (section.flags & SHF_ALLOC or not loaded):
+            wanted = (section.flags & SHF_ALLOC or not loaded) and (of is None or section.info in of)
+            if section.kind == SHT_RELA and section.size and wanted:
                 if section.size % _RELA_SIZE:
                     raise self._damaged(f"relocation section {section.name}")
                 words = array("Q", self.contents(section))

@@ -67,7 +67,10 @@ def _entries(lines: bytes, at: int, text: Callable[[int, int], str]) -> tuple[li
     for _ in range(number):
         row: dict[int, int | str] = {}
         for content, form in formats:
-            row[content], at = _value(lines, at, form, text)
+            if form == _UDATA and lines[at] < 0x80:  # most are: a call for each would be dear
+                row[content], at = lines[at], at + 1
+            else:
+                row[content], at = _value(lines, at, form, text)
         rows.append(row)
     return rows, at
 

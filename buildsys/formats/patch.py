@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from buildsys.errors import UserError
 from buildsys.formats import a64
-from buildsys.formats.a64 import BRANCH, OutOfRangeError, is_bl
+from buildsys.formats.a64 import BRANCH, OutOfRangeError, encode_branch, is_bl
 from buildsys.formats.addresses import Left, Moved, held, moved
 from buildsys.formats.callsites import Hits, conditional_sites, hits, marked, marking
 from buildsys.formats.elf import ET_EXEC, PF_X, PT_LOAD, SHF_ALLOC, SHF_EXECINSTR, Elf, Section
@@ -155,8 +155,11 @@ def patch(
                 continue
             if redirect is None:
                 to_new[target] += 1
-            elif not redirect.is_loop(address, before):
-                words[at] = after = _encode(elf, far, address, before, redirect)
+            elif not redirect.old <= address < redirect.old_end or not redirect.is_loop(address, before):
+                try:
+                    words[at] = after = encode_branch(before, address, redirect.new)
+                except ValueError:
+                    words[at] = after = _encode(elf, far, address, before, redirect)
                 rewrites.append(Rewrite(address, before, after, redirect))
         passing.write(section, words)
         for change in addresses:

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterator
+from itertools import compress, islice
+from operator import gt, itemgetter
 from typing import NamedTuple
 
 from buildsys.formats.elf import SHF_ALLOC, Elf, Relocations
@@ -24,6 +25,7 @@ BRANCHES = frozenset({TSTBR14, CONDBR19, JUMP26, CALL26})
 # R_AARCH64_NONE, both of its numbers; thread-local storage, whose symbols are offsets; dynamic linking.
 _NOTHING = (0, 256)
 _NO_ADDRESS = 512
+_RUNS = 16
 
 
 class Related(NamedTuple):
@@ -41,21 +43,21 @@ class Relations:
         self._symbols = elf.symbols
         self._values: dict[int, int] = {}
         loaded = {section.index: section for section in elf.sections if section.flags & SHF_ALLOC}
-        self._tables = [
-            (loaded[table.target].address, loaded[table.target].end, _in_order(table))
-            for table in elf.relocations()
-            if table.target in loaded
-        ]
+        tables = [(loaded[table.target], table) for table in elf.relocations(of=loaded)]
+        self._kept = [(section.address, section.end) for section, _ in tables]
+        self._runs = [(section.address, section.end, run) for section, table in tables for run in _in_order(table)]
 
     def __contains__(self, address: int) -> bool:
         """Whether relocations were kept of the section `address` lies in."""
-        return any(low <= address < high for low, high, _ in self._tables)
+        return any(low <= address < high for low, high in self._kept)
 
-    def between(self, low: int, high: int) -> Iterator[Related]:
+    def between(self, low: int, high: int) -> list[Related]:
         """Each relocation that names an address and applies to a place from `low` to before `high`, in order."""
-        for first, end, table in self._tables:
+        found: list[Related] = []
+        sources = 0
+        for first, end, (offsets, infos, addends) in self._runs:
             if first < high and low < end:
-                offsets, infos, addends = table.offsets, table.infos, table.addends
+                before = len(found)
                 for at in range(bisect_left(offsets, low), bisect_left(offsets, high)):
                     info = infos[at]
                     kind = info & 0xFFFF_FFFF
@@ -64,18 +66,30 @@ class Relations:
                         value = self._values.get(number)
                         if value is None:
                             value = self._values[number] = (self._symbols.place(number) or (0, 0))[1]
-                        yield Related(offsets[at], kind, value + addends[at])
+                        found.append(Related(offsets[at], kind, value + addends[at]))
+                sources += len(found) > before
+        return sorted(found, key=itemgetter(0)) if sources > 1 else found
 
 
-def _in_order(table: Relocations) -> Relocations:
-    """The same entries, lowest place first: a linker writes them in the order of its inputs."""
-    offsets = table.offsets
-    order = sorted(range(len(offsets)), key=offsets.__getitem__)
-    if all(at == place for at, place in enumerate(order)):
-        return table
-    return Relocations(
-        table.target,
-        array("Q", map(offsets.__getitem__, order)),
-        array("Q", map(table.infos.__getitem__, order)),
-        array("q", map(table.addends.__getitem__, order)),
-    )
+class _Run(NamedTuple):
+    """Relocations in the order of their places: arrays of what `elf.Relocations` has, of one length."""
+
+    offsets: array[int]
+    infos: array[int]
+    addends: array[int]
+
+
+def _in_order(table: Relocations) -> list[_Run]:
+    """The entries in as few runs as they are in order.
+
+    A linker writes them in the order of its inputs, each of which is in order but for a few places.
+    What is in no order at all is sorted: to look into each of many runs would take longer.
+    """
+    whole = _Run(table.offsets, table.infos, table.addends)
+    count = len(whole.offsets)
+    ends = [*compress(range(1, count), map(gt, whole.offsets, islice(whole.offsets, 1, None))), count]
+    if len(ends) > _RUNS:
+        order = sorted(range(count), key=whole.offsets.__getitem__)
+        return [_Run(*(array(each.typecode, map(each.__getitem__, order)) for each in whole))]
+    bounds = zip([0, *ends], ends, strict=False)
+    return [whole] if len(ends) == 1 else [_Run(*(each[low:high] for each in whole)) for low, high in bounds]

@@ -173,15 +173,16 @@ class Symbols:
 
     def function_names(self, addresses: Iterable[int]) -> Iterator[str]:
         """The name of the function each address lies in, empty if in none; quick for ascending addresses."""
-        values, _ = self._functions
+        values, indices = self._functions
         low, high, name = 0, 0, ""
         for address in addresses:
             if not low <= address < high:
-                symbol = self.function_at(address)
                 place = bisect_right(values, address)
-                name = symbol.name if symbol else ""
+                index = indices[place - 1] if place else -1
+                end = self._values[index] + self._sizes[index] if place and self._sizes[index] else 1 << 64
+                name = self._name_of(index) if place and address < end else ""
                 low, high = address, values[place] if place < len(values) else address + 1
-                high = min(high, symbol.end) if symbol and symbol.size else high
+                high = min(high, end) if address < end else high
             yield name
 
     def object_at(self, address: int) -> Symbol | None:
@@ -229,6 +230,10 @@ class Symbols:
         """Every function, lowest address first."""
         return [self._symbol(index) for index in self._functions[1]]
 
+    def names_of_functions(self) -> list[str]:
+        """The name of every function, lowest address first."""
+        return [self._name_of(index) for index in self._functions[1]]
+
     def _at(self, table: tuple[list[int], list[int]], address: int) -> Symbol | None:
         values, indices = table
         place = bisect_right(values, address) - 1
@@ -245,12 +250,14 @@ class Symbols:
         """The section and value of a symbol, by number: what `by_index` gives, without the rest."""
         return (self._infos[index] >> 16, self._values[index]) if 0 <= index < len(self) else None
 
-    def _symbol(self, index: int) -> Symbol:
+    def _name_of(self, index: int) -> str:
         start = self._names[index]
+        return self._strings[start : self._strings.find(b"\0", start)].decode("utf-8", "replace")
+
+    def _symbol(self, index: int) -> Symbol:
         info = self._infos[index]
-        end = self._strings.find(b"\0", start)
         return Symbol(
-            self._strings[start:end].decode("utf-8", "replace"),
+            self._name_of(index),
             self._values[index],
             self._sizes[index],
             info & 0xF,

@@ -12,6 +12,7 @@ WANTED = {
     "runtime.stack": ("lo", "hi"),
     "runtime.m": ("g0",),
     "runtime._panic": ("arg",),
+    "runtime.moduledata": ("minpc", "maxpc"),
 }
 
 

@@ -323,7 +323,10 @@ class Machine:
             return self._end
 
     def _returned(self, deadline: float, interruption: Interruption, stopper: _Stopper) -> None:
-        """The core stopped and nothing was wrong: at an end, at a signal, at the deadline, or in `wfi`."""
+        """The core stopped and nothing was wrong: at an end, at a signal, at the deadline, or in `wfi`.
+
+        A signal whose handler raised nothing ends the run as well: it cannot go on from such a place.
+        """
         asleep = self._end is None and not stopper.fired.is_set()
         if asleep:
             # The timer ends `wfi` whether its interrupt is masked or not (Arm ARM: WFI).
@@ -334,12 +337,10 @@ class Machine:
         if self._end is not None:
             return
         where = "asleep in wfi" + self._pc_text(-4) if asleep else "running" + self._pc_text()
-        if interruption.seen:
-            self._finish(End.INTERRUPTED, where)
-        elif time.monotonic() >= deadline:
+        if time.monotonic() >= deadline and not interruption.seen:
             self._finish(End.TIME_LIMIT, _sentence(where, self._last_exception))
         else:
-            stopper.again()
+            self._finish(End.INTERRUPTED, where)
 
     def _above(self, number: int) -> str:
         """An exception that EL1 does not get, in words."""
@@ -360,17 +361,16 @@ def _sentence(*parts: str) -> str:
 
 
 class _Stopper:
-    """While entered, a thread stops `core` at the deadline and at every signal.
+    """While entered, a thread stops `core` at the deadline and at every signal that asks for an end.
 
-    Unicorn runs in C, so that no Python of this thread would. `fired` tells of a stop; after it
-    the main thread, which by then has seen to the signal, calls again() and may start `core` anew.
+    Unicorn runs in C, so that no Python of this thread would. `fired` tells of a stop: a run is not to go on.
     """
 
     def __init__(self, core: Processor, deadline: float, interruption: Interruption) -> None:
         self.fired = threading.Event()
         self._core, self._deadline, self._interruption = core, deadline, interruption
         self._done = threading.Event()
-        self._lock = threading.Lock()  # no stop may come after again()
+        self._lock = threading.Lock()  # no stop may come after the end
         self._thread = threading.Thread(target=self._watch, name="time limit", daemon=True)
 
     def __enter__(self) -> _Stopper:
@@ -379,14 +379,10 @@ class _Stopper:
 
     def __exit__(self, *error: object) -> None:
         self._done.set()
-        self.again()
-        self._interruption.wake()
-        self._thread.join()
-
-    def again(self) -> None:
-        """Let `core` run again."""
         with self._lock:
             self.fired.clear()
+        self._interruption.wake()
+        self._thread.join()
 
     def _watch(self) -> None:
         while not self._done.is_set():

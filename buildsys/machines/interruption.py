@@ -12,6 +12,8 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
+from buildsys.processes import ENDING
+
 
 class Interruption:
     """While entered, SIGINT sets `seen` and makes `fd` readable, and raises nothing.
@@ -51,14 +53,14 @@ class Interruption:
         os.write(self._pipe, b"\0")
 
     def drain(self) -> bool:
-        """Make `fd` quiet again; tells whether one of the signals that made it readable was SIGINT."""
+        """Make `fd` quiet again; tells whether one of the signals that made it readable asks for an end."""
         seen = b""
         try:
             while read := os.read(self.fd, 64):
                 seen += read
         except BlockingIOError:
             pass
-        return signal.SIGINT in seen  # each is a byte: signal.set_wakeup_fd
+        return any(number in seen for number in ENDING)  # each is a byte: signal.set_wakeup_fd
 
     def _notice(self, number: int, frame: FrameType | None) -> None:
         self.seen = True

@@ -33,6 +33,7 @@ from buildsys.stages.findings import Around, Findings
 from buildsys.stages.redirects import resolved
 
 GO = "runtime.newproc"  # src/runtime/proc.go
+_SITE = '{"address": "%#x", "function": %s, "before": "%08x", "after": "%08x"}'
 SHOWN = 3  # functions of one kind that are named on screen
 
 
@@ -254,7 +255,8 @@ def _refuse_goroutines(elf: Elf, reached: Reach) -> None:
             raise UserError(
                 "the kernel can reach a `go` statement, and bare metal has no scheduler that would run it:\n  "
                 + "\n  → ".join(reached.path(started.value)),
-                f"avoid what leads there, or redirect {GO} to a scheduler of your own",
+                f"avoid what leads there, or redirect {GO} to a scheduler of your own; "
+                "`doit reach` tells what else the kernel would need, and where it asks for it",
             )
 
 
@@ -388,20 +390,15 @@ def _sites(elf: Elf, done: Patch) -> dict[int, list[str]]:
     """The sites of each redirect, by its id, as lines of JSON; made by hand, for there are tens of thousands."""
     lines: dict[int, list[str]] = defaultdict(list)
     names = elf.symbols.function_names(rewrite.address for rewrite in done.rewrites)
-    quoted: dict[str, str] = {}
-    for rewrite, name in zip(done.rewrites, names, strict=True):
-        lines[id(rewrite.redirect)].append(
-            _site(rewrite, quoted.get(name) or quoted.setdefault(name, json.dumps(name)))
-        )
-    for rewrite in done.entries:
-        lines[id(rewrite.redirect)].append(_site(rewrite, json.dumps(rewrite.redirect.name)))
+    last, function = "", json.dumps("")
+    for (address, before, after, redirect), name in zip(done.rewrites, names, strict=True):
+        if name != last:
+            last, function = name, json.dumps(name)
+        lines[id(redirect)].append(_SITE % (address, function, before, after))
+    for address, before, after, redirect in done.entries:
+        lines[id(redirect)].append(_SITE % (address, json.dumps(redirect.name), before, after))
     return lines
 
 
 def _word(rewrite: Rewrite) -> dict[str, str]:
     return {"address": hex(rewrite.address), "before": f"{rewrite.before:08x}", "after": f"{rewrite.after:08x}"}
-
-
-def _site(rewrite: Rewrite, function: str) -> str:
-    address, before, after, _ = rewrite
-    return f'{{"address": "{address:#x}", "function": {function}, "before": "{before:08x}", "after": "{after:08x}"}}'

@@ -28,7 +28,7 @@ def resolved(elf: Elf, wanted: Sequence[Redirection], plan: Plan, package: str =
     A function that `plan` takes over may be redirected by the user instead, but for the barriers. `package` is
     the folder of the kernel package, by which messages name source files.
     """
-    each = expanded(wanted, _names(elf) if any(map(is_family, wanted)) else ())
+    each = expanded(wanted, elf.symbols.names_of_functions() if any(map(is_family, wanted)) else ())
     found = [_redirect(one, symbols) for one, symbols in zip(each, _functions(elf, each, plan, package), strict=True)]
     by_old = {redirect.old: one for redirect, one in zip(found, each, strict=True)}
     for redirect, one in zip(found, each, strict=True):
@@ -105,7 +105,7 @@ def _members(family: Redirection, names: Iterable[str]) -> Iterator[Redirection]
     meant = re.compile(f"{re.escape(before)}([^.-]*){re.escape(after)}")
     seen = set[str]()
     for name in names:
-        match = meant.fullmatch(name)
+        match = meant.fullmatch(name) if name.startswith(before) else None
         # What takes the place of others does not belong to them.
         if match and name not in seen and name != family.to:
             seen.add(name)
@@ -115,10 +115,6 @@ def _members(family: Redirection, names: Iterable[str]) -> Iterator[Redirection]
 def is_family(one: Redirection) -> bool:
     """Whether it means several functions."""
     return bool(ANY.search(one.old))
-
-
-def _names(elf: Elf) -> list[str]:
-    return [function.name for function in elf.symbols.functions()]
 
 
 Found = tuple[Symbol, Symbol, Symbol | None]
@@ -192,7 +188,7 @@ def _one(elf: Elf, asked: Redirection, name: str, bearers: Sequence[Symbol]) -> 
         )
     raise UserError(
         f"{_at(asked)}{elf.name} has no function {name}",
-        _near(name, _names(elf))
+        _near(name, elf.symbols.names_of_functions())
         + "Go keeps only what main.main can reach, and may put a small function into its callers (//go:noinline)",
     )
 

@@ -21,6 +21,7 @@ def printing(reference: Checkout, tmp_path_factory: pytest.TempPathFactory) -> C
 
     folder = tmp_path_factory.mktemp("printing")
     checkout = Checkout(copy_project(folder / "project"), folder)
+    checkout.set("sets = []")
     checkout.kernel(PRINTS, 'import "fmt"\n')
     checkout.doit("link").succeeded()
     return checkout
@@ -121,6 +122,7 @@ def test_without_redirects_the_runtimes_own_are_reached(reference: Checkout) -> 
 
 
 def test_a_redirect_is_applied(checkout: Checkout) -> None:
+    checkout.set("sets = []")
     checkout.kernel(
         "lock()\nif number == 3 {\n\tother()\n}\nreturn 0",
         "\n//go:noinline\nfunc lock() { println(number) }\n\n//go:noinline\nfunc other() { number++ }\n",

@@ -101,7 +101,7 @@ def test_a_store_from_flash_into_ram_keeps_the_part_in_ram(image: Image, board: 
     regions = (low, high, board.ram)
     uart = dataclasses.replace(board.uart, base=board.ram.end)
     path = image("test: address x1, RAM - 4\n mov x2, #-1\n str x2, [x1]\n ldr x19, [x1]\n lsr x19, x19, #56\n b leave")
-    outcome = run(path, dataclasses.replace(board, regions=regions, uart=uart))
+    outcome = run(path, dataclasses.replace(board, regions=regions, uart=uart, devices=()))
     assert outcome.exit_code == 0xFF
     assert outcome.lost_write_count == 1
 

@@ -56,4 +56,4 @@ def test_that_its_entry_reaches_no_runtime_is_what_lets_it_be_built(large: Outsi
     shutil.copytree(large.folder, tmp_path / "reaching", ignore=shutil.ignore_patterns("build"))
     reaching = Outside(tmp_path / "reaching", large.venv)
     reaching.replace("main.go", "\thead = &first\n", '\thead = &first\n\t_, _ = sql.Open("", "")\n')
-    reaching.doit("build").refused("the kernel can reach it", "main.KernelMain\n  → database/sql.Open")
+    reaching.doit("build").refused("has no allocator", "main.KernelMain\n  → database/sql.Open")

@@ -247,4 +247,4 @@ def test_what_assembly_reaches_counts_as_reached(plain: Outside) -> None:
     """Its labels say neither that they are functions nor how long: Go needs a runtime for what it calls."""
     plain.replace("kernel/callback.go", "{ return 2 * x }", "{ return *allocate(2 * x) }")
     plain.write("kernel/allocate.go", ALLOCATE)
-    plain.doit("build").refused("the kernel can reach it", "call_back\n  → main.Twice\n  → main.allocate")
+    plain.doit("build").refused("has no allocator", "call_back\n  → main.Twice\n  → main.allocate")

@@ -12,9 +12,10 @@ from tests.outside.conftest import Outside, Venv
 def test_the_wheel_has_templates_linker_scripts_boards_and_types(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     expected = {
-        f"buildsys/data/{folder}/{path.name}"
+        f"buildsys/data/{path.relative_to(ROOT).as_posix()}"
         for folder in ("templates", "linker")
-        for path in (ROOT / folder).iterdir()
+        for path in (ROOT / folder).rglob("*")
+        if path.is_file()
     }
     expected |= {f"buildsys/boards/{path.name}" for path in (ROOT / "buildsys/boards").glob("*.toml")}
     expected |= {f"buildsys/starter/{path.name}" for path in (ROOT / "buildsys/starter").iterdir() if path.is_file()}
