@@ -9,7 +9,7 @@ from buildsys.gotest.output import FAIL, PASS, SKIP
 from buildsys.gotest.results import EMPTY, FAILED, PASSED, Result, tally
 
 REASONS_SHOWN = 10
-TITLES = ("verdict", "package", "passed", "failed", "skipped", "boots", "seconds")
+TITLES = ("verdict", "package", "passed", "failed", "skipped", "boots", "time")
 
 
 def line(result: Result) -> str:
@@ -42,7 +42,7 @@ def columns(result: Result) -> tuple[str, ...]:
     if result.verdict == EMPTY:
         return (EMPTY, result.package, "", "", "", "", "")
     counts = (str(result.count(how)) for how in (PASS, FAIL, SKIP))
-    return (result.verdict, result.package, *counts, str(result.boots), f"{result.seconds:.2f}")
+    return (result.verdict, result.package, *counts, str(result.boots), f"{result.seconds:.2f} s")
 
 
 def concluding(results: Sequence[Result]) -> str:

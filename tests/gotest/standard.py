@@ -83,6 +83,28 @@ def write(found: Iterable[Row]) -> None:
     files.replace(RESULTS, json.dumps(told, indent=1).encode() + b"\n")
 
 
+def markdown(found: Sequence[Row]) -> str:
+    """The table for a document, and beneath it why packages do not pass."""
+    lines = [
+        "| package | | passed | skipped | failed | as on Linux | QEMU | qemu-user |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for each in found:
+        alike = "yes" if not each.differs else f"but for {len(each.differs)}"
+        lines.append(
+            f"| `{each.package}` | {each.verdict} | {each.passed} | {each.skipped} | {len(each.failed)} | {alike}"
+            f" | {each.seconds:.1f} s | {each.linux_seconds:.1f} s |"
+        )
+    passed = sum(each.verdict == PASSED for each in found)
+    releases = ", ".join(sorted({each.release for each in found}))
+    embedded = [each.package for each in found if each.embedded == PASSED]
+    lines += ["", f"{passed} of {len(found)} pass in full, with Go {releases}. Those that do not:", ""]
+    lines += [f"- `{each.package}`: {WHY.get(each.package, '; '.join(each.reasons))}." for each in found if each.failed]
+    if embedded:
+        lines += ["", f"On the embedded emulator pass, tried so far: {', '.join(f'`{name}`' for name in embedded)}."]
+    return "\n".join(lines)
+
+
 def ends(cases: Iterable[Case]) -> dict[str, str]:
     """How each test, and each part of one, ended."""
     return {case.name: case.result for case in cases}
@@ -143,15 +165,20 @@ def judge(root: Path, steps: Steps, names: Sequence[str], machine: str) -> list[
     return list(zip(found, results, strict=True))
 
 
+def project_in(root: Path) -> Path:
+    """The least of projects, in the folder `root`."""
+    (root / "src").mkdir()
+    (root / "buildsys.toml").write_text('package = "src"\n')
+    (root / "src/go.mod").write_text("module example\n\ngo 1.21\n")
+    (root / "src/main.go").write_text("package main\n\nfunc main() {}\n")
+    return root
+
+
 def main(arguments: Sequence[str]) -> None:
     """Do what the command line says."""
     names = [each for each in arguments if not each.startswith("-")] or list(LIST)
     with TemporaryDirectory() as aside:
-        root = Path(aside)
-        (root / "src").mkdir()
-        (root / "buildsys.toml").write_text('package = "src"\n')
-        (root / "src/go.mod").write_text("module example\n\ngo 1.21\n")
-        (root / "src/main.go").write_text("package main\n\nfunc main() {}\n")
+        root = project_in(Path(aside))
         steps = Steps(load(root))
         for name in names:
             known = rows()
