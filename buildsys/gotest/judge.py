@@ -66,6 +66,7 @@ class Judge:
         self._left: dict[str, int] = {}  # how often each test has yet to end
         self._expected: frozenset[str] = frozenset()
         self._alone: list[str] = []  # tests of which one ended a boot
+        self._unexplained: list[tuple[str, list[str]]] = []  # why a boot ended while several tests were running
 
     def judge(self) -> Verdict:
         """The verdict. Raises UserError, Interrupted."""
@@ -78,6 +79,10 @@ class Judge:
             chosen = [self._alone.pop(0)] if self._alone else list(self._left)
             boot = self._run(chosen)
             self._take(boot, chosen)
+        for why, suspects in self._unexplained:
+            if not self.verdict.culprits.keys() & set(suspects):
+                told = ", ".join(suspects)
+                self.verdict.troubles.append(f"{why} (while {told} were running, none of which does it alone)")
         return self.verdict
 
     def _listed(self) -> list[str]:
@@ -115,15 +120,14 @@ class Judge:
     def _take(self, boot: Boot, chosen: Sequence[str]) -> None:
         """Note what ended in a boot of the tests `chosen`, and why the boot did if it ended before them."""
         said = boot.said
-        before = sum(self._left.values())
         self.verdict.tests += said.ended
         if strangers := [test.name for test in said.ended if top(test.name) not in self._expected]:
             self.verdict.troubles.append(f"{strangers[0]} ended, which the program did not list")
         for test in said.ended:
-            self._ended(test.name, test.result)
+            self._ended(test.name)
         self.verdict.measured |= said.measured
         for name in said.measured:
-            self._ended(name, PASS)
+            self._ended(name)
         if not boot.trouble and said.final and (boot.status == 0) == (said.final == PASS):
             self._came_to_its_end(boot, chosen)
             return
@@ -138,10 +142,9 @@ class Judge:
         elif len(suspects) == 1:
             self.verdict.culprits[suspects[0]] = why
             self._left.pop(suspects[0], None)
-        elif len(chosen) == 1 and sum(self._left.values()) == before:
-            self.verdict.troubles.append(f"{why} (while {', '.join(suspects)} were running)")
         else:
             self._alone = [*suspects, *self._alone]
+            self._unexplained.append((why, suspects))
 
     def _suspects(self, said: Said, chosen: Sequence[str]) -> list[str]:
         """The tests that can have ended the boot."""
@@ -159,11 +162,11 @@ class Judge:
             others = f" and {len(absent) - 1} others" if len(absent) > 1 else ""
             self.verdict.troubles.append(f"{absent[0]}{others} never ended, and the program said {boot.said.final}")
 
-    def _ended(self, name: str, result: str) -> None:
+    def _ended(self, name: str) -> None:
         if top(name) != name or name not in self._left:
             return
         self._left[name] -= 1
-        if self._left[name] <= 0 or (result == FAIL and name in self._alone):
+        if self._left[name] <= 0:
             del self._left[name]
 
 

@@ -47,11 +47,13 @@ def machine(project: Path) -> MachineOf:
 def judged(machine: MachineOf) -> JudgedAs:
     """The verdict on a package."""
 
-    def judge(package: str, *variables: str, on: str = "qemu", limit: float = LIMIT, **wanted: str | int) -> Verdict:
+    def judge(
+        package: str, *variables: str, on: str = "qemu", limit: float = LIMIT, parallel: int = 1, **wanted: str | int
+    ) -> Verdict:
         booted = machine(package, *variables, on=on, limit=limit)
 
         def boot(arguments: Sequence[str], shown: bool) -> Boot:
-            return booted.boot(arguments)
+            return booted.boot([*arguments, f"-test.parallel={parallel}"])
 
         return Judge(boot, Wanted(**wanted), limit).judge()  # type: ignore[arg-type]  # each as Wanted has it
 

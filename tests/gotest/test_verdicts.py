@@ -79,6 +79,24 @@ def test_what_ends_its_boot_is_named_and_every_other_test_runs(judged: JudgedAs)
     assert not verdict.troubles
 
 
+def test_of_several_that_were_running_the_one_that_did_it_is_found(judged: JudgedAs) -> None:
+    verdict = judged(TROUBLE, run="Parallel", parallel=4)
+    assert verdict.culprits.keys() == {"TestParallelFaulty"}
+    assert set(verdict.named(PASS)) == {"TestParallelGood"}
+    assert not verdict.troubles
+    assert verdict.boots == 4  # to list, together, and each alone
+
+
+def test_a_boot_that_ended_is_not_forgotten_when_no_test_does_it_alone(judged: JudgedAs) -> None:
+    verdict = judged(TROUBLE, "TOGETHER=1", run="Together", parallel=4)
+    assert not verdict.passed
+    assert set(verdict.named(PASS)) == {"TestTogetherOne", "TestTogetherOther"}
+    assert not verdict.culprits
+    (trouble,) = verdict.troubles
+    assert "invalid memory address" in trouble
+    assert "none of which does it alone" in trouble
+
+
 @pytest.mark.parametrize(
     ("main", "trouble"),
     [

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -83,6 +84,23 @@ func TestParallelFaulty(t *testing.T) {
 	t.Parallel()
 	time.Sleep(10 * time.Millisecond)
 	faulty()
+}
+
+// Of these neither does any harm alone.
+func TestTogetherOne(t *testing.T)   { together(t) }
+func TestTogetherOther(t *testing.T) { together(t) }
+
+var running int32
+
+func together(t *testing.T) {
+	if os.Getenv("TOGETHER") == "" {
+		t.Skip("not asked for")
+	}
+	t.Parallel()
+	if atomic.AddInt32(&running, 1) == 2 {
+		faulty()
+	}
+	time.Sleep(50 * time.Millisecond)
 }
 
 func TestLast(t *testing.T) {}
