@@ -34,7 +34,7 @@ const (
 	callFchmodat         = 53  // kept, and heeded by nobody
 	callFchownat         = 54  // accepted: all is root's
 	callFchown           = 55  // accepted: all is root's
-	callOpenat           = 56  // a tree of files in RAM: /tmp, /dev/null, random, urandom, tty, console
+	callOpenat           = 56  // a tree of files in RAM: /tmp, /dev/null, zero, random, urandom, tty, console
 	callClose            = 57  // of any descriptor
 	callPipe2            = 59  // of 4096 bytes
 	callGetdents64       = 61  // as Linux

@@ -13,7 +13,7 @@ PROGRAM = "qemu-aarch64"
 def user_program(steps: Steps, package: str, aside: Path, folder: Path | None = None) -> list[str]:
     """The command that runs the tests of `package`, built in `aside` as for the bare machine but for Linux.
 
-    On one core, as the bare machine has it. `folder` is where the go command is run.
+    On one core of the board's kind, as the bare machine has it. `folder` is where the go command is run.
     """
     program = aside / "linux.test"
     subprocess.run(
@@ -26,4 +26,4 @@ def user_program(steps: Steps, package: str, aside: Path, folder: Path | None = 
         check=True,
         capture_output=True,
     )
-    return ["taskset", "1", PROGRAM, str(program)]
+    return ["taskset", "1", PROGRAM, "-cpu", steps.project.board.cpu, str(program)]

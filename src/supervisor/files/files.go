@@ -39,6 +39,7 @@ const (
 	closed kind = iota
 	console
 	null
+	zeros
 	random
 	event
 	pipeRead
@@ -315,6 +316,9 @@ func Read(descriptor uint64, to, length uintptr) int64 {
 	switch file.kind {
 	case null:
 		return 0
+	case zeros:
+		zero(bytesAt(to, length))
+		return int64(length)
 	case random:
 		fill(to, length)
 		return int64(length)
@@ -348,7 +352,7 @@ func Write(descriptor uint64, from, length uintptr) int64 {
 		return -EBADF
 	}
 	switch file.kind {
-	case null, random:
+	case null, zeros, random:
 		return int64(length)
 	case console:
 		for at := uintptr(0); at < length; at++ {

@@ -49,7 +49,7 @@ var (
 var devices = [...]struct {
 	name string
 	kind kind
-}{{"null", null}, {"random", random}, {"urandom", random}, {"tty", console}, {"console", console}}
+}{{"null", null}, {"zero", zeros}, {"random", random}, {"urandom", random}, {"tty", console}, {"console", console}}
 
 // hosts is /etc/hosts: who is not told there would have to be asked for.
 const hosts = "127.0.0.1\tlocalhost\n"
