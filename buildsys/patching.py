@@ -271,7 +271,7 @@ def _unknown(elf: Elf, name: str) -> UserError:
         )
     from difflib import get_close_matches
 
-    near = get_close_matches(name, {function.name for function in elf.symbols.functions()}, 1)
+    near = get_close_matches(name, set(elf.symbols.names_of_functions()), 1)
     return UserError(f"{elf.name}: there is no function {name}", f"did you mean {near[0]}?" if near else "")
 
 

@@ -17,10 +17,9 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 from buildsys.errors import UserError
-from buildsys.go.sets import ALLOC, Taken, taken
+from buildsys.go.sets import ALLOC, Taken, matching, taken
 
 FLAG = "runtime.writeBarrier"
 G0 = "runtime.g0"
@@ -143,12 +142,10 @@ def plan(functions: Collection[str], name: str, sets: Collection[str] = ()) -> P
     return Plan(
         barriers=slotted or storing,
         readers=tuple(reader for reader in READERS if reader in functions),
-        fatal=tuple(sorted(each for each in functions if _is_fatal(each) and each not in by_sets)),
+        fatal=tuple(sorted(_fatal(functions) - by_sets)),
         sets=served,
     )
 
 
-def _is_fatal(function: str) -> bool:
-    plain = function.removesuffix(".abi0")
-    # A further dot marks a closure inside the function, which only it calls.
-    return plain.count(".") == 1 and plain not in NOT_FATAL and any(fnmatchcase(plain, pattern) for pattern in FATAL)
+def _fatal(functions: Collection[str]) -> set[str]:
+    return matching(functions, FATAL) - matching(functions, NOT_FATAL)

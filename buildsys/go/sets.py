@@ -6,9 +6,10 @@ of these an object has is told from the names it defines, so no table of Go rele
 
 from __future__ import annotations
 
+import fnmatch
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 
 BARRIER = "barrier"  # what every image has: templates/writebarrier.s.j2
 ALLOC = "alloc"  # the one that has memory of its own: linker/kernel.ld.j2
@@ -116,21 +117,30 @@ def taken(functions: Collection[str], names: Collection[str]) -> tuple[Taken, ..
     served: set[str] = set()
     found = []
     for each in chosen(names):
-        matching = [
-            sorted(name for name in functions if _matches(name, patterns) and not _matches(name, each.but))
+        found_by_use = [
+            sorted(matching(functions, patterns) - matching(functions, each.but))
             for patterns in (each.calls, each.entries, each.spare)
         ]
-        calls, entries, spare = (tuple(name for name in names if name not in served) for names in matching)
-        served.update(*matching)
+        calls, entries, spare = (tuple(name for name in names if name not in served) for names in found_by_use)
+        served.update(*found_by_use)
         uses = tuple(name for name in each.uses if name in functions)
         found.append(Taken(each.name, calls, entries, spare, uses, each.returns))
     return tuple(found)
 
 
-def _matches(function: str, patterns: Iterable[str]) -> bool:
-    """Whether the function has one of the names `patterns`, in either ABI.
+def matching(functions: Iterable[str], patterns: Iterable[str]) -> set[str]:
+    """Those of `functions` that have one of the names `patterns`, in either ABI.
 
     A pattern names functions as the source does: a further dot marks a closure inside one, which only it calls.
     """
-    plain = function.removesuffix(".abi0")
-    return any(fnmatchcase(plain, each) and plain.count(".") == each.count(".") for each in patterns)
+    by_dots: dict[int, list[str]] = {}
+    for each in patterns:
+        by_dots.setdefault(each.count("."), []).append(fnmatch.translate(each))
+    one_of = {dots: re.compile("|".join(each)) for dots, each in by_dots.items()}
+    found = set()
+    for function in functions if one_of else ():
+        plain = function.removesuffix(".abi0")
+        pattern = one_of.get(plain.count("."))
+        if pattern and pattern.match(plain):
+            found.add(function)
+    return found

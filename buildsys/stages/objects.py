@@ -44,8 +44,8 @@ def describe_runtime(go_object: Path, output: Path, sets: Collection[str] = (), 
     And which originals of redirected functions it calls by name. `sets` are the names of the ready sets. Raises
     UserError if `allocator`, a function of Go's by its name, is not there.
     """
-    elf = Elf.read(go_object)
-    functions = {function.name for function in elf.symbols.functions()}
+    elf = Elf.mapped(go_object)
+    functions = set(elf.symbols.names_of_functions())
     if "." in allocator and allocator not in functions:
         from difflib import get_close_matches
 
