@@ -6,7 +6,7 @@ templates/*.j2, linker/*.j2, board ──────┴───────lin
                                                                           │
                                                       kernel.elf ◀──patch─┘
 
-kernel.elf ──▶ run-qemu, run (embedded emulator), verify, debug; watch does it at each save
+kernel.elf ──▶ run-qemu, run (embedded emulator), verify, debug, size, archive; watch does it at each save
 src/*.go ──▶ matrix: all of the above with every Go, toolchain and emulator
 any package's *_test.go ──▶ go-test: built as a program beside the supervisor, and booted
 every step ──▶ kept by its action key: why, cache-info, cache-prune
@@ -57,6 +57,16 @@ def task_reach() -> Task:
     return chain.reach_task(STEPS)
 
 
+def task_size() -> Task:
+    """Say what takes the memory, by region, section, package, symbol; and what changed: `--compare last`."""
+    return chain.size_task(STEPS)
+
+
+def task_archive() -> Task:
+    """Write one zip file with all that a later debugging session needs: `doit archive [FILE]`."""
+    return chain.archive_task(STEPS)
+
+
 def task_matrix() -> Task:
     """Build, boot and verify the kernel with every Go, toolchain and emulator."""
     return chain.matrix_task(STEPS)
@@ -90,6 +100,16 @@ def task_watch() -> Task:
 def task_why() -> Task:
     """Say why steps would be done again, or were: `doit why [STEP ...]`."""
     return chain.why_task(STEPS)
+
+
+def task_doctor() -> Task:
+    """Say of every tool and wheel what is there and what is wanted, and the command that mends it."""
+    return chain.doctor_task(STEPS)
+
+
+def task_help_topics() -> Task:
+    """Lead from what is seen to the page that explains it, and a command to try: `doit help-topics [WORD ...]`."""
+    return {"basename": "help-topics", **chain.help_topics_task(STEPS)}
 
 
 def task_cache_info() -> Task:

@@ -31,6 +31,8 @@ TASKS: dict[str, Callable[[Steps], Task]] = {
     "build": chain.build_task,
     "verify": chain.verify_task,
     "reach": chain.reach_task,
+    "size": chain.size_task,
+    "archive": chain.archive_task,
     "run-embedded": chain.run_embedded_task,
     "run-qemu": chain.run_qemu_task,
     "debug": chain.debug_task,
@@ -39,8 +41,10 @@ TASKS: dict[str, Callable[[Steps], Task]] = {
     "matrix": chain.matrix_task,
     "go-test": chain.go_test_task,
 }
-# These are about all that is kept, whichever kernel it is of.
+# These are about the machine, and all that is kept, whichever kernel it is of.
 OF_THE_PROJECT: dict[str, Callable[[Steps], Task]] = {
+    "doctor": chain.doctor_task,
+    "help-topics": chain.help_topics_task,
     "cache-info": chain.cache_info_task,
     "cache-prune": chain.cache_prune_task,
 }

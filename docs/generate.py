@@ -41,6 +41,8 @@ DOCUMENTS = (
     "docs/go-test.md",
     "docs/reach.md",
     "docs/patching.md",
+    "docs/size.md",
+    "docs/doctor.md",
 )
 PART = re.compile(r"(<!-- generated: (.+?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 TIMES = re.compile(r"\d+(\.\d+)? *(s|ms)\b")
@@ -227,6 +229,51 @@ def after_a_run(settings: str, source: str = "", shown: int = 100) -> str:
     return "\n".join(["```", "$ doit run", "…", *cut, "```"])
 
 
+GROWN = """package main
+
+var grown = [512]byte{1, 2, 3}
+
+func init() { grown[0]++ }
+"""
+
+
+def size_changed() -> str:
+    """What `doit size --compare last` says of the reference kernel with a table more."""
+    with tempfile.TemporaryDirectory() as folder:
+        clone = Path(folder, "clone")
+        shutil.copytree(ROOT, clone, ignore=shutil.ignore_patterns(".*", "build", "__pycache__"))
+        doit = Path(sys.executable).with_name("doit")
+        subprocess.run([doit, "build"], cwd=clone, check=True, capture_output=True)
+        (clone / "src" / "grown.go").write_text(GROWN)
+        command = ["size", "--compare", "last"]
+        done = subprocess.run([doit, "-r", "quiet", *command], cwd=clone, check=True, stdout=subprocess.PIPE, text=True)
+    lines = [line.rstrip() for line in done.stdout.splitlines()]
+    return "\n".join(["```", f"$ doit {' '.join(command)}", *lines, "```"])
+
+
+def doctor() -> str:
+    """`doit doctor` where the system has no programs; what every machine has its own of is left out."""
+    own = Path(sys.executable).parent
+    done = subprocess.run(
+        [own / "doit", "doctor"],
+        cwd=ROOT,
+        env={**os.environ, "PATH": str(own)},
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    differing = re.compile(r"^\w+ +(Python|build folder|local cache)\b")
+    lines = [line.rstrip() for line in done.stdout.splitlines() if not differing.match(line)]
+    return "\n".join(["```", "$ doit doctor", "…", *lines, "```"])
+
+
+def archive_contents() -> str:
+    """The README of an archive."""
+    from buildsys.front.archive import ABOUT
+
+    return f"```\n{ABOUT}```"
+
+
 def batches() -> str:
     """The Go file of docs/barriers.md that receives batches."""
     page = (ROOT / "docs" / "barriers.md").read_text("utf-8")
@@ -393,6 +440,9 @@ PARTS: dict[str, Callable[[], str]] = {
     "barriers given": lambda: after_a_run(
         'barrier = "user"\nbarrier-function = "main.onBarrier"\nbarrier-ring = 512', batches()
     ),
+    "size changed": size_changed,
+    "doctor": doctor,
+    "archive contents": archive_contents,
     "barrier costs": barrier_costs,
     "println reach": println_reach,
     "println way": println_way,

@@ -53,7 +53,8 @@ class Action:
 
     `discover` names further inputs, as they are now. `parameters` is everything else that decides the
     outcome (JSON). `kept` actions are looked for in the caches. `tells` names the facts a result must have:
-    whoever may write to a shared cache can leave them out.
+    whoever may write to a shared cache can leave them out. `first` is called before anything is
+    made or put in place, while outputs still are what they were.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Action:
     discover: Callable[[], Discovered] = Discovered
     kept: bool = True
     tells: tuple[str, ...] = ()
+    first: Callable[[], object] = lambda: None
 
 
 class Last(NamedTuple):
@@ -174,6 +176,7 @@ class Records:
         because = causes(record, action, dict(self._seen))
         known = {name: _print(each) for group in ("inputs", "folders") for name, each in record.get(group, {}).items()}
         self.forget(action.name)
+        action.first()
         sweep(self.folder, *{path.parent for path in action.outputs})
         for _ in range(ATTEMPTS):
             found = action.discover()

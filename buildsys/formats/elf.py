@@ -28,7 +28,7 @@ ET_REL, ET_EXEC, ET_DYN = 1, 2, 3
 PT_LOAD = 1
 PF_X, PF_W, PF_R = 1, 2, 4
 SHT_SYMTAB, SHT_RELA, SHT_NOBITS = 2, 4, 8
-SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR, SHF_COMPRESSED = 1, 2, 4, 0x800
+SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR, SHF_TLS, SHF_COMPRESSED = 1, 2, 4, 0x400, 0x800
 
 R_AARCH64_ABS64, R_AARCH64_ABS32, R_AARCH64_JUMP26, R_AARCH64_CALL26 = 257, 258, 282, 283
 
@@ -207,6 +207,20 @@ class Elf:
         return self.data[section.offset : section.offset + section.size] if section.in_file else b""
 
     @cached_property
+    def placed(self) -> tuple[tuple[Section, int], ...]:
+        """The sections that take memory, each with the address its bytes are stored at (LMA), or its own.
+
+        Zeroed thread-local data is a template, which takes none.
+        """
+        found = []
+        for section in self.sections:
+            template = section.flags & SHF_TLS and not section.in_file
+            if section.flags & SHF_ALLOC and section.size and not template:
+                away = next((each.lma - each.vma for each in self.segments if _loads(each, section)), 0)
+                found.append((section, section.address + away))
+        return tuple(found)
+
+    @cached_property
     def code(self) -> tuple[Section, ...]:
         """The executable sections that have bytes."""
         return tuple(s for s in self.sections if s.flags & SHF_EXECINSTR and s.in_file and s.size)
@@ -271,6 +285,10 @@ class Elf:
 
     def _damaged(self, what: str) -> UserError:
         return UserError(f"{self.name}: damaged: {what} cannot be right")
+
+
+def _loads(segment: Segment, section: Section) -> bool:
+    return segment.kind == PT_LOAD and segment.vma <= section.address < segment.vma + segment.memory_size
 
 
 def _string(table: bytes, at: int) -> str:

@@ -22,7 +22,10 @@ from buildsys.errors import UserError
 from buildsys.front.steps import Steps
 
 # Tasks that need an image, and doit's commands that only speak of them.
-WANTED = {"build", "patch", "link", "runtime", "compile", "run", "run-embedded", "run-qemu", "verify", "debug"}
+WANTED = {
+    "build", "patch", "link", "runtime", "compile", "run", "run-embedded", "run-qemu", "verify", "debug", "size",
+    "archive",
+}  # fmt: skip
 SPEAKING = {"list", "clean", "info", "forget", "ignore", "help", "tabcompletion", "strace", "why"}
 # Options with which doit looks elsewhere, or does nothing.
 ELSEWHERE = ("-f", "--file", "-d", "--dir", "-h", "--help", "--version")

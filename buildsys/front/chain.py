@@ -141,7 +141,11 @@ def build_task(steps: Steps) -> Task:
     def closing(built: bool, seconds: float) -> str:
         facts = steps.records.facts("patch")
         about = f"{steps.image}  {steps.image.stat().st_size / 1e6:.1f} MB, {facts['sites']} sites patched"
-        return f"{about}, {seconds:.2f} s" if built else f"{about}; everything is up to date"
+        if not built:
+            return f"{about}; everything is up to date"
+        from buildsys.front.share import memory_line
+
+        return f"{memory_line(facts['sections'], steps.project.board)}\n{about}, {seconds:.2f} s"
 
     return {
         "actions": [],
@@ -220,6 +224,46 @@ def reach_task(steps: Steps) -> Task:
         "pos_arg": "names",
         "meta": {"of_image": True},
     }  # fmt: skip
+
+
+def size_task(steps: Steps) -> Task:
+    """Say what takes the memory: by region, section, package, symbol; and what changed since: `--compare last`."""
+
+    def perform(by: list[str], every: bool, compare: str, save: str, as_json: bool, names: list[str]) -> Failed | None:
+        from buildsys.front.size import Asked, size
+
+        return size(steps, Asked(by, every, compare, save, as_json, names))
+
+    return _words(perform) | {
+        "task_dep": [named("build", steps)],
+        "params": [
+            {"name": "by", "long": "by", "type": list, "default": [],
+             "help": "which table: region, section, package, symbol or file; repeatable (default: the first three)"},
+            {"name": "every", "long": "all", "type": bool, "default": False, "help": "every row of long tables"},
+            {"name": "compare", "long": "compare", "default": "",
+             "help": "what changed since: `last` (the build before), a name given to --save, a git revision"},
+            {"name": "save", "long": "save", "default": "",
+             "help": "save the sizes under this name, in build/sizes, or to this .json file"},
+            {"name": "as_json", "long": "json", "type": bool, "default": False, "help": "everything, as JSON"},
+        ],
+        "pos_arg": "names",
+        "meta": {"of_image": True},
+    }  # fmt: skip
+
+
+def archive_task(steps: Steps) -> Task:
+    """Write one zip file with all that a later debugging session needs: `doit archive [FILE]`."""
+
+    def perform(names: list[str]) -> Failed | None:
+        from buildsys.front.archive import archive
+
+        return archive(steps, names)
+
+    return _words(perform) | {
+        "task_dep": [named("build", steps)],
+        "pos_arg": "names",
+        "meta": {"of_image": True},
+    }
 
 
 def run_embedded_task(steps: Steps) -> Task:
@@ -369,6 +413,32 @@ def why_task(steps: Steps) -> Task:
         ],
         "pos_arg": "names",
     }  # fmt: skip
+
+
+def doctor_task(steps: Steps) -> Task:
+    """Say of every tool and wheel what is there and what is wanted, and the command that mends it."""
+
+    def perform(as_json: bool) -> Failed | None:
+        from buildsys.front.doctor import doctor
+
+        return doctor(steps.project.root, as_json)
+
+    return _words(perform) | {
+        "params": [
+            {"name": "as_json", "long": "json", "type": bool, "default": False, "help": "everything, as JSON"},
+        ],
+    }
+
+
+def help_topics_task(steps: Steps) -> Task:
+    """Lead from what is seen to the page that explains it, and a command to try: `doit help-topics [WORD ...]`."""
+
+    def perform(words: list[str]) -> Failed | None:
+        from buildsys.front.topics import help_topics
+
+        return help_topics(words)
+
+    return _words(perform) | {"pos_arg": "words"}
 
 
 def cache_info_task(steps: Steps) -> Task:

@@ -95,6 +95,8 @@ def spelt(arguments: list[str]) -> list[str]:
 
 def _answering(command: Any) -> Any:
     """The class `command`, with one message in place of a traceback for a file or a task it cannot get at."""
+    from doit.cmdparse import CmdParseError
+    from doit.exceptions import InvalidCommand, InvalidDodoFile, InvalidTask
 
     class Answering(command):  # type: ignore[misc]  # doit has no type information
         name = command.get_name()
@@ -110,6 +112,11 @@ def _answering(command: Any) -> Any:
                     f"error: there is no task {error.args[0]!r}\n\nhint: `doit list` shows the tasks", file=sys.stderr
                 )
                 return 3
+            except (CmdParseError, InvalidCommand, InvalidDodoFile, InvalidTask) as error:
+                from buildsys.front.mistakes import USAGE, told
+
+                print(f"error: {told(error, self)}", file=sys.stderr)
+                return USAGE
             except BrokenPipeError:
                 hang_up()
                 return HUNG_UP

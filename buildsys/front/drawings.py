@@ -13,20 +13,11 @@ from math import log2
 
 from buildsys.config.board import Board, Region
 from buildsys.front.flow import Flow, Row
+from buildsys.front.quantity import amount
 from buildsys.proof.claims.memory_map import Extent
 from buildsys.proof.observation import HEAD
 
 PAGE = 4096
-
-
-def size(count: int) -> str:
-    """A number of bytes as a reader says it: exact, or with one decimal place."""
-    amount, unit = float(count), "bytes"
-    for larger in ("KiB", "MiB", "GiB", "TiB"):
-        if amount < 1024:
-            break
-        amount, unit = amount / 1024, larger
-    return f"{amount:.0f} {unit}" if amount == int(amount) else f"{amount:.1f} {unit}"
 
 
 def fit(text: str, count: int) -> str:
@@ -79,7 +70,7 @@ class Block:
     @property
     def size(self) -> str:
         """How large it is."""
-        return size(self.piece.extent.high - self.piece.extent.low)
+        return amount(self.piece.extent.high - self.piece.extent.low)
 
     @property
     def name(self) -> str:
@@ -145,7 +136,7 @@ def memory(board: Board, pieces: Sequence[Piece], marks: Sequence[Mark]) -> Map:
     for region, inside in _shared_out(board, pieces):
         scale = _Scale(region, inside, [mark.address for mark in marks], top + TITLE)
         bounds = tuple((scale.at(bound), bound) for bound in scale.bounds)
-        note = f"{size(region.length)}{_KINDS.get(region.kind, '')}"
+        note = f"{amount(region.length)}{_KINDS.get(region.kind, '')}"
         blocks = tuple(_blocks(inside, scale))
         height = scale.bottom - scale.top
         frames.append(Frame(region.name, note, region.kind, scale.top, height, bounds, tuple(scale.gaps), blocks))

@@ -6,8 +6,10 @@ copied as they are: the module is called `kernel` there as here.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+from buildsys.config import board as boards
 from buildsys.config.project import PACKAGE, shipped
 from buildsys.errors import UserError
 
@@ -27,20 +29,32 @@ PROGRAM = {name: f"program/{name}" for name in ("buildsys.toml", "go.mod", "main
 PACKAGES = ("board", "memory", "semihosting", "uart")
 
 
-def new(folder: Path, program: bool = False) -> list[Path]:
+def new(folder: Path, program: bool = False, board: str = "") -> list[Path]:
     """Write the project to `folder`, which must be empty or not exist; returns the files. Raises UserError.
 
-    With `program` it is one of `kind = "program"`.
+    With `program` it is one of `kind = "program"`; it is for `board`, one that comes with buildsys.
     """
+    contents = _contents(program)
+    if board.endswith(".toml"):
+        raise UserError(f"--board {board}: names a file", "copy it into the project, and name it there: `board`")
+    if board:
+        contents["buildsys.toml"] = _for(contents["buildsys.toml"], boards.load(board, "--board").name)
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UserError(
                 f"{folder} is not empty" if folder.is_dir() else f"{folder} is a file",
                 "name a folder that does not exist yet, or an empty one",
             )
-        return [_write(folder / to, contents) for to, contents in _contents(program).items()]
+        return [_write(folder / to, each) for to, each in contents.items()]
     except OSError as error:
         raise UserError(f"{error.filename or folder}: {error.strerror}") from error
+
+
+def _for(settings: bytes, board: str) -> bytes:
+    """The settings of the starter with another board."""
+    found, count = re.subn(rb'(?m)^board = "[^"]*"', f'board = "{board}"'.encode(), settings)
+    assert count == 1, "the starter names its board"
+    return found
 
 
 def _contents(program: bool) -> dict[str, bytes]:

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from buildsys.errors import UserError
 from buildsys.formats.elf import PF_R, PF_W, PF_X, PT_LOAD, SHF_WRITE
 from buildsys.formats.symbols import SHN_ABS, Symbol
-from buildsys.front.drawings import Map, Mark, Piece, Way, memory, size, way
+from buildsys.front.drawings import Map, Mark, Piece, Way, memory, way
 from buildsys.front.flow import Flow, flow
+from buildsys.front.quantity import amount
 from buildsys.go.runtime import FLAG, G0
 from buildsys.proof.case import Case, Pair
 from buildsys.proof.claim import Result
@@ -167,7 +168,7 @@ def page(steps: Steps, case: Case, lines: Sequence[Line]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"hex": _hex, "size": size, "sentence": _sentence}
+    environment.filters |= {"hex": _hex, "size": amount, "sentence": _sentence}
     image = case.image.read_bytes() if case.image.is_file() else b""
     rendered = environment.get_template(TEMPLATE).render(
         image=_within(case.image, steps.project.root),

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import atexit
 import os
-import re
 import signal
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from getopt import GetoptError, gnu_getopt
 from pathlib import Path
@@ -34,11 +33,11 @@ from buildsys.errors import UserError
 from buildsys.front import ahead
 from buildsys.front.command import INTERRUPTED
 from buildsys.front.database import Database
+from buildsys.front.mistakes import USAGE, option_of, unknown_task, wrong_option
 from buildsys.front.modes import MODES, PROGRESS, chosen_anywhere, output, reporting
 from buildsys.front.reporter import Reporter
 
 EMBEDDED = "run-embedded"
-USAGE = 3  # as doit has it: nothing was run
 TIDYING = 0.1  # seconds
 
 
@@ -108,8 +107,8 @@ class Run(DoitRun):  # type: ignore[misc]  # doit has no type information
         try:
             params, args = self.cmdparser.parse([*reporter, *rest])
         except CmdParseError as error:
-            if not explicit or not _option(error):
-                raise _wrong_option(error, self.cmdparser.options) from None
+            if not explicit or not option_of(error):
+                raise wrong_option(error, self.cmdparser.options) from None
             params, args = self.cmdparser.parse(reporter)[0], [EMBEDDED, *rest]
         self.pdb = params["pdb"]
         params.update(self.opt_vals)
@@ -121,10 +120,10 @@ class Run(DoitRun):  # type: ignore[misc]  # doit has no type information
             result: int = super().execute(params, args)
         except CmdParseError as error:
             options = [CmdOption(each) for task in self.task_list if task.name in args for each in task.params]
-            raise _wrong_option(error, options) from None
+            raise wrong_option(error, options) from None
         except InvalidCommand as error:
             if error.not_found:
-                raise _unknown_task(error.not_found, [task.name for task in self.task_list]) from None
+                raise unknown_task(error.not_found, [task.name for task in self.task_list]) from None
             raise UserError(str(error)) from None
         return result
 
@@ -257,48 +256,3 @@ def _workers() -> list[threading.Thread]:
         *(thread for thread in threading.enumerate() if isinstance(thread, MThreadRunner.DaemonThread)),
         *ahead.threads(),
     ]
-
-
-def _option(error: CmdParseError) -> str:
-    """The option nobody knows, if that is what `error` says."""
-    found = re.search(r"option (--?\S+) not recognized", str(error))
-    return found[1] if found else ""
-
-
-def _wrong_option(error: CmdParseError, options: Sequence[Any]) -> UserError:
-    """What doit says of an option, without the insides of its parser."""
-    known = [f"--{option.long}" for option in options if option.long]
-    if option := _option(error):
-        return UserError(f"there is no option {option}", _nearest(option, known, _few(known)))
-    said = re.sub(r" \(parsing options: .*", "", str(error).strip(), flags=re.DOTALL)
-    named = {option.name: option for option in options}
-    longs = {name: f"--{option.long}" for name, option in named.items()}
-    if found := re.match(r"Error parsing parameter '(\w+)'\. Provided '(.*?)' but available choices", said):
-        name, value = found.groups()
-        meant = os.environ.get(PROGRESS) == value and value not in sys.argv
-        known = list(named[name].choices)
-        return UserError(
-            f"{PROGRESS if meant else longs[name]} cannot be {value!r}",
-            _nearest(value, known, f"known: {', '.join(known)}"),
-        )
-    if found := re.match(r"Error parsing parameter '(\w+)' <class '(\w+)'>\.\n", said):
-        return UserError(f"{longs.get(found[1], found[1])} takes a number: {said[found.end() :]}")
-    return UserError(re.sub(r"^Error parsing (Command|Task): ", "", said))
-
-
-def _few(options: Sequence[str]) -> str:
-    if len(options) > 5:
-        return "`doit help run` shows the options"
-    return f"known: {', '.join(options)}" if options else "the task has no options"
-
-
-def _unknown_task(name: str, tasks: list[str]) -> UserError:
-    hint = _nearest(name, tasks, "`doit list` shows the tasks")
-    return UserError(f"there is no task or target {name!r}", hint)
-
-
-def _nearest(name: str, known: Sequence[str], otherwise: str) -> str:
-    from difflib import get_close_matches
-
-    near = get_close_matches(name, known, 1)
-    return f"did you mean `{near[0]}`?" if near else otherwise

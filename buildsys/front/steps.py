@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from functools import cache, cached_property
 from importlib.util import find_spec
@@ -65,6 +66,8 @@ class Steps:
         self.linked = build / ".linked.elf"
         self.unpatched, self.image = build / "kernel.unpatched.elf", build / "kernel.elf"
         self.patch_json = build / "patch.json"
+        # The image of the build before the last one, to compare with.
+        self.previous = build / ".before" / "kernel.elf"
         self.directives = build / "directives.json"
         of_programs = (OF_PROGRAMS,) if project.program else ()
         self.templates = (*TEMPLATES, *of_programs, *sets.templates(project.sets))
@@ -647,8 +650,24 @@ class Steps:
                 "alloc": self.project.allocator,
             },
             run=run,
-            tells=("sites", "remark"),
+            tells=("sites", "remark", "sections"),
+            first=self._keep_previous,
         )
+
+    def _keep_previous(self) -> None:
+        """Give the image that is there another name, so that what comes can be compared with it."""
+        if self.image.is_file():
+            with suppress(OSError):  # nobody may ever ask
+                self.previous.parent.mkdir(exist_ok=True)
+                files.share(self.image, self.previous)
+
+    @property
+    def assembled(self) -> tuple[tuple[str, Path], ...]:
+        """The objects beside Go's that are linked: what each was made from, as the user names it, and where it is."""
+        build = self.project.build
+        made = [(name, (build / name).with_suffix(".o")) for name in (*self.templates, ORIGINALS, BINDINGS)]
+        own = [(str(self._under_root(path)), self._made_of(path, ".o")) for path in (*self._own, *self.project.objects)]
+        return tuple((name, path) for name, path in (*own, *made) if path.is_file())
 
     @property
     def redirects(self) -> tuple[Redirection, ...]:

@@ -90,7 +90,12 @@ def patch_image(
     remarks += _remarks(done, users, plan, pointers, others)
     remarks += _own_barriers(elf, done, plan, barrier.function) if barrier.function else []
     remarks += findings.remarks
-    return {"sites": len(done.rewrites), "remark": "\n".join(remarks)}
+    return {"sites": len(done.rewrites), "remark": "\n".join(remarks), "sections": _placed(elf)}
+
+
+def _placed(elf: Elf) -> list[tuple[int, int, int]]:
+    """(address, where it is stored, size) of each section that takes memory: what the end of a build tells of."""
+    return [(section.address, stored, section.size) for section, stored in elf.placed]
 
 
 def _own_barriers(elf: Elf, done: Patch, plan: Plan, function: str) -> list[str]:

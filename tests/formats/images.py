@@ -83,8 +83,9 @@ def image(parts: Sequence[Part], names: Sequence[Name] = (), kind: int = ET_EXEC
         )
         if part.flags & ALLOC:
             rights = 4 | 2 * bool(part.flags & WRITE) | bool(part.flags & CODE)
+            stored = 0 if part.kind == NOBITS else len(data)
             segments.append(
-                struct.pack("<IIQQQQQQ", 1, rights, offset, part.address, part.address, len(data), len(data), 4)
+                struct.pack("<IIQQQQQQ", 1, rights, offset, part.address, part.address, stored, len(data), 4)
             )
         if part.kind != NOBITS:
             body += data

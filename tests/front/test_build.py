@@ -21,6 +21,9 @@ def test_a_first_build_shows_each_step_and_closes_with_image_size_sites_and_seco
         r"build/kernel\.elf  (\d+\.\d) MB, (\d+) sites patched, \d+\.\d\d s", done.out.splitlines()[-1]
     )
     assert closing
+    # tests/front/test_size.py holds the numbers against sections and segments.
+    memory = r"memory    flash \d+ KiB of 126 MiB, \d+\.\d %; ram \d+ KiB of 128 MiB, \d+\.\d %"
+    assert re.fullmatch(memory, done.out.splitlines()[-2])
     assert float(closing[1]) == pytest.approx(len(fresh.image) / 1e6, abs=0.05)
     assert int(closing[2]) > 100
 

@@ -21,9 +21,10 @@ from hypothesis import strategies as st
 
 from buildsys.config import board as boards
 from buildsys.front import page as pages
-from buildsys.front.drawings import Mark, Piece, fit, memory, size, way
+from buildsys.front.drawings import Mark, Piece, fit, memory, way
 from buildsys.front.flow import flow
 from buildsys.front.page import page
+from buildsys.front.quantity import amount
 from buildsys.front.steps import Steps
 from buildsys.front.verify import Line, check, verify
 from buildsys.go.runtime import FLAG
@@ -499,7 +500,7 @@ def test_nothing_in_the_memory_map_covers_anything_else(places: list[tuple[int, 
     [(0, "0 bytes"), (1023, "1023 bytes"), (1024, "1 KiB"), (1536, "1.5 KiB"), (1 << 20, "1 MiB"), (1 << 45, "32 TiB")],
 )
 def test_sizes_are_said_as_people_say_them(count: int, said: str) -> None:
-    assert size(count) == said
+    assert amount(count) == said
 
 
 @given(st.text("abcdefg", max_size=40), st.integers(3, 30))

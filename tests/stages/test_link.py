@@ -149,10 +149,10 @@ def test_a_symbol_a_template_asks_for_in_vain_is_named_with_its_line(project: Pr
 def test_a_symbol_a_template_asks_for_anew_is_found(project: Project) -> None:
     link(project())
     steps = project(
-        templates={"fatal.s.j2": '\n    .balign 8\n    .global asked\nasked: .quad {{ address("runtime.m0") }}\n'}
+        templates={"fatal.s.j2": '\n    .balign 8\n    .global asked\nasked: .quad {{ address("runtime.sched") }}\n'}
     )
     assert link(steps) == 2
-    place, expected = addresses(steps, "asked", "runtime.m0")
+    place, expected = addresses(steps, "asked", "runtime.sched")
     assert Elf.read(steps.unpatched).word(place, 8) == expected
 
 
