@@ -6,7 +6,7 @@ templates/*.j2, linker/*.j2, board ──────┴───────lin
                                                                           │
                                                       kernel.elf ◀──patch─┘
 
-kernel.elf ──▶ run-qemu, run (embedded emulator), verify, debug, size, archive; watch does it at each save
+kernel.elf ──▶ run-qemu, run (embedded emulator), verify, debug, crash, size, archive; watch does it at each save
 src/*.go ──▶ matrix: all of the above with every Go, toolchain and emulator
 any package's *_test.go ──▶ go-test: built as a program beside the supervisor, and booted
 every step ──▶ kept by its action key: why, cache-info, cache-prune
@@ -90,6 +90,11 @@ def task_run_qemu() -> Task:
 def task_debug() -> Task:
     """Halt the image on QEMU and attach gdb, with symbols and Go sources, at the entry."""
     return chain.debug_task(STEPS)
+
+
+def task_crash() -> Task:
+    """Show why the last run failed, or the crash in a folder: `doit crash [DIR]`."""
+    return chain.crash_task(STEPS)
 
 
 def task_watch() -> Task:

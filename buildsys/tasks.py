@@ -36,6 +36,7 @@ TASKS: dict[str, Callable[[Steps], Task]] = {
     "run-embedded": chain.run_embedded_task,
     "run-qemu": chain.run_qemu_task,
     "debug": chain.debug_task,
+    "crash": chain.crash_task,
     "watch": watch_task,
     "why": chain.why_task,
     "matrix": chain.matrix_task,

@@ -7,6 +7,7 @@ printed. Times differ from run to run and are compared without their digits.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -15,7 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from buildsys.config import board as boards
@@ -43,6 +44,7 @@ DOCUMENTS = (
     "docs/patching.md",
     "docs/size.md",
     "docs/doctor.md",
+    "docs/debugging.md",
 )
 PART = re.compile(r"(<!-- generated: (.+?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 TIMES = re.compile(r"\d+(\.\d+)? *(s|ms)\b")
@@ -424,6 +426,106 @@ def allocation_costs() -> str:
     return "\n".join([*rows, "| instructions | " + " | ".join(f"{found[size]:,}" for size in sizes) + " |"])
 
 
+LOG = """package main
+
+type entry struct {
+	older *entry
+	value uint64
+}
+
+var (
+	entries [4]entry
+	newest  = ring(entries[:])
+)
+
+// ring links entries in a circle, and gives one of them.
+func ring(entries []entry) *entry {
+	for at := range entries {
+		entries[at].older = &entries[(at+1)%len(entries)]
+	}
+	return &entries[0]
+}
+
+//go:noinline
+func log(value uint64) {
+	newest = newest.older
+	newest.value = value
+}
+"""
+
+
+def crash() -> str:
+    """A kernel of `buildsys new` that fails, and what is said of it."""
+    said = _crashing(LOG, "log(7)", 2)
+    return "\n".join(["```go", LOG.rstrip(), "```", "", "```", *said, "```"])
+
+
+def crash_mended() -> str:
+    """The same, mended."""
+    source = LOG.replace("newest  = ring(entries[:])", "newest  *entry")
+    said = _crashing(source, "newest = ring(entries[:])\n\tlog(7)", 0)
+    return "\n".join(["```go", "\tnewest = ring(entries[:])", "\tlog(7)", "```", "", "```", *said, "```"])
+
+
+def crash_in_gdb() -> str:
+    """The same, looked at with gdb."""
+    shown = ("bt", "print 'main.newest'", "info registers pc sp")
+    commands = [part for each in shown for part in (f"echo (gdb) {each}\\n", each)]
+    inspecting = (
+        "import sys; from pathlib import Path; from buildsys.machines.gdb import inspect; "
+        "[folder] = Path('build/crash').iterdir(); "
+        "sys.exit(inspect(folder / 'kernel.elf', folder / 'core', Path('src'), None, sys.argv[1:]))"
+    )
+    with _own_kernel(LOG, "log(7)") as root:
+        subprocess.run([_doit(), "run"], cwd=root, check=False, capture_output=True)
+        done = subprocess.run(
+            [sys.executable, "-c", inspecting, *commands], cwd=root, check=True, capture_output=True, text=True
+        )
+        said = done.stdout.replace(f"{root}/", "")
+        crashed = next((root / "build" / "crash").iterdir()).relative_to(root)
+    lines = [line.rstrip() for line in said.splitlines() if not line.startswith(("warning", "[New"))]
+    return "\n".join(["```", f"$ doit debug --crash {crashed}", *lines, "```"])
+
+
+def _crashing(source: str, uses: str, status: int) -> list[str]:
+    """What `doit run` says of a kernel of `buildsys new` with this source file, that does what `uses` says."""
+    with _own_kernel(source, uses) as root:
+        done = subprocess.run([_doit(), "run"], cwd=root, check=False, capture_output=True, text=True)
+        assert done.returncode == status, done.stderr
+    return [line.rstrip() for line in f"$ doit run\n{done.stdout}{done.stderr}".splitlines()]
+
+
+@contextlib.contextmanager
+def _own_kernel(source: str, uses: str) -> Iterator[Path]:
+    """A built kernel of `buildsys new` with one more source file, and more to do at its end."""
+    from buildsys.front.new import new
+
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder, "mine")
+        new(root)
+        (root / "src" / "log.go").write_text(source)
+        main = root / "src" / "main.go"
+        text, at = main.read_text(), "\tconsole.Drain() "
+        assert text.count(at) == 1
+        main.write_text(text.replace(at, f"\t{uses}\n{at}"))
+        subprocess.run([_doit(), "build"], cwd=root, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        yield root
+
+
+def _doit() -> Path:
+    return Path(sys.executable).with_name("doit")
+
+
+def hint_table() -> str:
+    """The causes of crashes that are known."""
+    from buildsys.crash.hints import hints
+
+    rows = ["| cause | what to do |", "|---|---|"]
+    rows += [f"| {each.name} | {each.do} |" for each in hints() if "{" not in each.do]
+    rows += [f"| {each.name} | what its service needs instead |" for each in hints() if "{" in each.do]
+    return "\n".join(rows)
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "go-test": go_test,
     "matrix": matrix,
@@ -435,6 +537,10 @@ PARTS: dict[str, Callable[[], str]] = {
     "a panic": panicking,
     "a kernel that allocates": allocating,
     "what an allocation costs": allocation_costs,
+    "a crash": crash,
+    "a crash mended": crash_mended,
+    "a crash in gdb": crash_in_gdb,
+    "hints": hint_table,
     "barriers counted": lambda: after_a_run('barrier = "count"'),
     "barriers recorded": lambda: after_a_run('barrier = "record"', shown=12),
     "barriers given": lambda: after_a_run(

@@ -15,6 +15,7 @@ from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
+from buildsys.formats import linetable
 from buildsys.formats.dwarf import Unreadable, uleb
 from buildsys.formats.elf import SHF_COMPRESSED, Elf
 
@@ -37,9 +38,10 @@ class _Header(NamedTuple):
 
 
 class Lines:
-    """The line tables of one image."""
+    """The line tables of one image. Files are told by their names alone, or by their `whole` paths."""
 
-    def __init__(self, elf: Elf) -> None:
+    def __init__(self, elf: Elf, whole: bool = False) -> None:
+        self._whole = whole
         self._data = _contents(elf, ".debug_line")
         self._strings = {_LINE_STRP: _contents(elf, ".debug_line_str"), _STRP: _contents(elf, ".debug_str")}
         self._headers: dict[int, _Header | None] = {}
@@ -63,8 +65,15 @@ class Lines:
     def _header(self, at: int) -> _Header | None:
         if at not in self._headers:
             self._headers[at] = None
-            self._headers[at] = _header(self._data, at, self._strings)
+            header = _header(self._data, at, self._strings)
+            if self._whole:
+                header = header._replace(files=linetable.files(self._data, at, self._text))
+            self._headers[at] = header
         return self._headers[at]
+
+    def _text(self, form: int, place: int) -> str:
+        text = self._strings[form]
+        return text[place : text.index(b"\0", place)].decode("utf-8", "replace")
 
 
 def _contents(elf: Elf, name: str) -> bytes:

@@ -7,14 +7,20 @@ import sys
 from collections.abc import Callable, Sequence
 
 from buildsys.errors import UserError
+from buildsys.front.addresses import Addresses
 from buildsys.front.barriers import Reporting
 from buildsys.front.command import HUNG_UP, INTERRUPTED, hang_up
+from buildsys.front.crash import explain
+from buildsys.front.deadends import dead_ends
 from buildsys.front.reporter import Failed
+from buildsys.front.stacks import Stacks
 from buildsys.front.steps import Steps
+from buildsys.machines.ends import BOOTS
 from buildsys.machines.outcome import End, Outcome
 
 # Statuses for ends that are no exit; 124 is that of timeout(1).
 STATUS = {End.TIME_LIMIT: 124, End.INTERRUPTED: INTERRUPTED}
+UNPROVEN = 4  # status of a run that claims a good end and cannot be believed
 WRITES_SHOWN = 5
 
 
@@ -23,7 +29,10 @@ def boot_embedded(steps: Steps, time_limit: float) -> Failed | None:
     from buildsys.machines import embedded
 
     def run(show: Callable[[bytes], None], keep: Sequence[range]) -> Outcome:
-        return embedded.run(steps.image, steps.project.board, time_limit, show, keep=keep)
+        dead = dead_ends(steps.patch_json)
+        return embedded.run(
+            steps.image, steps.project.board, time_limit, show, keep=keep, dead_ends=dead, snapshot=True
+        )
 
     return _boot(steps, run, time_limit, "embedded")
 
@@ -33,7 +42,8 @@ def boot_qemu(steps: Steps, time_limit: float) -> Failed | None:
     from buildsys.machines import qemu
 
     def run(show: Callable[[bytes], None], keep: Sequence[range]) -> Outcome:
-        return qemu.run(steps.image, steps.project.board, time_limit, show, keep=keep)
+        dead = dead_ends(steps.patch_json)
+        return qemu.run(steps.image, steps.project.board, time_limit, show, keep=keep, dead_ends=dead, snapshot=True)
 
     return _boot(steps, run, time_limit, "qemu")
 
@@ -43,11 +53,11 @@ def _boot(
 ) -> Failed | None:
     if time_limit <= 0:
         return Failed("--time-limit must be more than 0 seconds")
-    text = SerialText()
+    text, addresses, stacks = SerialText(), Addresses(steps.image), Stacks(steps.image)
     reporting = Reporting(steps.project, steps.image, steps.runtime_json, machine)
     try:
-        outcome = run(lambda data: _show(text.add(data)), reporting.ranges)
-        _show(text.end())
+        outcome = run(lambda data: _show(text.add(data), addresses), [*reporting.ranges, *stacks.ranges])
+        _show(text.end(), addresses)
         if not text.at_line_start:
             _show("\n")
     except UserError as error:
@@ -55,7 +65,12 @@ def _boot(
     except BrokenPipeError:
         hang_up()
         return Failed("", HUNG_UP)
-    failed = _conclude(outcome, time_limit)
+    ended = _sentence(outcome, time_limit)
+    print(ended, file=sys.stderr)
+    failed = _verdict(outcome)
+    if words := stacks.told(outcome.memory):
+        print(words, file=sys.stderr)
+    explain(steps, outcome, machine, ended)
     reporting.tell(outcome)
     return failed
 
@@ -84,7 +99,8 @@ class SerialText:
         return text
 
 
-def _show(text: str) -> None:
+def _show(text: str, addresses: Addresses | None = None) -> None:
+    """Show what was sent, and then on stderr which lines of source the addresses in it are."""
     if text:
         try:
             sys.stdout.write(text)
@@ -94,10 +110,12 @@ def _show(text: str) -> None:
         except OSError as error:
             hang_up()
             raise UserError(f"standard output: {error.strerror}") from error
+    for words in addresses.add(text) if addresses and text else ():
+        print(words, file=sys.stderr)
 
 
-def _conclude(outcome: Outcome, time_limit: float) -> Failed | None:
-    """Say how the run ended; writes that were lost are a failure, too."""
+def _sentence(outcome: Outcome, time_limit: float) -> str:
+    """Why the run ended."""
     if outcome.end is End.EXIT:
         sentence = f"the guest exited with status {outcome.exit_code} after {outcome.seconds:.2f} s"
     elif outcome.end is End.SAID:
@@ -110,7 +128,15 @@ def _conclude(outcome: Outcome, time_limit: float) -> Failed | None:
         sentence = outcome.end.value
     if outcome.detail:
         sentence += f": {outcome.detail}"
-    print(sentence, file=sys.stderr)
+    if outcome.boots > 1:
+        sentence += f"; it had started {outcome.boots} times" if outcome.boots < BOOTS else "; it started over and over"
+    if outcome.doubt:
+        sentence += f"; no good end: {outcome.doubt}"
+    return sentence
+
+
+def _verdict(outcome: Outcome) -> Failed | None:
+    """What comes of it, said as far as the sentence does not; writes that were lost are a failure, too."""
     for write in outcome.lost_writes[:WRITES_SHOWN]:
         print(
             f"lost: {write.size} bytes written to flash at {write.address:#x} by the instruction at {write.pc:#x}",
@@ -120,6 +146,8 @@ def _conclude(outcome: Outcome, time_limit: float) -> Failed | None:
         return Failed("", STATUS.get(outcome.end, 1))
     if outcome.exit_code:
         return Failed("", outcome.exit_code)
+    if outcome.doubt:
+        return Failed("", UNPROVEN)
     if outcome.lost_write_count:
         return Failed(f"{outcome.lost_write_count} writes to flash were lost", 1)
     return None

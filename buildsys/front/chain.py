@@ -291,12 +291,16 @@ def run_qemu_task(steps: Steps) -> Task:
 def debug_task(steps: Steps) -> Task:
     """Halt the image on QEMU and attach gdb, with symbols and Go sources, at the entry."""
 
-    def perform(server: int) -> Failed | None:
+    def perform(server: int, crash: str) -> Failed | None:
         from buildsys.machines.gdb import debug, serve
 
         project = steps.project
         try:
-            if server:
+            if crash:
+                from buildsys.front.crash import debug_crash
+
+                status = debug_crash(steps, crash)
+            elif server:
                 status = serve(steps.image, project.board, server)
             else:
                 status = debug(steps.image, project.board, _begins(project), project.package, steps.go.root)
@@ -311,9 +315,27 @@ def debug_task(steps: Steps) -> Task:
         "params": [
             {"name": "server", "long": "server", "type": int, "default": 0,
              "help": "the port of localhost at which QEMU is to wait for a gdb started elsewhere"},
+            {"name": "crash", "long": "crash", "default": "",
+             "help": "a crash that was kept: its folder, or the image's identity"},
         ],
         "verbosity": 2,
         "io": {"capture": False},
+    }  # fmt: skip
+
+
+def crash_task(steps: Steps) -> Task:
+    """Show the report of the last crash, or of the one in the folder named: `doit crash [DIR]`."""
+
+    def perform(as_json: bool, names: list[str]) -> Failed | None:
+        from buildsys.front.crash import crash
+
+        return crash(steps, names, as_json)
+
+    return _words(perform) | {
+        "params": [
+            {"name": "as_json", "long": "json", "type": bool, "default": False, "help": "everything, as JSON"},
+        ],
+        "pos_arg": "names",
     }  # fmt: skip
 
 

@@ -141,6 +141,8 @@ class Cycle:
             said = f"ended by the time limit of {self.time_limit:g} s"
         else:
             said = outcome.end.value
+        if outcome.doubt:
+            said += f"; no good end: {outcome.doubt}"
         lost = outcome.lost_write_count
         return f"{said}; {lost} write{'s' * (lost != 1)} to flash lost" if lost else said
 

@@ -629,6 +629,7 @@ class Steps:
                 written=self.written,
                 barrier=project.barrier,
                 allocator=project.allocator,
+                configuration=self._configuration,
             )
 
         return Action(
@@ -648,6 +649,7 @@ class Steps:
                 "redirects": [each.decides() for each in self.project.redirects],
                 "barrier": asdict(self.project.barrier),
                 "alloc": self.project.allocator,
+                "configuration": self._configuration,
             },
             run=run,
             tells=("sites", "remark", "sections"),
@@ -668,6 +670,26 @@ class Steps:
         made = [(name, (build / name).with_suffix(".o")) for name in (*self.templates, ORIGINALS, BINDINGS)]
         own = [(str(self._under_root(path)), self._made_of(path, ".o")) for path in (*self._own, *self.project.objects)]
         return tuple((name, path) for name, path in (*own, *made) if path.is_file())
+
+    @property
+    def _configuration(self) -> dict[str, Any]:
+        """What the identity of an image tells of beside its contents: by what it was made, and for what machine."""
+        project = self.project
+        return {
+            "package": str(self._under_root(project.package)),
+            "kernel": project.kernel,
+            "entry": project.entry,
+            "machine": (project.board.cpu, project.board.exception_level, project.board.qemu),
+            "memory": [(each.name, each.origin, each.length, each.kind) for each in project.board.regions],
+            "Go release": self.go.release,
+            "tags": project.options.tags,
+            "gcflags": project.options.gcflags,
+            "ldflags": project.options.ldflags,
+            "toolchain": self.binutils.name,
+            "sets": project.sets,
+            "barrier": asdict(project.barrier),
+            "program": asdict(project.program) if project.program else None,
+        }
 
     @property
     def redirects(self) -> tuple[Redirection, ...]:

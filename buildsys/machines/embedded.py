@@ -25,16 +25,18 @@ make it unreadable, so that a kernel running from it hangs.
 from __future__ import annotations
 
 import contextlib
+import functools
 import select
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from buildsys.config.board import CONTROLLERS, Board, Device, drawing
 from buildsys.errors import UserError
 from buildsys.formats.elf import PT_LOAD, Elf
 from buildsys.machines import exceptions, semihosting
+from buildsys.machines.ends import BOOTS, NO_IDENTITY, NOTHING, Ends
 from buildsys.machines.fw_cfg import FwCfg
 from buildsys.machines.interruption import Interruption
 from buildsys.machines.outcome import End, LostWrite, Outcome, ending
@@ -43,6 +45,7 @@ from buildsys.machines.pl011 import Pl011
 from buildsys.machines.processor import CPACR_EL1, UNDEFINED, AccessError, CoreError, Processor
 from buildsys.machines.processor import HVC as TO_EL2
 from buildsys.machines.registers import Registers
+from buildsys.machines.snapshot import Snapshot, held, ram_of
 from buildsys.machines.timer import Bcm2836, Controller, Gicv2, Pl031, Timer
 
 WFI = 0xD503207F
@@ -65,15 +68,18 @@ def run(
     on_serial: Callable[[bytes], None] | None = None,
     prepare: Callable[[Machine], None] | None = None,
     keep: Sequence[range] = (),
+    dead_ends: Mapping[int, str] = NOTHING,
+    snapshot: bool = False,
 ) -> Outcome:
     """Run `image` on `board` for at most `time_limit` seconds.
 
     `on_serial` gets each byte as the guest sends it. `prepare` gets the machine, loaded but
     not started, to watch addresses. `keep` are ranges of memory to read when the run has ended.
-    Raises UserError for an image or board that cannot run.
+    `dead_ends` are functions that no good end follows, names by address; with `snapshot` the machine is kept as
+    it was when it came to one, or did not end. Raises UserError for an image or board that cannot run.
     """
     machine = Machine(board)
-    machine.load(image)
+    machine.load(image, dead_ends, snapshot)
     if prepare is not None:
         prepare(machine)
     outcome = machine.run(time_limit, on_serial)
@@ -95,9 +101,16 @@ class Machine:
         self._exit_code: int | None = None
         self._detail = ""
         self._last_exception = ""
+        self._last_fault: tuple[int, int] | None = None
         self._lost: list[LostWrite] = []
         self._lost_count = 0
         self._last_lost = LostWrite(0, 0, 0)
+        self._ends: Ends | None = None
+        self._doubt = ""
+        self._snapshot: Snapshot | None = None
+        self._takes_snapshot = False
+        self._fault: tuple[int, int] | None = None  # syndrome and address of an exception that ends the run
+        self._looking = 0.0  # seconds that the guest was stopped for that: they are not the guest's
 
         for region in board.regions:
             if region.kind in ("flash", "ram"):
@@ -112,9 +125,13 @@ class Machine:
         self._core.on_exception(self._excepted)
         self._core.on_lost_write(self._wrote_flash)
 
-    def load(self, image: Path) -> None:
-        """Put the segments of the ELF file `image` at their load addresses. Raises UserError."""
+    def load(self, image: Path, dead_ends: Mapping[int, str] = NOTHING, snapshot: bool = False) -> None:
+        """Put the segments of the ELF file `image` at their load addresses. Raises UserError.
+
+        `dead_ends` and `snapshot` are as for the function run().
+        """
         elf = Elf.read(image)
+        self._ends, self._takes_snapshot = Ends.of(elf, dead_ends), snapshot
         segments = [segment for segment in elf.segments if segment.kind == PT_LOAD and segment.memory_size]
         if not segments:
             raise UserError(f"{image}: nothing in it is to be loaded", "it must be a linked image")
@@ -134,6 +151,10 @@ class Machine:
             if segment.vma <= elf.entry < segment.vma + segment.file_size:
                 entry = elf.entry - segment.vma + segment.lma
         self._core.set("pc", entry)
+        for address in self._ends.dead:
+            self._core.on_execution(address, functools.partial(self._came_to, address))
+        if self._ends.booted is not None:
+            self._core.on_execution(self._ends.booted, self._booted)
 
     def run(self, time_limit: float, on_serial: Callable[[bytes], None] | None = None) -> Outcome:
         """Run from the image's entry for at most `time_limit` seconds. What a callback raises is raised."""
@@ -141,6 +162,9 @@ class Machine:
         self._on_serial = on_serial
         with Interruption() as interruption:
             end = self._run_until(began + time_limit, interruption)
+        if end is not End.EXIT:
+            self._take()
+            self._doubt = self._ends.doubted if self._ends else ""
         return Outcome(
             end=end,
             serial=bytes(self._serial),
@@ -150,6 +174,10 @@ class Machine:
             lost_writes=tuple(self._lost),
             registers={} if end is End.EXIT else self.registers(),
             lost_write_count=self._lost_count,
+            doubt=self._doubt,
+            identity=self._ends.identity.hex() if self._ends else "",
+            boots=self._ends.boots if self._ends else 0,
+            snapshot=self._snapshot,
         )
 
     def read(self, address: int, size: int) -> bytes:
@@ -210,6 +238,29 @@ class Machine:
         if device.model == "pl031":
             return Pl031()
         return Pcie() if device.model == "pcie" else Registers()
+
+    def _came_to(self, address: int) -> None:
+        if self._ends is not None and self._ends.came_to is None:
+            self._ends.came_to = self._ends.dead[address]
+            self._take()
+
+    def _booted(self) -> None:
+        if self._ends is not None and self._ends.boots < BOOTS:
+            self._ends.boots += 1
+
+    def _take(self) -> None:
+        """Keep the machine as it is now, unless one is kept or nobody wants one."""
+        if not self._takes_snapshot or self._snapshot is not None:
+            return
+        began = time.monotonic()
+        registers, ram = {**self.registers(), **self._core.system_registers()}, ram_of(self.board)
+        registers["sp_el1" if registers["pstate"] & 1 else "sp_el0"] = registers["sp"]
+        came_to = self._ends.came_to if self._ends else None
+        self._snapshot = Snapshot(registers, held(ram, self._stored), ram, came_to, self._fault)
+        self._looking += time.monotonic() - began
+
+    def _stored(self, address: int, size: int) -> bytes:
+        return self._core.load(address, size) or bytes(size)
 
     def _asks(self) -> bool:
         return self._timer.pending
@@ -278,6 +329,9 @@ class Machine:
             return
         if isinstance(done, semihosting.Exit):
             self._exit_code = done.code
+            if not done.code:
+                ends = self._ends
+                self._doubt = ends.doubt(pc, self._core.get("x1"), self._core.read) if ends else NO_IDENTITY
             self._finish(End.EXIT, "")
         else:
             self._core.set("x0", done.value)
@@ -297,11 +351,14 @@ class Machine:
         what = f"{taken}, at pc {taken.at:#x}" + ("" if word is None else f" (instruction {word:#010x})")
         target = exceptions.vector(self._core)
         if target == taken.pc:
+            self._fault = self._last_fault or (taken.syndrome, taken.fault_address)
             self._finish(End.FAULT, _sentence(what, "the exception vector itself faults", self._last_exception))
         elif not self._core.word(target):
+            self._fault = taken.syndrome, taken.fault_address
             # On the machine it would be undefined too, and so for ever.
             self._finish(End.FAULT, f"{what}; its vector, {target:#x}, holds no handler")
         else:
+            self._last_fault = taken.syndrome, taken.fault_address
             self._last_exception = f"last exception: {what}"
             exceptions.take(self._core, taken)
 
@@ -310,16 +367,17 @@ class Machine:
         self._core.stop()
 
     def _run_until(self, deadline: float, interruption: Interruption) -> End:
-        with _Stopper(self._core, deadline, interruption) as stopper:
+        with _Stopper(self._core, lambda: deadline + self._looking, interruption) as stopper:
             while self._end is None:
                 try:
                     self._core.run()
                 except AccessError as nothing:
+                    self._fault = nothing.syndrome, nothing.address
                     self._finish(End.FAULT, f"{nothing}{self._pc_text()}: {self._missing(nothing.address)}")
                 except CoreError as error:
                     self._finish(End.EMULATOR, f"{error}{self._pc_text()}")
                 else:
-                    self._returned(deadline, interruption, stopper)
+                    self._returned(deadline + self._looking, interruption, stopper)
             return self._end
 
     def _returned(self, deadline: float, interruption: Interruption, stopper: _Stopper) -> None:
@@ -366,7 +424,7 @@ class _Stopper:
     Unicorn runs in C, so that no Python of this thread would. `fired` tells of a stop: a run is not to go on.
     """
 
-    def __init__(self, core: Processor, deadline: float, interruption: Interruption) -> None:
+    def __init__(self, core: Processor, deadline: Callable[[], float], interruption: Interruption) -> None:
         self.fired = threading.Event()
         self._core, self._deadline, self._interruption = core, deadline, interruption
         self._done = threading.Event()
@@ -387,11 +445,11 @@ class _Stopper:
     def _watch(self) -> None:
         while not self._done.is_set():
             # select() takes no endless time; waking for nothing once an hour is harmless.
-            remaining = min(max(0.0, self._deadline - time.monotonic()), 3600.0)
+            remaining = min(max(0.0, self._deadline() - time.monotonic()), 3600.0)
             select.select([self._interruption.fd], [], [], remaining)
             # Any other signal leaves the core alone: stopped between two blocks that it has chained,
             # Unicorn does not know its pc, and what it would go on with is an earlier instruction.
-            if not self._interruption.drain() and time.monotonic() < self._deadline:
+            if not self._interruption.drain() and time.monotonic() < self._deadline():
                 continue
             self.fired.set()
             while self._stop_again():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from buildsys.formats.syndrome import IL, MISALIGNED_PC, SVC, WITH_ADDRESS, Syndrome
 from buildsys.machines.processor import SMC, SPSR_EL1, Processor
 
 # Arm ARM D1.10.1: offsets into the vector table of synchronous exceptions, by where they come from.
@@ -17,31 +18,7 @@ INTERRUPT = 0x080  # from there on, an IRQ
 EL_MASK, SP_X, EL1T, EL1H, DAIF = 0xC, 0x1, 0x4, 0x5, 0x3C0
 MASKED = 1 << 7  # I
 
-IL = 1 << 25  # ESR: the instruction has 32 bits
 UNKNOWN_INSTRUCTION = 0 << 26 | IL
-
-# Arm ARM D17.2.37, ESR_EL1.EC.
-_CLASSES = {
-    0x00: "undefined instruction",
-    0x07: "floating point is not enabled (CPACR_EL1.FPEN)",
-    0x0E: "illegal execution state",
-    0x15: "svc",
-    0x18: "trapped system register",
-    0x20: "instruction abort",
-    0x21: "instruction abort",
-    0x22: "misaligned pc",
-    0x24: "data abort",
-    0x25: "data abort",
-    0x26: "misaligned sp",
-    0x3C: "brk",
-}
-SVC, MISALIGNED_PC = 0x15, 0x22
-_WITH_IMMEDIATE = (SVC, 0x3C)
-_FETCHES = (0x20, 0x21)
-_WITH_ADDRESS = (*_FETCHES, MISALIGNED_PC, 0x24, 0x25)
-# ISS of an abort: fault status code in bits 5:0, WnR in bit 6.
-_FAULTS = ("address size fault", "translation fault", "access flag fault", "permission fault")
-_ALIGNMENT, _WRITE = 0x21, 1 << 6
 
 
 @dataclass(frozen=True)
@@ -64,18 +41,7 @@ class Taken:
 
     def __str__(self) -> str:
         """Such as "data abort: permission fault, level 3, write to 0x200000"."""
-        words = _CLASSES.get(self.kind, f"exception of class {self.kind:#x}")
-        if self.kind in _WITH_IMMEDIATE:
-            return f"{words} #{self.syndrome & 0xFFFF:#x}"
-        if self.kind not in _WITH_ADDRESS or self.kind == MISALIGNED_PC:
-            return words
-        status = self.syndrome & 0x3F
-        if status >> 2 < len(_FAULTS):
-            fault = f"{_FAULTS[status >> 2]}, level {status & 3}"
-        else:
-            fault = "alignment fault" if status == _ALIGNMENT else f"fault status {status:#x}"
-        write = "write to" if self.syndrome & _WRITE else "read from"
-        return f"{words}: {fault}, {'fetch from' if self.kind in _FETCHES else write} {self.fault_address:#x}"
+        return Syndrome(self.syndrome).about(self.fault_address)
 
 
 def pending(core: Processor, number: int) -> Taken | None:
@@ -125,7 +91,7 @@ def take(core: Processor, taken: Taken) -> None:
     """Enter EL1's vector. Source: Arm ARM J1.1.2, AArch64.TakeException."""
     target = vector(core)
     core.set("esr_el1", taken.syndrome)
-    if taken.kind in _WITH_ADDRESS:
+    if taken.kind in WITH_ADDRESS:
         core.set("far_el1", taken.fault_address)
     _enter(core, taken.pc, target)
 

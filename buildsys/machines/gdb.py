@@ -67,6 +67,28 @@ def debug(
                 return process.wait()
 
 
+def inspect(
+    image: Path, core: Path, package: Path | None = None, goroot: Path | None = None, batch: Sequence[str] = ()
+) -> int:
+    """Run gdb on `image` and the machine kept in `core`, until the user quits; gdb's exit status.
+
+    The rest is as for debug(). Raises UserError without a gdb for AArch64.
+    """
+    with _same_terminal(), Interruption():
+        command = [
+            program(),
+            "-q",
+            *(["-batch"] if batch else []),
+            # Core files are those of Linux: without this gdb finds no registers in one.
+            *(part for each in ("set osabi GNU/Linux", *_sources(package, goroot)) for part in ("-iex", each)),
+            str(image),
+            str(core),
+            *(part for each in batch for part in ("-ex", each)),
+        ]
+        with subprocess.Popen(command, preexec_fn=qemu.dies_with_parent(signal.SIGTERM)) as process:
+            return process.wait()
+
+
 def serve(image: Path, board: Board, port: int) -> int:
     """QEMU with `image`, halted at reset, its gdb stub at `port` of localhost, until the guest exits or Ctrl-C.
 
@@ -135,11 +157,7 @@ def arguments(
     image: Path, address: str, entry: str, package: Path | None, goroot: Path | None, batch: Sequence[str]
 ) -> list[str]:
     """gdb's arguments for `image`, whose machine listens at `address`, a gdb remote target."""
-    before = [f'set substitute-path {name} "{folder}"' for name, folder in modules(package)]
-    if goroot is not None:
-        # The image names Go's gdb commands by a path relative to these sources.
-        before.append(f'directory "{goroot / "src"}"')
-        before.append(f"add-auto-load-safe-path {goroot / 'src' / 'runtime' / 'runtime-gdb.py'}")
+    before = _sources(package, goroot)
     after = [
         f"set remotetimeout {ANSWER}",
         f"target remote {address}",
@@ -154,6 +172,16 @@ def arguments(
         str(image),
         *(part for command in after for part in ("-ex", command)),
     ]
+
+
+def _sources(package: Path | None, goroot: Path | None) -> list[str]:
+    """What tells gdb where sources are."""
+    found = [f'set substitute-path {name} "{folder}"' for name, folder in modules(package)]
+    if goroot is not None:
+        # The image names Go's gdb commands by a path relative to these sources.
+        found.append(f'directory "{goroot / "src"}"')
+        found.append(f"add-auto-load-safe-path {goroot / 'src' / 'runtime' / 'runtime-gdb.py'}")
+    return found
 
 
 def modules(package: Path | None) -> list[tuple[str, Path]]:

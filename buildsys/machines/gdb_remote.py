@@ -9,12 +9,14 @@ gdb-xml/aarch64-core.xml.
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from buildsys.config.board import Board
 from buildsys.formats.elf import Elf
@@ -22,8 +24,9 @@ from buildsys.machines import qemu
 from buildsys.machines.outcome import ending
 
 ANSWER = 10.0  # seconds a stub may take for anything but running
-LARGEST_READ = 0x400  # bytes; QEMU's packets hold 4096 characters
+LARGEST_READ = 0x7C0  # bytes; QEMU's packets hold 4096 characters, two for each
 INTERRUPT = b"\x03"
+NO_ALIASES: Mapping[str, Sequence[str]] = MappingProxyType({})
 REGISTERS = (*(f"x{number}" for number in range(31)), "sp", "pc")
 
 
@@ -44,6 +47,7 @@ class Remote:
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._pending = b""
+        self._numbers: dict[str, int] = {}
         self.said = threading.Event()
         self._ask("?")
 
@@ -53,6 +57,37 @@ class Remote:
         if len(answer) < 8 * len(REGISTERS):
             raise RemoteError(f"the stub gave {len(answer)} bytes of registers")
         return {name: int.from_bytes(answer[8 * at : 8 * at + 8], "little") for at, name in enumerate(REGISTERS)}
+
+    def system_registers(
+        self, names: Iterable[str], aliases: Mapping[str, Sequence[str]] = NO_ALIASES
+    ) -> dict[str, int]:
+        """Those of `names` that the stub has, in small letters; `aliases` are other names it may know them by.
+
+        "pstate" stands in the description of the core, where it is called cpsr.
+        """
+        if not self._numbers:
+            for file in ("aarch64-core.xml", "system-registers.xml"):
+                text = self._transfer(f"qXfer:features:read:{file}")
+                for tag in re.findall(r"<reg [^>]*>", text):
+                    about = dict(re.findall(r'(\w+)="([^"]*)"', tag))
+                    number = int(about["regnum"]) if "regnum" in about else len(self._numbers)
+                    self._numbers[about["name"].lower()] = number
+        found = {}
+        for name in names:
+            known = next((each for each in (name, *aliases.get(name, ())) if each in self._numbers), None)
+            if known is not None:
+                with contextlib.suppress(RemoteError):
+                    found[name] = int.from_bytes(self._bytes(f"p{self._numbers[known]:x}"), "little")
+        return found
+
+    def _transfer(self, what: str) -> str:
+        """A file of the stub's, which it sends in pieces: m, of which there is more, and l, the last."""
+        text = ""
+        while True:
+            answer = self._ask(f"{what}:{len(text):x},{LARGEST_READ:x}")
+            text += answer[1:]
+            if answer[:1] != "m" or not answer[1:]:
+                return text
 
     def read(self, address: int, size: int) -> bytes:
         """`size` bytes at `address` as the guest sees them. Raises RemoteError where it sees nothing."""

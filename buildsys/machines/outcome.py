@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from buildsys.machines.snapshot import Snapshot
 
 
 class End(Enum):
@@ -41,6 +45,10 @@ class Outcome:
     `memory` is what the guest's memory held at the end, by address, of the ranges that were asked
     for and could be read.
 
+    `doubt` says why an exit with status 0 is no good end, if it is none; `identity` is what the image is
+    known by, in hexadecimal; `boots` is how often boot code ran. `snapshot` is the machine as it was when it
+    first came to what no good end follows, or at its end if that was no exit; only if it was asked for.
+
     Only the embedded emulator sees these: `lost_writes`, the first stores to flash (their
     whole number is `lost_write_count`); `registers` (x0-x30, sp, pc), filled after every
     end but EXIT.
@@ -55,11 +63,15 @@ class Outcome:
     registers: dict[str, int] = field(default_factory=dict)
     lost_write_count: int = 0
     memory: dict[int, bytes] = field(default_factory=dict)
+    doubt: str = ""
+    identity: str = ""
+    boots: int = 0
+    snapshot: Snapshot | None = None
 
     @property
     def well(self) -> bool:
-        """Whether the run ended as it should: with status 0, or with the last words of a kernel that does not end."""
-        return self.end is End.SAID or (self.end is End.EXIT and self.exit_code == 0)
+        """Whether it ended as it should: with a status 0 to believe, or the last words of one without end."""
+        return not self.doubt and (self.end is End.SAID or (self.end is End.EXIT and self.exit_code == 0))
 
 
 def ending(serial: bytes | bytearray, until: bytes, before: int) -> int:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 from buildsys.errors import UserError
+from buildsys.formats.syndrome import ACCESSES, EXTERNAL, FETCHES, IL, WRITE
 
 # A board's `cpu` and Unicorn's constant for it: the AArch64 cores QEMU and Unicorn both know.
 MODELS = {
@@ -26,6 +27,11 @@ MODELS = {
 # System registers as Unicorn wants them: (CRn, CRm, op0, op1, op2).
 SPSR_EL1 = (4, 0, 3, 0, 0)
 CPACR_EL1 = (1, 0, 3, 0, 2)
+NUMBERED = {"spsr_el1": SPSR_EL1, "tcr_el1": (2, 0, 3, 0, 2), "sctlr_el1": (1, 0, 3, 0, 0)}
+# Those it knows by name.
+NAMED = (
+    "pstate", "esr_el1", "far_el1", "elr_el1", "sp_el0", "sp_el1", "vbar_el1", "ttbr0_el1", "mair_el1", "tpidr_el1",
+)  # fmt: skip
 SCR_EL3 = (1, 1, 3, 6, 0)
 SCR_RW, SCR_HCE, SCR_NS = 1 << 10, 1 << 8, 1 << 0
 # PSTATE at EL2 and EL3 after reset: their own stack pointers, every exception masked (Arm ARM C5.2).
@@ -36,11 +42,14 @@ UNDEFINED, HVC, SMC = 1, 11, 13
 
 
 class AccessError(Exception):
-    """The core touched `address`, a physical one, where there is nothing; the text says how."""
+    """The core touched `address`, a physical one, where there is nothing; the text says how.
 
-    def __init__(self, how: str, address: int) -> None:
+    `syndrome` is that of the external abort that a machine would have.
+    """
+
+    def __init__(self, how: str, address: int, syndrome: int) -> None:
         super().__init__(how)
-        self.address = address
+        self.address, self.syndrome = address, syndrome
 
 
 class CoreError(Exception):
@@ -99,6 +108,11 @@ class Processor:
         """Read a system register."""
         value: int = self._uc.reg_read(self._arm.UC_ARM64_REG_CP_REG, register)
         return value
+
+    def system_registers(self) -> dict[str, int]:
+        """Those that tell of an exception and of the translation of addresses, by name."""
+        named = {name: self.get(name) for name in NAMED}
+        return named | {name: self.system(register) for name, register in NUMBERED.items()}
 
     def syndrome(self) -> tuple[int, int] | None:
         """ESR and fault address of the exception just reported; None if they cannot be read.
@@ -220,7 +234,9 @@ class Processor:
             self._unicorn.UC_MEM_WRITE_UNMAPPED: f"store of {size} bytes to",
         }
         how = f"{kinds.get(access, 'instruction fetch from')} {address:#x}"
-        self._nothing_there = AccessError(how, address)
+        kind = ACCESSES[1] if access in kinds else FETCHES[1]
+        write = WRITE if access == self._unicorn.UC_MEM_WRITE_UNMAPPED else 0
+        self._nothing_there = AccessError(how, address, kind << 26 | IL | write | EXTERNAL)
         return False
 
 

@@ -20,13 +20,15 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from buildsys.config.board import Board
 from buildsys.errors import MissingError, UserError
 from buildsys.formats.elf import Elf
+from buildsys.machines.ends import NO_IDENTITY, NOTHING, Ends
 from buildsys.machines.interruption import Interruption
 from buildsys.machines.outcome import End, Outcome
 from buildsys.machines.outcome import ending as ending_at
@@ -50,31 +52,49 @@ def run(
     on_serial: Callable[[bytes], None] | None = None,
     extra: Sequence[str] = (),
     keep: Sequence[range] = (),
+    dead_ends: Mapping[int, str] = NOTHING,
+    snapshot: bool = False,
 ) -> Outcome:
     """Run `image` on QEMU for at most `time_limit` seconds; Ctrl-C ends it too, as an outcome.
 
     `on_serial` gets serial output as it comes. `extra` are more arguments for QEMU. `keep` are
-    ranges of memory to read when the run has ended. When this returns, or this process dies in
-    any way, no QEMU is left. Raises UserError without QEMU, and for an image that is not one:
-    QEMU would run any file's bytes.
+    ranges of memory to read when the run has ended. `dead_ends` are functions that no good end follows, names by
+    address; with `snapshot` the machine is kept as it was when it came to one, or did not end. When this
+    returns, or this process dies in any way, no QEMU is left. Raises UserError without QEMU, and for
+    an image that is not one: QEMU would run any file's bytes.
     """
     began = time.monotonic()
-    elf = Elf.read(image)
-    qmp, theirs = socket.socketpair()
-    stub, at_stub = socket.socketpair()
-    arguments = [
-        *command(image, board),
-        *("-serial", "chardev:console", "-chardev", "stdio,id=console,mux=on,signal=off"),
-        *("-chardev", f"socket,id=qmp,fd={theirs.fileno()}", "-mon", "chardev=qmp,mode=control"),
-        *("-S", "-no-reboot", *extra),
-    ]
-    if keep:
-        arguments += ["-chardev", f"socket,id=stub,fd={at_stub.fileno()}", "-gdb", "chardev:stub", "-no-shutdown"]
-    keeper = _keeper(stub, elf, keep) if keep else None
-    with Interruption() as interruption, qmp, stub:
-        with theirs, at_stub:
-            passed = (theirs.fileno(), at_stub.fileno()) if keep else (theirs.fileno(),)
-            process = start(arguments, pass_fds=passed, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    ends = Ends.of(Elf.read(image), dead_ends)
+    watches = ends.watched or keep or snapshot
+    with contextlib.ExitStack() as opened:
+        qmp, theirs = map(opened.enter_context, socket.socketpair())
+        arguments = [
+            *command(image, board),
+            *("-serial", "chardev:console", "-chardev", "stdio,id=console,mux=on,signal=off"),
+            *("-chardev", f"socket,id=qmp,fd={theirs.fileno()}", "-mon", "chardev=qmp,mode=control"),
+            *("-S", "-no-reboot", *extra),
+        ]
+        keeper, passed = None, [theirs]
+        if watches:
+            stub, at_stub = map(opened.enter_context, socket.socketpair())
+            arguments += ["-chardev", f"socket,id=stub,fd={at_stub.fileno()}", "-gdb", "chardev:stub", "-no-shutdown"]
+            passed.append(at_stub)
+            monitor = None
+            if snapshot:
+                monitor, at_monitor = map(opened.enter_context, socket.socketpair())
+                arguments += ["-chardev", f"socket,id=monitor,fd={at_monitor.fileno()}"]
+                arguments += ["-mon", "chardev=monitor,mode=control"]
+                passed.append(at_monitor)
+            keeper = _keeper(stub, ends, keep, board, monitor)
+        interruption = opened.enter_context(Interruption())
+        process = start(
+            arguments,
+            pass_fds=[each.fileno() for each in passed],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        for each in passed:
+            each.close()
         with ending(process):
             watched = _Watched(process, qmp, on_serial, keeper, board.until)
             stopped = watched.until(began + time_limit, interruption)
@@ -85,14 +105,26 @@ def run(
             watched.rest()
             status = process.wait()
     end, exit_code, detail = _verdict(stopped, status, watched)
-    memory = keeper.memory if keeper is not None else {}
-    return Outcome(end, bytes(watched.serial), time.monotonic() - began, exit_code, detail, memory=memory)
+    outcome = Outcome(end, bytes(watched.serial), time.monotonic() - began, exit_code, detail)
+    if keeper is None:
+        return replace(outcome, doubt=NO_IDENTITY) if exit_code == 0 else outcome
+    doubt = keeper.doubt if end is End.EXIT else ends.doubted
+    return replace(
+        outcome,
+        memory=keeper.memory,
+        doubt=doubt if exit_code in (0, None) else "",
+        identity=ends.identity.hex(),
+        boots=ends.boots,
+        snapshot=None if end is End.EXIT and ends.came_to is None else keeper.snapshot,
+    )
 
 
-def _keeper(stub: socket.socket, elf: Elf, ranges: Sequence[range]) -> Keeper:
+def _keeper(
+    stub: socket.socket, ends: Ends, ranges: Sequence[range], board: Board, monitor: socket.socket | None
+) -> Keeper:
     from buildsys.machines.keeping import Keeper
 
-    return Keeper(stub, elf, ranges)
+    return Keeper(stub, ends, ranges, board, monitor)
 
 
 def command(image: Path, board: Board) -> list[str]:
@@ -210,7 +242,8 @@ class _Watched:
         """Read until QEMU is gone, or paused (None), `deadline` or Ctrl-C."""
         self._selector.register(interruption.fd, selectors.EVENT_READ)
         while len(self._selector.get_map()) > 1:
-            remaining = deadline - time.monotonic()
+            looking = self._keeper.looking if self._keeper is not None else 0.0
+            remaining = deadline + looking - time.monotonic()
             if self.paused:
                 return None
             if interruption.seen:

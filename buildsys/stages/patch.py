@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from buildsys.config.barrier import DISCARDING, BarrierPolicy
@@ -20,6 +21,7 @@ from buildsys.errors import UserError
 from buildsys.files import replace, replacing
 from buildsys.formats.addresses import conditional, formed
 from buildsys.formats.elf import Elf
+from buildsys.formats.identity import identified
 from buildsys.formats.patch import Patch, Redirect, Rewrite, address_takers, patch, resolve
 from buildsys.formats.references import Code
 from buildsys.go import sets
@@ -33,6 +35,7 @@ from buildsys.stages.findings import Around, Findings
 from buildsys.stages.redirects import resolved
 
 GO = "runtime.newproc"  # src/runtime/proc.go
+NO_CONFIGURATION: Mapping[str, Any] = MappingProxyType({})
 _SITE = '{"address": "%#x", "function": %s, "before": "%08x", "after": "%08x"}'
 SHOWN = 3  # functions of one kind that are named on screen
 
@@ -48,12 +51,14 @@ def patch_image(
     written: Callable[[Path], object] = lambda image: None,
     barrier: BarrierPolicy = DISCARDING,
     allocator: str = "",
+    configuration: Mapping[str, Any] = NO_CONFIGURATION,
 ) -> dict[str, Any]:
     """Write `image` and `report`; returns facts: sites patched, and a remark if there is one to make.
 
     `wanted` are redirects of the user's, `package` is the folder of the kernel package, by which messages
     name source files, `barrier` is what our barriers do, `allocator` the function of the kernel's that
-    allocates, if there is one. `written` is told, in another thread, where the image is before it is known to
+    allocates, if there is one. `configuration` is what the image's identity tells of beside its
+    contents. `written` is told, in another thread, where the image is before it is known to
     be sound. Raises UserError, leaving earlier files alone, if not all of the job can be done.
     """
     elf = Elf.mapped(unpatched)
@@ -70,7 +75,8 @@ def patch_image(
             "no barrier was compiled in: is this the object of the Go release in use?",
         )
     # It takes as long as what is still to be found out.
-    with replacing(image, 0o755, *done.pieces, written=written):
+    pieces = identified(elf, done.pieces, json.dumps(dict(configuration), sort_keys=True).encode())
+    with replacing(image, 0o755, *pieces, written=written):
         patched = done.applied(elf)
         pointers = address_takers(patched, [redirect.old for redirect in (*calls, *users)])
         called = [entry, barrier.function] if barrier.function else [entry]

@@ -66,6 +66,8 @@ def _problems(case: Case, run: Observation, expected: list[bytes]) -> list[str]:
     if outcome.end not in (End.EXIT, End.SAID):
         detail = f": {outcome.detail}" if outcome.detail else ""
         problems.append(f"on {run.machine} the guest did not exit: {outcome.end.value}{detail}")
+    elif outcome.doubt:
+        problems.append(f"on {run.machine} the end of the run is not to be believed: {outcome.doubt}")
     elif not outcome.well:
         problems.append(f"on {run.machine} the guest exited with status {outcome.exit_code}{_last_words(run)}")
     for lost in outcome.lost_writes[:TOLD]:
@@ -107,6 +109,7 @@ def _evidence(run: Observation) -> dict[str, Any]:
         "end": outcome.end.value,
         "exit status": outcome.exit_code,
         "detail": outcome.detail,
+        "doubt": outcome.doubt,
         "lost writes": outcome.lost_write_count if run.machine != QEMU else None,
         "serial": outcome.serial.decode("utf-8", "replace"),
         "seconds": round(outcome.seconds, 4),

@@ -1,0 +1,104 @@
+"""What to watch for in a run, so that its end can be believed: the image's way out, and the ways of one that failed.
+
+A status of 0 is a good end only if the guest took an exit that is in the image, of the image that was
+loaded, and came to nothing before from which no good end leads. The host sees to that by itself:
+the guest's memory and registers are read while it stands at its exit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+from buildsys.formats.elf import Elf
+from buildsys.formats.identity import ECHOED, identity, place
+from buildsys.machines.semihosting import calls_in
+
+EXIT, BOOTED = "buildsys.exit", "buildsys.booted"
+BOOTS = 16  # no more are counted
+NO_IDENTITY = "the image carries no identity"
+NOTHING: Mapping[int, str] = MappingProxyType({})
+# From where nothing leads to a good end, and what it means to have come there. The first three are of
+# templates/fatal.s.j2, the fourth of templates/sets/panic.s.j2; the others of a program's
+# runtime, src/runtime/panic.go.
+EXCEPTION, AGAIN, FATAL, PANIC = "buildsys.exception", "buildsys.again", "buildsys.fatal", "buildsys.panic"
+DEAD_ENDS = {
+    EXCEPTION: "an exception",
+    AGAIN: "an exception in the handling of another, or on its stack",
+    FATAL: "a function that bare metal cannot serve",
+    PANIC: "a panic",
+    "program.runtime.fatalpanic": "a panic of the program",
+    "program.runtime.throw": "a fatal error of the program's runtime",
+    "program.runtime.fatal": "a fatal error of the program",
+}
+
+
+@dataclass(frozen=True)
+class DeadEnd:
+    """What a run came to that no good end follows: where that begins, its name, and what it means."""
+
+    address: int
+    name: str
+    meaning: str
+
+    def __str__(self) -> str:
+        return f"{self.meaning} ({self.name})"
+
+
+@dataclass
+class Ends:
+    """The ends of one image. `identity` is empty if it carries none; `exits` are its semihosting calls.
+
+    `dead` are the places from which no good end leads. `came_to` and `boots` are what was seen of the run.
+    """
+
+    identity: bytes
+    identity_at: int
+    exits: frozenset[int]
+    echoing: range
+    booted: int | None
+    dead: Mapping[int, DeadEnd]
+    came_to: DeadEnd | None = field(default=None)
+    boots: int = field(default=0)
+
+    @classmethod
+    def of(cls, elf: Elf, more: Mapping[int, str] = NOTHING) -> Ends:
+        """Those of `elf`. `more` are further functions that no good end follows: names by address."""
+        named = elf.symbols.named(*DEAD_ENDS, EXIT, BOOTED)
+        dead = {at: DeadEnd(at, name, "a function that ends a kernel that failed") for at, name in more.items()}
+        for name, meaning in DEAD_ENDS.items():
+            dead |= {each.value: DeadEnd(each.value, name, meaning) for each in named[name]}
+        leave, booted = named[EXIT], named[BOOTED]
+        return cls(
+            identity=identity(elf),
+            identity_at=place(elf) or 0,
+            exits=frozenset(calls_in(elf)),
+            echoing=range(leave[0].value, leave[0].end) if leave else range(0),
+            booted=booted[0].value if booted else None,
+            dead=dead,
+        )
+
+    @property
+    def watched(self) -> bool:
+        """Whether there is anything to tell a good end from others by."""
+        return bool(self.identity)
+
+    @property
+    def doubted(self) -> str:
+        """Why no end of this run is a good one, if the run came to where none follows."""
+        return f"it came to {self.came_to} before" if self.came_to else ""
+
+    def doubt(self, pc: int, block: int, read: Callable[[int, int], bytes | None]) -> str:
+        """Why a status of 0, given at `pc` with its parameters at `block`, is no good end; empty if it is one."""
+        if not self.identity:
+            return NO_IDENTITY
+        if self.came_to is not None:
+            return self.doubted
+        if pc not in self.exits:
+            return f"the exit at {pc:#x} is no instruction of this image"
+        if read(self.identity_at, len(self.identity)) != self.identity:
+            return f"memory at {self.identity_at:#x} does not hold the identity of this image any more"
+        if pc in self.echoing and read(block + 16, ECHOED) != self.identity[:ECHOED]:
+            return f"the exit at {pc:#x} was come to from elsewhere than its beginning: it did not name this image"
+        return ""

@@ -1,0 +1,3 @@
+module several
+
+go 1.21
