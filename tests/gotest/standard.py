@@ -42,7 +42,7 @@ LIST = (
     "text/tabwriter", "text/template", "time", "unicode", "unicode/utf8", "compress/flate", "compress/gzip",
     "crypto/sha256", "crypto/sha512", "crypto/aes",
 )  # fmt: skip
-# Of these a single test takes minutes on one emulated core, on Linux as well: TestNew64, which sorts all there is to
+# Of these a single test takes minutes on one emulated core: TestNew64, which sorts all there is to
 # sort, and TestValueCompareAndSwapConcurrent, of which a thousand goroutines wait for their turn.
 SLOW, SLOW_LIMIT = ("index/suffixarray", "sync/atomic"), 3600.0
 # Why a test cannot pass, by package: what is said in the document of those that do not.
