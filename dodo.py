@@ -8,6 +8,7 @@ templates/*.j2, linker/*.j2, board ──────┴───────lin
 
 kernel.elf ──▶ run-qemu, run (embedded emulator), verify, debug, crash, size, archive; watch does it at each save
 src/*.go ──▶ matrix: all of the above with every Go, toolchain and emulator
+any package's *_test.go ──▶ go-test: built as a program beside the supervisor, and booted
 every step ──▶ kept by its action key: why, cache-info, cache-prune
 
 The last five tasks are this repository's own: lint, test, test-all, docs, bench.
@@ -69,6 +70,11 @@ def task_archive() -> Task:
 def task_matrix() -> Task:
     """Build, boot and verify the kernel with every Go, toolchain and emulator."""
     return chain.matrix_task(STEPS)
+
+
+def task_go_test() -> Task:
+    """Boot the tests of Go packages, each package on a machine of its own: `doit go-test PATTERN ...`."""
+    return {"basename": "go-test", **chain.go_test_task(STEPS)}
 
 
 def task_run_embedded() -> Task:

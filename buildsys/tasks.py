@@ -40,6 +40,7 @@ TASKS: dict[str, Callable[[Steps], Task]] = {
     "watch": watch_task,
     "why": chain.why_task,
     "matrix": chain.matrix_task,
+    "go-test": chain.go_test_task,
 }
 # These are about the machine, and all that is kept, whichever kernel it is of.
 OF_THE_PROJECT: dict[str, Callable[[Steps], Task]] = {

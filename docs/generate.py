@@ -40,6 +40,7 @@ DOCUMENTS = (
     "docs/redirects.md",
     "docs/sets.md",
     "docs/matrix.md",
+    "docs/go-test.md",
     "docs/reach.md",
     "docs/patching.md",
     "docs/size.md",
@@ -99,6 +100,13 @@ def cache_story() -> str:
             told.append(f"{name}$ doit build\n{done.stdout}")
     lines = [line.rstrip() for line in "".join(told).splitlines()]
     return "\n".join(["```", *lines, "```"])
+
+
+def go_test() -> str:
+    """What became of the standard library's own tests, from docs/go-test.json."""
+    from tests.gotest.standard import markdown, rows
+
+    return markdown(list(rows().values()))
 
 
 def matrix() -> str:
@@ -534,6 +542,7 @@ def hint_table() -> str:
 
 
 PARTS: dict[str, Callable[[], str]] = {
+    "go-test": go_test,
     "matrix": matrix,
     "board maps": board_maps,
     "overlap": overlap,

@@ -148,6 +148,26 @@ def names() -> list[str]:
     return sorted(path.stem for path in BOARDS.glob("*.toml"))
 
 
+def with_memory(board: Board, length: int) -> Board:
+    """`board` with `length` bytes of RAM, as QEMU's machines have that much which `-m` names. Raises UserError."""
+    ram = board.ram
+    if "-m" not in board.qemu:
+        raise UserError(f"board {board.name} has {ram.length:#x} bytes of RAM, no more and no less")
+    after = min((each.origin for each in board.regions if each.origin > ram.origin), default=REACHED)
+    most = min(after, REACHED) - ram.origin
+    if length % (1 << 20) or not ram.length <= length <= most:
+        raise UserError(
+            f"board {board.name} cannot have {length:#x} bytes of RAM",
+            f"from {ram.length >> 20} to {most >> 20} MiB can be had",
+        )
+    at = board.qemu.index("-m") + 1
+    return replace(
+        board,
+        regions=tuple(replace(each, length=length) if each is ram else each for each in board.regions),
+        qemu=(*board.qemu[:at], f"{length >> 20}M", *board.qemu[at + 1 :]),
+    )
+
+
 def load(name: str, where: str, folder: Path = BOARDS) -> Board:
     """The board called `name`, or the one in the file `name` if it ends in .toml.
 

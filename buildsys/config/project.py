@@ -74,8 +74,9 @@ class Project:
 
     @property
     def build(self) -> Path:
-        """The folder everything is made in."""
-        return self.root / "build" / self.kernel
+        """The folder everything is made in; what runs the tests of a package has one of its own."""
+        tests = self.options.tests.replace("+", "++").replace("/", "+")
+        return self.root.joinpath("build", self.kernel, *(("go-test", tests) if tests else ()))
 
 
 def load(root: Path = Path(), kernel: str = "") -> Project:

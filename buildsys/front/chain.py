@@ -368,6 +368,38 @@ def matrix_task(steps: Steps) -> Task:
     }  # fmt: skip
 
 
+def go_test_task(steps: Steps) -> Task:
+    """Boot the tests of Go packages, each package on a machine of its own: `doit go-test PATTERN ...`."""
+
+    def perform(
+        run: str, bench: str, count: int, time_limit: float, jobs: int, machine: str, board: str, memory: int,
+        junit: str, patterns: list[str],
+    ) -> Failed | None:  # fmt: skip
+        from buildsys.front.gotest import Asked, go_test
+
+        return go_test(steps, Asked(patterns, run, bench, count, time_limit, jobs, machine, board, memory, junit))
+
+    return _words(perform) | {
+        "params": [
+            {"name": "run", "long": "run", "default": "", "help": "only tests that match this pattern of go test's"},
+            {"name": "bench", "long": "bench", "default": "", "help": "benchmarks that match, too"},
+            {"name": "count", "long": "count", "type": int, "default": 1, "help": "how often each test is run"},
+            {"name": "time_limit", "long": "time-limit", "type": float, "default": 0.0,
+             "help": "seconds a boot may take (default: 600)"},
+            {"name": "jobs", "long": "jobs", "type": int, "default": 0,
+             "help": "how many packages at a time (default: as many as there are processors)"},
+            {"name": "machine", "long": "machine", "default": "qemu",
+             "help": "what the tests are run on: qemu or embedded"},
+            {"name": "board", "long": "board", "default": "",
+             "help": "the board, as in [tool.buildsys] (default: the one that is there)"},
+            {"name": "memory", "long": "memory", "type": int, "default": 0,
+             "help": "MiB of RAM (default: 1024, or what the board has if it has no choice)"},
+            {"name": "junit", "long": "junit", "default": "", "help": "write the results to this file, as JUnit"},
+        ],
+        "pos_arg": "patterns",
+    }  # fmt: skip
+
+
 def watch_task(kernel: str = "") -> Task:
     """After each save: build, run, verify what changed; keys r, v, g, q."""
 

@@ -75,8 +75,22 @@ def _doit() -> int:
 
         kernels_steps()
         raise
-    status: int = program.run(sys.argv[1:])
+    status: int = program.run(spelt(sys.argv[1:]))
     return status
+
+
+# Options that `go test` has too, and with one dash.
+GO_TEST, AS_GO_HAS_THEM = "go-test", ("run", "bench", "count")
+
+
+def spelt(arguments: list[str]) -> list[str]:
+    """`arguments` as doit reads them: behind `go-test`, `-run X` is as good as `--run X`."""
+    at = next((at for at, each in enumerate(arguments) if each.partition(":")[0] == GO_TEST), len(arguments))
+    found = arguments[: at + 1]
+    for each in arguments[at + 1 :]:
+        name = each.removeprefix("-").partition("=")[0]
+        found.append(f"-{each}" if each.startswith("-") and name in AS_GO_HAS_THEM else each)
+    return found
 
 
 def _answering(command: Any) -> Any:

@@ -153,6 +153,7 @@ class Steps:
                 "tags": project.options.tags,
                 "gcflags": project.options.gcflags,
                 "ldflags": project.options.ldflags,
+                **({"tests": project.options.tests} if project.options.tests else {}),
                 "Go release": self.go.release,
                 "environment": {k: v for k, v in self.go.environment().items() if k in go_toolchain.SET},
             },
@@ -705,8 +706,11 @@ class Steps:
         return merged(self.project.redirects, self.directed())
 
     def directed(self) -> list[Redirection]:
-        """What directives in the sources ask for."""
+        """What directives in the sources ask for: of a kernel, not of tests, which are a program."""
         from buildsys.stages.directives import directed
+
+        if self.project.options.tests:
+            return []
 
         return directed(self._sources().own, lambda path: str(self._under_root(self._here(path))))
 
@@ -731,6 +735,7 @@ class Steps:
             "release": self.go.release,
             "sealed": self.go.sealed,
             "tags": self.project.options.tags,
+            **({"tests": self.project.options.tests} if self.project.options.tests else {}),
         }
         return action_key("go list", asked, modules, (), self.places)
 
@@ -768,6 +773,8 @@ class Steps:
             "boot": project.boot and name(project.boot),
             "assembly": [name(path) for path in project.assembly],
             "objects": [name(path) for path in project.objects],
+            # The board's file says how much there is, but for tests, which may have more.
+            **({"RAM": project.board.ram.length} if project.options.tests else {}),
         }
 
     def _made_of(self, source: Path, ending: str) -> Path:

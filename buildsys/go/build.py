@@ -30,7 +30,7 @@ def build(
     archiver: Path,
     meanwhile: Callable[[], object] | None = None,
 ) -> str:
-    """Compile the `main` package in folder `package` to a c-archive.
+    """Compile the `main` package in folder `package`, or the tests `options` names, to a c-archive.
 
     `archiver` is the `ar` Go's linker packs it with. `meanwhile` is called while
     Go runs. Returns what the compiler warned of. Raises UserError with Go's own
@@ -39,14 +39,14 @@ def build(
     extar = f"'-extar={archiver}'"  # quoted as cmd/internal/quoted reads it
     command = [
         str(go.command),
-        "build",
+        *(("test", "-c", "-vet=off") if options.tests else ("build",)),
         *FLAGS,
         f"-ldflags={' '.join(filter(None, (LDFLAGS, extar, options.ldflags)))}",
         *([f"-gcflags={options.gcflags}"] if options.gcflags else []),
         *([f"-tags={','.join(options.tags)}"] if options.tags else []),
         "-o",
         str(archive.resolve()),
-        ".",
+        options.tests or ".",
     ]
     done = run(go, command, package, meanwhile)
     said = located("\n".join(line for line in done.stderr.splitlines() if line not in HARMLESS), package)
@@ -56,7 +56,8 @@ def build(
             "the kernel package must be `package main` with a func main that calls the entry function",
         )
     if done.returncode:
-        raise UserError(f"go build of {package} failed\n{said}")
+        what = f"the tests of {options.tests} do not compile" if options.tests else f"go build of {package} failed"
+        raise UserError(f"{what}\n{said}")
     return "\n".join(line for line in said.splitlines() if not line.startswith("# "))
 
 

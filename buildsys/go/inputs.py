@@ -63,7 +63,13 @@ def known_inputs(
 
     `name` gives what a file is called there, the same in every clone, and `path` the file.
     """
-    asked = [name(package), go.release, go.sealed, *options.tags]
+    asked = [
+        name(package),
+        go.release,
+        go.sealed,
+        *options.tags,
+        *([f"tests of {options.tests}"] * bool(options.tests)),
+    ]
     for answer in memory.recall():
         try:
             if answer["asked"] == asked:
@@ -123,7 +129,9 @@ def _telling(found: Inputs, name: Callable[[Path], str]) -> str:
 
 
 def inputs(go: GoToolchain, package: Path, options: GoOptions) -> Inputs:
-    """What a build of `package` reads, of the Go tree only if that is not sealed: files and folders.
+    """What a build of `package`, or of the tests `options` names, reads: files and folders.
+
+    Of the Go tree only if that is not sealed.
 
     A file that appears in one of the folders may become part of the build.
     Source: `go help list`, the fields of Package and Module. Raises UserError.
@@ -131,14 +139,14 @@ def inputs(go: GoToolchain, package: Path, options: GoOptions) -> Inputs:
     fields = ("Dir", "ImportPath", "Name", "Standard", "Module", "EmbedPatterns", *_FILES)
     command = [str(go.command), "list", "-deps", f"-json={','.join(fields)}"]
     command += [f"-tags={','.join(options.tags)}"] if options.tags else []
-    done = run(go, [*command, "."], package)
+    done = run(go, [*command, *(("-test", options.tests) if options.tests else (".",))], package)
     if done.returncode:
         raise UserError(f"go list of {package} failed\n{located(done.stderr.strip(), package)}")
     files = set() if go.sealed else set((go.root / "pkg" / "include").glob("*.h"))
     folders: set[Path] = set()
     own: list[tuple[str, Path]] = []
     for entry in _objects(done.stdout):
-        if entry.get("Standard") and go.sealed:
+        if (entry.get("Standard") and go.sealed) or _is_generated(entry):
             continue
         folder = Path(entry["Dir"])
         folders.add(folder)
@@ -165,6 +173,11 @@ def _is_own(entry: Mapping[str, Any]) -> bool:
     replaced = module.get("Replace")
     local = replaced is not None and "Version" not in replaced
     return not entry.get("Standard") and (not module or bool(module.get("Main")) or local)
+
+
+def _is_generated(entry: Mapping[str, Any]) -> bool:
+    """Whether it is the main package of a test, which go writes: src/cmd/go/internal/load/test.go, TestPackagesFor."""
+    return entry["Name"] == "main" and str(entry["ImportPath"]).endswith(".test")
 
 
 # An ignored file is one whose build constraint does not hold: an edit can make it count.

@@ -12,7 +12,7 @@ import (
 // The system calls that are served, by their numbers on arm64. What stands behind each is what a program
 // gets: docs/programs.md has this list.
 const (
-	callGetcwd           = 17  // always `/`
+	callGetcwd           = 17  // as Linux
 	callEventfd2         = 19  // counters
 	callEpollCreate1     = 20  // sets of counters and pipes
 	callEpollCtl         = 21  // level- and edge-triggered, one-shot
@@ -21,19 +21,38 @@ const (
 	callDup3             = 24  // not of counters and sets
 	callFcntl            = 25  // F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL, F_SETFL
 	callIoctl            = 29  // nothing is a terminal: ENOTTY
-	callMkdirat          = 34  // there is no file system: ENOENT
-	callUnlinkat         = 35  // there is no file system: ENOENT
-	callFaccessat        = 48  // as openat
-	callOpenat           = 56  // /dev/null, zero-length; /dev/random, urandom; /dev/tty, console: else ENOENT
+	callFlock            = 32  // nobody else locks
+	callMkdirat          = 34  // as Linux
+	callUnlinkat         = 35  // as Linux
+	callSymlinkat        = 36  // there are no links: EPERM
+	callLinkat           = 37  // there are no links: EPERM
+	callRenameat         = 38  // as Linux
+	callFtruncate        = 46  // as Linux
+	callFaccessat        = 48  // as Linux for root
+	callChdir            = 49  // as Linux
+	callFchdir           = 50  // as Linux
+	callFchmod           = 52  // kept, and heeded by nobody
+	callFchmodat         = 53  // kept, and heeded by nobody
+	callFchownat         = 54  // accepted: all is root's
+	callFchown           = 55  // accepted: all is root's
+	callOpenat           = 56  // a tree of files in RAM: /tmp, /dev/null, zero, random, urandom, tty, console
 	callClose            = 57  // of any descriptor
 	callPipe2            = 59  // of 4096 bytes
-	callLseek            = 62  // ESPIPE
-	callRead             = 63  // standard input is the serial port; Ctrl-D is its end
+	callGetdents64       = 61  // as Linux
+	callLseek            = 62  // as Linux
+	callRead             = 63  // standard input is the serial port; Ctrl-D alone is its end
 	callWrite            = 64  // standard output and error are the serial port
 	callWritev           = 66  // as write
-	callReadlinkat       = 78  // there is no file system: ENOENT
-	callNewfstatat       = 79  // there is no file system: ENOENT
-	callFstat            = 80  // character devices and pipes
+	callPread64          = 67  // as Linux
+	callPwrite64         = 68  // as Linux
+	callSendfile         = 71  // EINVAL: read and write do
+	callSplice           = 76  // EINVAL: read and write do
+	callReadlinkat       = 78  // there are no links: EINVAL
+	callNewfstatat       = 79  // as Linux; one time for all three
+	callFstat            = 80  // as Linux; one time for all three
+	callFsync            = 82  // there is nothing behind RAM
+	callFdatasync        = 83  // there is nothing behind RAM
+	callUtimensat        = 88  // the time of the last change
 	callExit             = 93  // of a thread
 	callExitGroup        = 94  // the status is that of the run
 	callSetTidAddress    = 96  // as Linux
@@ -66,6 +85,16 @@ const (
 	callGetgid           = 176 // 0
 	callGetegid          = 177 // 0
 	callGettid           = 178 // from 1 on
+	callSocket           = 198 // TCP over IPv4, of the machine with itself
+	callBind             = 200 // to 127.0.0.0/8 and to 0.0.0.0
+	callListen           = 201 // 16 connections wait to be accepted
+	callAccept           = 202 // as Linux
+	callConnect          = 203 // at once
+	callGetsockname      = 204 // as Linux
+	callGetpeername      = 205 // as Linux
+	callSetsockopt       = 208 // accepted, without effect
+	callGetsockopt       = 209 // all zeros
+	callShutdown         = 210 // of writing; of reading without effect
 	callBrk              = 214 // the break cannot be moved
 	callMunmap           = 215 // as Linux
 	callClone            = 220 // threads only: CLONE_VM
@@ -73,26 +102,31 @@ const (
 	callMprotect         = 226 // EACCES for what is to be written and executed
 	callMincore          = 232 // which pages have RAM
 	callMadvise          = 233 // DONTNEED and FREE give the RAM back at once; others do nothing
+	callAccept4          = 242 // as Linux
 	callPrlimit64        = 261 // nothing is limited
+	callRenameat2        = 276 // with RENAME_NOREPLACE or without
 	callGetrandom        = 278 // from the board's source of random numbers
+	callCopyFileRange    = 285 // EINVAL: read and write do
+	callFaccessat2       = 439 // as Linux for root
 )
 
 // Errors, as Linux numbers them: include/uapi/asm-generic/errno-base.h, errno.h.
 const (
-	ePERM   = 1
-	eNOENT  = 2
-	eSRCH   = 3
-	eBADF   = 9
-	eAGAIN  = 11
-	eNOMEM  = 12
-	eACCES  = 13
-	eFAULT  = 14
-	eINVAL  = 22
-	eNOTTY  = 25
-	eSPIPE  = 29
-	eRANGE  = 34
-	eNOSYS  = 38
-	longest = 1 << 20 // bytes read or written at once
+	ePERM        = 1
+	eNOENT       = 2
+	eSRCH        = 3
+	eBADF        = 9
+	eAGAIN       = 11
+	eNOMEM       = 12
+	eACCES       = 13
+	eFAULT       = 14
+	eINVAL       = 22
+	eNOTTY       = 25
+	eSPIPE       = 29
+	eRANGE       = 34
+	eNAMETOOLONG = 36
+	eNOSYS       = 38
+	longest      = 1 << 20 // bytes read or written at once
 )
 
 // unknown counts calls that are not served, by number; the last is for all higher ones.
@@ -128,7 +162,11 @@ func call(thread *task.Thread, again bool) int64 {
 	case callWritev:
 		return writeAll(a, uintptr(b), c)
 	case callOpenat:
-		return openFile(uintptr(b), c)
+		path, failed := text(uintptr(b))
+		if failed == 0 {
+			failed = files.OpenAt(a, path, c, d)
+		}
+		return failed
 	case callClose:
 		return files.Close(a)
 	case callDup:
@@ -140,15 +178,48 @@ func call(thread *task.Thread, again bool) int64 {
 	case callIoctl:
 		return -eNOTTY
 	case callLseek:
-		return -eSPIPE
-	case callFaccessat:
-		return access(uintptr(b))
-	case callMkdirat, callUnlinkat, callReadlinkat, callNewfstatat:
-		return -eNOENT
+		return files.Seek(a, b, c)
+	case callPread64, callPwrite64:
+		return readOrWriteAt(x[8], a, uintptr(b), uintptr(c), uintptr(d))
+	case callFtruncate:
+		return files.Truncate(a, b)
+	case callGetdents64:
+		if c > longest || !space.TouchAll(uintptr(b), uintptr(c), space.Write) {
+			return -eFAULT
+		}
+		return files.Entries(a, uintptr(b), uintptr(c))
 	case callFstat:
-		return status(a, uintptr(b))
+		if !space.TouchAll(uintptr(b), files.StatBytes, space.Write) {
+			return -eFAULT
+		}
+		return files.Status(a, uintptr(b))
+	case callFchmod:
+		return files.SetMode(a, "", b)
+	case callFchdir:
+		return files.ChangeFolder(a, "")
+	case callMkdirat, callUnlinkat, callFaccessat, callFaccessat2, callReadlinkat, callNewfstatat, callFchmodat,
+		callUtimensat, callRenameat, callRenameat2:
+		return atPath(x)
+	case callChdir:
+		path, failed := text(uintptr(a))
+		if failed == 0 {
+			failed = files.ChangeFolder(0, path)
+		}
+		return failed
+	case callSymlinkat, callLinkat:
+		return -ePERM
+	case callFlock, callFchown, callFchownat, callFsync, callFdatasync:
+		return 0
+	case callSendfile, callSplice, callCopyFileRange:
+		return -eINVAL
 	case callGetcwd:
-		return workingFolder(uintptr(a), b)
+		if b > space.PageSize {
+			b = space.PageSize
+		}
+		if !space.TouchAll(uintptr(a), uintptr(b), space.Write) {
+			return -eFAULT
+		}
+		return files.Folder(uintptr(a), uintptr(b))
 	case callPipe2:
 		return makePipe(uintptr(a), b)
 	case callEventfd2:
@@ -162,6 +233,29 @@ func call(thread *task.Thread, again bool) int64 {
 		return files.Change(a, b, c, uintptr(d))
 	case callEpollPwait:
 		return waitForSet(thread, again)
+
+	case callSocket:
+		return files.Socket(a, b, c)
+	case callBind, callConnect:
+		if c < addressBytes || !space.TouchAll(uintptr(b), addressBytes, space.Read) {
+			return -eINVAL
+		}
+		if x[8] == callBind {
+			return files.Bind(a, uintptr(b))
+		}
+		return files.Connect(a, uintptr(b))
+	case callListen:
+		return files.Listen(a)
+	case callAccept, callAccept4:
+		return accept(x)
+	case callGetsockname, callGetpeername:
+		return socketName(a, x[8] == callGetpeername, uintptr(b), uintptr(c))
+	case callSetsockopt:
+		return files.IsSocket(a)
+	case callGetsockopt:
+		return socketOption(a, uintptr(d), uintptr(x[4]))
+	case callShutdown:
+		return files.Shutdown(a, b)
 
 	case callExit:
 		if thread.End() {
@@ -346,33 +440,103 @@ func writeAll(descriptor uint64, vector uintptr, count uint64) int64 {
 	return total
 }
 
-const longestName = 32 // no file that is there has a longer one
+const longestPath = 4096 // PATH_MAX: include/uapi/linux/limits.h, with the zero byte
 
-// text is the zero-terminated string at an address: empty if it is not there or too long to name a file.
-func text(place uintptr) string {
-	length := uintptr(0)
-	for ; length < longestName; length++ {
-		if !space.TouchAll(place+length, 1, space.Read) {
-			return ""
+// text is the zero-terminated string at an address, and 0 or an error.
+func text(place uintptr) (string, int64) {
+	for length := uintptr(0); length < longestPath; length++ {
+		at := place + length
+		if (length == 0 || at%space.PageSize == 0) && !space.TouchAll(at, 1, space.Read) {
+			return "", -eFAULT
 		}
-		if memory.Load8(place+length) == 0 {
-			break
+		if memory.Load8(at) == 0 {
+			return stringAt(place, length), 0
 		}
 	}
-	return stringAt(place, length)
+	return "", -eNAMETOOLONG
 }
 
-func openFile(name uintptr, flags uint64) int64 {
-	return files.Open(text(name), flags&(files.Nonblocking|3))
+// readOrWriteAt is pread64 and pwrite64.
+func readOrWriteAt(number, descriptor uint64, place, length, at uintptr) int64 {
+	if length > longest {
+		length = longest
+	}
+	rights := uintptr(space.Read)
+	if number == callPread64 {
+		rights = space.Write
+	}
+	if !space.TouchAll(place, length, rights) {
+		return -eFAULT
+	}
+	if number == callPread64 {
+		return files.ReadAt(descriptor, place, length, at)
+	}
+	return files.WriteAt(descriptor, place, length, at)
 }
 
-func access(name uintptr) int64 {
-	opened := files.Open(text(name), 0)
-	if opened >= 0 {
-		files.Close(uint64(opened))
+// atPath does the calls whose first arguments are a folder and a path.
+func atPath(x *[31]uint64) int64 {
+	folder, c, d := x[0], x[2], x[3]
+	path, failed := "", int64(0)
+	if x[1] != 0 || x[8] != callUtimensat { // which may be of a descriptor
+		path, failed = text(uintptr(x[1]))
+	}
+	if failed != 0 {
+		return failed
+	}
+	switch x[8] {
+	case callMkdirat:
+		return files.MakeFolder(folder, path, c)
+	case callUnlinkat:
+		return files.Remove(folder, path, c)
+	case callFaccessat, callFaccessat2:
+		return files.Access(folder, path, c)
+	case callReadlinkat:
+		return files.ReadLink(folder, path)
+	case callFchmodat:
+		return files.SetMode(folder, path, c)
+	case callUtimensat:
+		return setTime(folder, path, uintptr(c))
+	case callNewfstatat:
+		if !space.TouchAll(uintptr(c), files.StatBytes, space.Write) {
+			return -eFAULT
+		}
+		return files.StatusAt(folder, path, d, uintptr(c))
+	}
+	other, failed := text(uintptr(d))
+	if failed != 0 {
+		return failed
+	}
+	flags := uint64(0)
+	if x[8] == callRenameat2 {
+		flags = x[4]
+	}
+	return files.Rename(folder, path, c, other, flags)
+}
+
+// Nanoseconds that mean something else: include/uapi/linux/stat.h, UTIME_NOW, UTIME_OMIT.
+const (
+	timeNow  = 1<<30 - 1
+	timeOmit = 1<<30 - 2
+)
+
+// setTime is utimensat, of which the second struct timespec, of the last change, counts.
+func setTime(folder uint64, path string, times uintptr) int64 {
+	now := clock.Wall(machine.Counter())
+	if times == 0 {
+		return files.SetTime(folder, path, now)
+	}
+	if !space.TouchAll(times, 32, space.Read) {
+		return -eFAULT
+	}
+	switch nanoseconds := memory.Load64(times + 24); nanoseconds {
+	case timeOmit:
 		return 0
+	case timeNow:
+		return files.SetTime(folder, path, now)
+	default:
+		return files.SetTime(folder, path, memory.Load64(times+16)*1_000_000_000+nanoseconds)
 	}
-	return opened
 }
 
 // Commands of fcntl: include/uapi/asm-generic/fcntl.h.
@@ -401,45 +565,6 @@ func control(descriptor, command, argument uint64) int64 {
 		return files.SetFlags(descriptor, argument)
 	}
 	return -eINVAL
-}
-
-// Of struct stat: include/uapi/asm-generic/stat.h.
-const (
-	statBytes     = 128
-	statMode      = 16
-	statLinks     = 20
-	statBlockSize = 56
-	characters    = 0o020620
-	fifo          = 0o010600
-)
-
-func status(descriptor uint64, to uintptr) int64 {
-	if flags := files.Flags(descriptor); flags < 0 {
-		return flags
-	}
-	if !space.TouchAll(to, statBytes, space.Write) {
-		return -eFAULT
-	}
-	zero(to, statBytes)
-	memory.Store32(to+statMode, characters)
-	if files.IsPipe(descriptor) {
-		memory.Store32(to+statMode, fifo)
-	}
-	memory.Store32(to+statLinks, 1)
-	memory.Store32(to+statBlockSize, space.PageSize)
-	return 0
-}
-
-func workingFolder(to uintptr, size uint64) int64 {
-	if size < 2 {
-		return -eRANGE
-	}
-	if !space.TouchAll(to, 2, space.Write) {
-		return -eFAULT
-	}
-	memory.Store8(to, '/')
-	memory.Store8(to+1, 0)
-	return 2
 }
 
 func makePipe(to uintptr, flags uint64) int64 {
@@ -479,6 +604,50 @@ func waitForSet(thread *task.Thread, again bool) int64 {
 		return 0
 	}
 	return files.Later
+}
+
+// Sockets.
+
+const addressBytes = 16 // struct sockaddr_in
+
+// accept is accept4(listener, address, length, flags).
+func accept(x *[31]uint64) int64 {
+	flags := x[3]
+	if x[8] == callAccept {
+		flags = 0
+	}
+	made := files.Accept(x[0], flags)
+	if made >= 0 && x[1] != 0 {
+		if failed := socketName(uint64(made), true, uintptr(x[1]), uintptr(x[2])); failed != 0 {
+			files.Close(uint64(made))
+			return failed
+		}
+	}
+	return made
+}
+
+// socketName writes the address of a socket, or of its peer, and its length, which says how much room there is.
+func socketName(descriptor uint64, peer bool, to, length uintptr) int64 {
+	if !space.TouchAll(length, 4, space.Read|space.Write) || memory.Load32(length) < addressBytes ||
+		!space.TouchAll(to, addressBytes, space.Write) {
+		return -eFAULT
+	}
+	memory.Store32(length, addressBytes)
+	return files.Name(descriptor, peer, to)
+}
+
+// socketOption is getsockopt: no option is set, and no error pending.
+func socketOption(descriptor uint64, to, length uintptr) int64 {
+	if failed := files.IsSocket(descriptor); failed != 0 {
+		return failed
+	}
+	if !space.TouchAll(length, 4, space.Read|space.Write) || memory.Load32(length) < 4 ||
+		!space.TouchAll(to, 4, space.Write) {
+		return -eFAULT
+	}
+	memory.Store32(to, 0)
+	memory.Store32(length, 4)
+	return 0
 }
 
 // Threads.

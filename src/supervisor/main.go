@@ -49,11 +49,21 @@ func KernelMain(machineBoard *board.Table, told *machine.Table) int32 {
 		seconds = uint64(memory.Load32(told.RTC)) // PL031 TRM (DDI 0224) 3.3.1, RTCDR
 	}
 	clock = machine.NewClock(machine.Frequency(), machine.Counter(), seconds)
-	if !space.Init(told.Translation, machineBoard.Heap.Low, machineBoard.Heap.End) {
+	end, sound := take(told, machineBoard.Heap)
+	if !sound {
+		return fail("what this boot was given is damaged")
+	}
+	if !space.Init(told.Translation, machineBoard.Heap.Low, end) {
 		return fail("there is no RAM for a program")
 	}
 	entropy.Init(told, seconds, space.Frame)
-	files.Init(machineBoard.UART, told, entropy.Fill)
+	files.Init(machineBoard.UART, told, entropy.Fill, wall)
+	if !files.InitTree() {
+		return fail("there is no RAM for files")
+	}
+	if !plant() {
+		return fail("the files this boot was given do not fit in RAM")
+	}
 	first := task.New()
 	if first == nil || !prepare(first) {
 		return fail("the program's arguments and environment do not fit in RAM")
@@ -68,11 +78,17 @@ func KernelMain(machineBoard *board.Table, told *machine.Table) int32 {
 	return statusFatal
 }
 
+// wall is the time since 1970, in nanoseconds.
+func wall() uint64 {
+	return clock.Wall(machine.Counter())
+}
+
 // fail says why the supervisor cannot go on; it returns the status to exit with.
 func fail(why string) int32 {
 	console.Puts("supervisor: ")
 	console.Puts(why)
 	console.Puts("\r\n")
+	sign(statusFatal)
 	console.Drain()
 	return statusFatal
 }
@@ -80,6 +96,7 @@ func fail(why string) int32 {
 // end ends the run; it says what the program asked for that it could not have.
 func end(status uint64) {
 	reportUnknown()
+	sign(status & 0xff)
 	console.Drain()
 	machine.Exit(int32(status & 0xff))
 }
@@ -100,8 +117,8 @@ func prepare(first *task.Thread) bool {
 	if space.Map(low, top, space.Read|space.Write) != 0 || space.Map(low-guardBytes, low, space.None) != 0 {
 		return false
 	}
-	strings := table.StringsEnd - table.Arguments.First
-	words := 1 + table.Arguments.Count + 1 + table.Environment.Count + 1 + 2*5
+	strings := given.stringsEnd - given.arguments.First
+	words := 1 + given.arguments.Count + 1 + given.environment.Count + 1 + 2*5
 	low = (top - strings - 16 - 8*words) &^ 15
 	if !space.TouchAll(low, top-low, space.Write) {
 		return false
@@ -112,14 +129,14 @@ func prepare(first *task.Thread) bool {
 		at += 8
 	}
 	text := top - strings
-	copyBytes(text, table.Arguments.First, strings)
+	copyBytes(text, given.arguments.First, strings)
 	random := text - 16
 	random &^= 15
 	entropy.Fill(random, 16)
 
-	push(uint64(table.Arguments.Count))
-	for _, each := range [2]machine.Strings{table.Arguments, table.Environment} {
-		place := text + each.First - table.Arguments.First
+	push(uint64(given.arguments.Count))
+	for _, each := range [2]machine.Strings{given.arguments, given.environment} {
+		place := text + each.First - given.arguments.First
 		for left := each.Count; left > 0; left-- {
 			push(uint64(place))
 			for memory.Load8(place) != 0 {
@@ -142,7 +159,7 @@ func prepare(first *task.Thread) bool {
 
 	memory.Store8(table.Archive, 0) // in an archive the runtime does not call main.main
 	context := &first.Context
-	context.X[0], context.X[1] = uint64(table.Arguments.Count), uint64(low)+8
+	context.X[0], context.X[1] = uint64(given.arguments.Count), uint64(low)+8
 	context.SP, context.PC, context.State = uint64(low), uint64(table.Entry), machine.Program
 	return true
 }

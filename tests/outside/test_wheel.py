@@ -42,8 +42,8 @@ def test_three_lines_of_dodo_give_every_task(project: Outside) -> None:
     assert len(lines) <= 3
     listed = {line.split()[0] for line in project.doit("list").succeeded().out.splitlines()}
     assert listed >= {
-        "build", "cache-info", "cache-prune", "compile", "debug", "link", "patch", "run-embedded", "run-qemu",
-        "runtime", "verify", "watch", "why",
+        "build", "cache-info", "cache-prune", "compile", "debug", "go-test", "link", "patch", "run-embedded",
+        "run-qemu", "runtime", "verify", "watch", "why",
     }  # fmt: skip
     for task in listed:
         assert task in project.doit("info", task).out

@@ -60,7 +60,7 @@ def test_an_error_is_told_as_go_tells_it(on_embedded: Boot, part: str, status: i
 
 def test_a_system_call_nobody_serves_is_named_at_the_end(on_embedded: Boot) -> None:
     outcome = on_embedded("unknown")
-    assert text_of(outcome) == "done unknown\nsupervisor: not served: socket (198), 1 times\r\n"
+    assert text_of(outcome) == "done unknown\nsupervisor: not served: inotify_init1 (26), 1 times\r\n"
     assert outcome.exit_code == 0
 
 

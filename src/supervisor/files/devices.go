@@ -9,6 +9,7 @@ import (
 // interrupts, as with Linux's Documentation/driver-api/uio-howto.rst: a read waits for one and gives how many came, a
 // write of 1 lets it come again.
 const (
+	devicesFolder = "/dev/"
 	boardName     = "/dev/board"
 	barriersName  = "/dev/barriers"
 	interruptName = "/dev/interrupt/"
@@ -34,7 +35,7 @@ var (
 func openDevice(name string, flags uint64) int64 {
 	switch {
 	case name == boardName:
-		return add(file{kind: description, flags: flags})
+		return add(file{kind: boardText, flags: flags})
 	case name == barriersName:
 		if table.Counts == 0 {
 			return -ENOENT

@@ -43,7 +43,7 @@ func Change(descriptor, operation, member uint64, what uintptr) int64 {
 		return -EBADF
 	}
 	switch file.kind {
-	case event, pipeRead, pipeWrite, interruption:
+	case event, pipeRead, pipeWrite, network, interruption:
 	default:
 		return -ePERM // as for a file of a disk: it can always be read
 	}

@@ -1,8 +1,10 @@
 // Package files is the program's file descriptors: the serial port, pipes, event counters,
-// sets of descriptors to wait for (epoll), and the few device files there are.
+// sets of descriptors to wait for (epoll), and a tree of files in RAM.
 package files
 
 import (
+	"unsafe"
+
 	"kernel/memory"
 	"kernel/supervisor/machine"
 	"kernel/supervisor/space"
@@ -11,15 +13,24 @@ import (
 
 // Errors, as Linux numbers them: include/uapi/asm-generic/errno-base.h.
 const (
-	ENOENT = 2
-	EBADF  = 9
-	EAGAIN = 11
-	ENOMEM = 12
-	EEXIST = 17
-	EINVAL = 22
-	EMFILE = 24
-	ESPIPE = 29
-	EPIPE  = 32
+	ENOENT       = 2
+	EBADF        = 9
+	EAGAIN       = 11
+	ENOMEM       = 12
+	EACCES       = 13
+	EBUSY        = 16
+	EEXIST       = 17
+	ENOTDIR      = 20
+	EISDIR       = 21
+	EINVAL       = 22
+	EMFILE       = 24
+	EFBIG        = 27
+	ENOSPC       = 28
+	ESPIPE       = 29
+	EPIPE        = 32
+	ERANGE       = 34
+	ENAMETOOLONG = 36
+	ENOTEMPTY    = 39
 )
 
 // A kind of file.
@@ -29,20 +40,24 @@ const (
 	closed kind = iota
 	console
 	null
+	zeros
 	random
 	event
 	pipeRead
 	pipeWrite
 	epoll
-	description
+	boardText
 	barriers
 	interruption
+	regular // a file or folder of the tree
+	network // a socket
 )
 
 // Flags of a descriptor: include/uapi/asm-generic/fcntl.h.
 const (
 	Nonblocking = 0x800
 	ReadWrite   = 2
+	writeOnly   = 1
 )
 
 // What a descriptor may be ready for: include/uapi/linux/eventpoll.h.
@@ -58,7 +73,7 @@ const (
 
 const (
 	mostFiles = 256
-	mostPipes = 64
+	mostPipes = 256
 	mostSets  = 8
 	mostInSet = 64
 )
@@ -67,7 +82,7 @@ const (
 type file struct {
 	kind   kind
 	flags  uint64
-	number int    // of a pipe or set
+	number int    // of a pipe, set or description
 	count  uint64 // of an event counter
 	moves  uint64 // how often it changed
 }
@@ -100,11 +115,21 @@ var (
 	base  uintptr
 	// Fill gives random bytes.
 	fill func(to uintptr, length uintptr)
+	// Sent counts the bytes that were written to the serial port; Sum is their FNV-1a hash of 64 bits.
+	Sent, Sum uint64
+)
+
+// Of the FNV-1a hash: draft-eastlake-fnv, FNV offset basis and FNV prime of 64 bits.
+const (
+	basis = 0xcbf29ce484222325
+	prime = 0x100000001b3
 )
 
 // Init opens descriptors 0 to 2, the serial port at address.
-func Init(address uintptr, told *machine.Table, randomly func(to, length uintptr)) {
+func Init(address uintptr, told *machine.Table, randomly func(to, length uintptr), clock func() uint64) {
+	now = clock
 	port, base, table, fill = uart.At(address), address, told, randomly
+	Sum = basis
 	for at := 0; at < 3; at++ {
 		files[at] = file{kind: console, flags: ReadWrite}
 	}
@@ -127,17 +152,9 @@ func add(made file) int64 {
 	return -EMFILE
 }
 
-// Open opens the file of that name.
-func Open(name string, flags uint64) int64 {
-	switch name {
-	case "/dev/null":
-		return add(file{kind: null, flags: flags})
-	case "/dev/urandom", "/dev/random":
-		return add(file{kind: random, flags: flags})
-	case "/dev/tty", "/dev/console":
-		return add(file{kind: console, flags: flags})
-	}
-	return openDevice(name, flags)
+// InitTree makes the tree of files, when there is RAM; it tells whether there was enough.
+func InitTree() bool {
+	return initTree()
 }
 
 // Close closes a descriptor.
@@ -148,21 +165,15 @@ func Close(descriptor uint64) int64 {
 	}
 	switch file.kind {
 	case pipeRead, pipeWrite:
-		pipe := &pipes[file.number]
-		pipe.moves++
-		if file.kind == pipeRead {
-			pipe.readers--
-		} else {
-			pipe.writers--
-		}
-		if pipe.readers == 0 && pipe.writers == 0 {
-			space.Release(pipe.buffer)
-			pipe.buffer = 0
-		}
+		pipes[file.number].leave(file.kind == pipeRead)
+	case network:
+		sockets[file.number].close()
 	case epoll:
 		inUse[file.number] = false
 	case interruption:
 		file.closeInterrupt()
+	case regular:
+		descriptions[file.number].close()
 	}
 	file.kind = closed
 	for at := range sets {
@@ -206,6 +217,10 @@ func DuplicateTo(descriptor, to uint64) int64 {
 		pipes[from.number].readers++
 	case pipeWrite:
 		pipes[from.number].writers++
+	case regular:
+		descriptions[from.number].users++
+	case network:
+		sockets[from.number].users++
 	}
 	return int64(to)
 }
@@ -224,7 +239,7 @@ func SetFlags(descriptor, flags uint64) int64 {
 	if file == nil {
 		return -EBADF
 	}
-	file.flags = file.flags&ReadWrite | flags&Nonblocking
+	file.flags = file.flags&access | flags&(Nonblocking|appending)
 	return 0
 }
 
@@ -234,38 +249,60 @@ func IsConsole(descriptor uint64) bool {
 	return file != nil && file.kind == console
 }
 
-// IsPipe tells whether it is one end of a pipe.
-func IsPipe(descriptor uint64) bool {
-	file := open(descriptor)
-	return file != nil && (file.kind == pipeRead || file.kind == pipeWrite)
-}
-
-// Pipe makes a pipe: its two descriptors, and 0 or an error.
-func Pipe(flags uint64) (int64, int64, int64) {
+// newPipe is the index of a pipe with one reader and one writer, or an error.
+func newPipe() int {
 	for at := range pipes {
 		if pipes[at].buffer != 0 {
 			continue
 		}
 		page := space.Frame()
 		if page == 0 {
-			return 0, 0, -ENOMEM
+			return -ENOMEM
 		}
-		pipes[at] = pipe{buffer: page, readers: 1, writers: 1}
-		read := add(file{kind: pipeRead, number: at, flags: flags & Nonblocking})
-		if read < 0 {
-			space.Release(page)
-			pipes[at].buffer = 0
-			return 0, 0, read
-		}
-		write := add(file{kind: pipeWrite, number: at, flags: flags&Nonblocking | 1})
-		if write < 0 {
-			pipes[at].writers = 0
-			Close(uint64(read))
-			return 0, 0, write
-		}
-		return read, write, 0
+		// Who waits for it by its index must notice that it is another: moves only rises.
+		pipes[at] = pipe{buffer: page, readers: 1, writers: 1, moves: pipes[at].moves + 1}
+		return at
 	}
-	return 0, 0, -EMFILE
+	return -EMFILE
+}
+
+// leave ends one reader's, or writer's, use of a pipe.
+func (p *pipe) leave(reader bool) {
+	p.moves++
+	if reader {
+		p.readers--
+	} else {
+		p.writers--
+	}
+	if p.readers == 0 && p.writers == 0 {
+		p.give()
+	}
+}
+
+// give gives a pipe back.
+func (p *pipe) give() {
+	space.Release(p.buffer)
+	p.buffer = 0
+}
+
+// Pipe makes a pipe: its two descriptors, and 0 or an error.
+func Pipe(flags uint64) (int64, int64, int64) {
+	at := newPipe()
+	if at < 0 {
+		return 0, 0, int64(at)
+	}
+	read := add(file{kind: pipeRead, number: at, flags: flags & Nonblocking})
+	if read < 0 {
+		pipes[at].give()
+		return 0, 0, read
+	}
+	write := add(file{kind: pipeWrite, number: at, flags: flags&Nonblocking | 1})
+	if write < 0 {
+		pipes[at].writers = 0
+		Close(uint64(read))
+		return 0, 0, write
+	}
+	return read, write, 0
 }
 
 // Event makes an event counter.
@@ -285,6 +322,9 @@ func Read(descriptor uint64, to, length uintptr) int64 {
 	switch file.kind {
 	case null:
 		return 0
+	case zeros:
+		zero(bytesAt(to, length))
+		return int64(length)
 	case random:
 		fill(to, length)
 		return int64(length)
@@ -303,12 +343,16 @@ func Read(descriptor uint64, to, length uintptr) int64 {
 		return 8
 	case pipeRead:
 		return file.wait(pipes[file.number].read(to, length))
-	case description:
+	case boardText:
 		return file.readText(table.Board, table.BoardEnd, to, length)
 	case barriers:
 		return file.readBarriers(to, length)
 	case interruption:
 		return file.readInterrupt(to, length)
+	case regular:
+		return file.readFile(to, length, nil)
+	case network:
+		return file.wait(sockets[file.number].read(to, length))
 	}
 	return -EBADF
 }
@@ -320,12 +364,15 @@ func Write(descriptor uint64, from, length uintptr) int64 {
 		return -EBADF
 	}
 	switch file.kind {
-	case null, random:
+	case null, zeros, random:
 		return int64(length)
 	case console:
 		for at := uintptr(0); at < length; at++ {
-			port.PutByte(memory.Load8(from + at))
+			letter := memory.Load8(from + at)
+			port.PutByte(letter)
+			Sum = (Sum ^ uint64(letter)) * prime
 		}
+		Sent += uint64(length)
 		return int64(length)
 	case event:
 		if length < 8 {
@@ -338,6 +385,10 @@ func Write(descriptor uint64, from, length uintptr) int64 {
 		return file.wait(pipes[file.number].write(from, length))
 	case interruption:
 		return file.writeInterrupt(from, length)
+	case regular:
+		return file.writeFile(from, length, nil)
+	case network:
+		return file.wait(sockets[file.number].write(from, length))
 	}
 	return -EBADF
 }
@@ -426,6 +477,8 @@ func (f *file) ready() (uint32, uint64) {
 			return in | out, f.moves
 		}
 		return out, f.moves
+	case network:
+		return sockets[f.number].ready()
 	case pipeRead:
 		pipe := &pipes[f.number]
 		events := uint32(0)
@@ -455,4 +508,15 @@ func (f *file) ready() (uint32, uint64) {
 		return out, from.moves
 	}
 	return in | out, 0
+}
+
+// place is where a node lies.
+func place(n *node) uintptr {
+	return uintptr(unsafe.Pointer(n))
+}
+
+// textAt is memory as a string; it must be there.
+func textAt(address, length uintptr) string {
+	bytes := bytesAt(address, length)
+	return *(*string)(unsafe.Pointer(&bytes)) // a string is a slice without a capacity
 }

@@ -57,6 +57,7 @@ type Table struct {
 	BoardEnd    uintptr
 	Counts      uintptr // of the program's barriers, as templates/counting.s.j2 has them, or 0
 	CountsEnd   uintptr // where the count is of those that are in none of them
+	Given       uintptr // what this boot alone is given, or 0: a bundle, on a page of its own at the end of RAM
 }
 
 // Strings are zero-terminated strings, one behind another.

@@ -1,0 +1,31 @@
+"""The standard library's own tests, here and on Linux: hours, on a slow machine. The document says what they did."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from buildsys.config.project import load
+from buildsys.front.steps import Steps
+from buildsys.gotest.results import PASSED
+from tests.gotest.standard import LIST, SLOW, WHY, judge, project_in, row, rows
+
+
+def test_the_document_knows_every_package_and_why_one_fails() -> None:
+    known = rows()
+    assert set(LIST) - set(SLOW) <= set(known) <= set(LIST)
+    assert {name for name, each in known.items() if each.verdict != PASSED} == set(WHY)
+
+
+@pytest.mark.campaign
+@pytest.mark.parametrize("package", LIST)
+def test_a_package_passes_and_ends_as_on_linux(tmp_path: Path, package: str) -> None:
+    root = project_in(tmp_path)
+    steps = Steps(load(root))
+    ((found, result),) = judge(root, steps, [package], "qemu")
+    judged = row(steps, found, result)
+    if package not in WHY:
+        assert judged.verdict == PASSED, judged.reasons
+        assert not judged.differs
+    assert all(name.partition(":")[0].partition("/")[0] in WHY.get(package, "") for name in judged.differs)

@@ -1,0 +1,1 @@
+from buildsys.tasks import DOIT_CONFIG, task_kernel  # noqa: F401
