@@ -121,8 +121,8 @@ MUTANTS: dict[str, tuple[Claim, Words, str]] = {
     ),
     "the program asks for what is not served": (
         system_calls.CLAIM,
-        lambda case: {number(case, "program.runtime.sched_getaffinity.abi0"): 0xD2800008 | 198 << 5},
-        "on the embedded emulator number 198 was asked for 1 times, and is not served",
+        lambda case: {number(case, "program.runtime.sched_getaffinity.abi0"): 0xD2800008 | 26 << 5},
+        "on the embedded emulator number 26 was asked for 1 times, and is not served",
     ),
 }
 
