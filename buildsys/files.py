@@ -107,10 +107,11 @@ def share(source: Path, path: Path) -> None:
 
 @contextmanager
 def replacing(
-    path: Path, mode: int, *pieces: bytes | memoryview, written: Callable[[Path], object] = lambda beside: None
+    path: Path, mode: int, pieces: Iterable[bytes | memoryview], written: Callable[[Path], object] = lambda beside: None
 ) -> Iterator[None]:
     """As `replace`, with the writing done while the body runs; renamed when the body ends, unless it raises.
 
+    So is what makes the `pieces`, if that is an iterator.
     `written` is called, in another thread, once the file is whole, with its name of the moment.
     """
     with partial(path) as beside:

@@ -110,7 +110,7 @@ def test_what_is_not_there_cannot_be_shared(tmp_path: Path) -> None:
 
 
 def test_a_file_is_in_place_when_the_body_ends_and_not_before(old: Path) -> None:
-    with replacing(old, 0o755, b"n", b"ew"):
+    with replacing(old, 0o755, [b"n", b"ew"]):
         assert old.read_bytes() == b"old"
     assert (old.read_bytes(), old.stat().st_mode & 0o777) == (b"new", 0o755)
     assert os.listdir(old.parent) == ["file"]
@@ -118,7 +118,7 @@ def test_a_file_is_in_place_when_the_body_ends_and_not_before(old: Path) -> None
 
 @pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt()])
 def test_a_body_that_fails_leaves_the_old_file(old: Path, error: BaseException) -> None:
-    with pytest.raises(type(error)), replacing(old, 0o644, b"new" * 100_000):
+    with pytest.raises(type(error)), replacing(old, 0o644, [b"new" * 100_000]):
         raise error
     assert old.read_bytes() == b"old"
     assert os.listdir(old.parent) == ["file"]
@@ -126,14 +126,14 @@ def test_a_body_that_fails_leaves_the_old_file(old: Path, error: BaseException) 
 
 @pytest.mark.parametrize("piece", [3, "text", None, memoryview(b"abcd")[::2].tolist()])
 def test_a_piece_that_cannot_be_written_is_an_error_and_never_a_shorter_file(old: Path, piece: object) -> None:
-    with pytest.raises(TypeError), replacing(old, 0o644, b"new", piece):  # type: ignore[arg-type]
+    with pytest.raises(TypeError), replacing(old, 0o644, [b"new", piece]):  # type: ignore[list-item]
         pass
     assert old.read_bytes() == b"old"
     assert os.listdir(old.parent) == ["file"]
 
 
 def test_a_folder_that_is_not_there_is_an_error_of_the_writing(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), replacing(tmp_path / "none" / "file", 0o644, b"new"):
+    with pytest.raises(FileNotFoundError), replacing(tmp_path / "none" / "file", 0o644, [b"new"]):
         pass
     assert os.listdir(tmp_path) == []
 

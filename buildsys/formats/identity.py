@@ -5,7 +5,7 @@ The bytes of the hash are zero while it is taken, so that it can be taken again 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from buildsys.formats.elf import Elf
 
@@ -29,23 +29,26 @@ def identity(elf: Elf) -> bytes:
     return found if any(found) else b""
 
 
-def identified(elf: Elf, pieces: Sequence[memoryview | bytes], configuration: bytes) -> list[memoryview | bytes]:
+def identified(elf: Elf, pieces: Sequence[memoryview | bytes], configuration: bytes) -> Iterable[memoryview | bytes]:
     """`pieces`, the contents of an image with the headers and symbols of `elf`, with its identity filled in.
 
-    `configuration` counts like contents. An image that has no place for an identity stays as it is.
+    `configuration` counts like contents. An image that has no place for an identity stays as it is. What
+    takes time, the hashing, is done when the result is gone through.
     """
-    from hashlib import sha256
-
     address = place(elf)
     start = None if address is None else elf.file_offset(address)
-    if start is None:
-        return list(pieces)
+    return pieces if start is None else _identified(pieces, start, configuration)
+
+
+def _identified(pieces: Sequence[memoryview | bytes], start: int, configuration: bytes) -> Iterator[memoryview | bytes]:
+    from hashlib import sha256
+
     blank = _with(pieces, start, bytes(SIZE))
     hashed = sha256()
     for piece in blank:
         hashed.update(piece)
     hashed.update(configuration)
-    return _with(blank, start, hashed.digest())
+    yield from _with(blank, start, hashed.digest())
 
 
 def _with(pieces: Sequence[memoryview | bytes], start: int, data: bytes) -> list[memoryview | bytes]:

@@ -84,7 +84,7 @@ def _write(image: Path, output: Path, contents: bytes) -> None:
         target = output.resolve()
         if target.exists() and not target.is_file():
             raise UserError(f"{output}: is not a regular file", "name a file to write")
-        with replacing(target, image.stat().st_mode & 0o777, contents):
+        with replacing(target, image.stat().st_mode & 0o777, [contents]):
             pass
     except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
         reason = error.strerror if isinstance(error, OSError) else "links to itself"

@@ -81,7 +81,7 @@ def patch_image(
         )
     # It takes as long as what is still to be found out.
     pieces = identified(elf, done.pieces, json.dumps(dict(configuration), sort_keys=True).encode())
-    with replacing(image, 0o755, *pieces, written=written):
+    with replacing(image, 0o755, pieces, written=written):
         patched = done.applied(elf)
         pointers = address_takers(patched, [redirect.old for redirect in (*calls, *users)])
         called = [entry, barrier.function] if barrier.function else [entry]
