@@ -92,7 +92,7 @@ def _boot(
     ended = _sentence(outcome, time_limit)
     print(ended, file=sys.stderr)
     failed = _verdict(outcome)
-    if words := stacks.told(outcome.memory):
+    if outcome.end is not End.INTERRUPTED and (words := stacks.told(outcome.memory)):
         print(words, file=sys.stderr)
     explain(steps, outcome, machine, ended)
     reporting.tell(outcome)

@@ -67,6 +67,7 @@ from buildsys.machines.interruption import Interruption
 if TYPE_CHECKING:
     from buildsys.front.attach import Waiting
     from buildsys.front.screen import Screen
+    from buildsys.proof.claim import Claim
 
 # Claims checked beside the run, which takes as long; those checked after the verdict; others on `v` alone,
 # for they run the image again and again, or build it anew. A claim nobody thought of is one of the last.
@@ -135,11 +136,8 @@ class _Loop:
         stack: ExitStack,
         drawn: bool,
     ) -> None:
-        from buildsys.proof.claims import CLAIMS, OF_PROGRAMS
-
         self._chain, self._bench, self._wake = chain, bench, wake
         self._machine, self._time_limit = machine, time_limit
-        self._claims = dict(enumerate((*CLAIMS, *OF_PROGRAMS), 1))
         self._messages: SimpleQueue[Message] = SimpleQueue()
         self._cycle: Cycle | None = None
         self._count = 0
@@ -351,6 +349,13 @@ class _Loop:
         return tuple(sorted(path if name.startswith("..") else name for path, name in near.items()))
 
     # Runs and checks.
+
+    @property
+    def _claims(self) -> dict[int, Claim]:
+        """The claims about what the project is now, by number."""
+        from buildsys.proof.claims import of
+
+        return dict(enumerate(of(self._chain.steps.project.program is not None), 1))
 
     def _numbers(self, names: tuple[str, ...]) -> list[int]:
         known = {claim.name: number for number, claim in self._claims.items()}

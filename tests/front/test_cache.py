@@ -101,7 +101,7 @@ STATES = (
     There("the entry", setting('entry = "main.main"'), ASSEMBLER | LINKER),
     There("the toolchain", setting('toolchain = "gnu"'), NOTHING),  # none of those that record
     There("a flag of the compiler", setting('gcflags = "-B"'), EVERY),  # without its checks data lies elsewhere
-    There("a flag of the linker", setting('ldflags = "-X=main.none=1"'), GO, same=True),
+    There("a flag of the linker", setting('ldflags = "-X=main.none=1"'), GO),
     There("a tag", setting('tags = ["extra"]'), GO | LINKER),
 )
 
