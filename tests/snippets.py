@@ -17,6 +17,7 @@ SCRIPT = """SECTIONS
     .strtab 0 : {{ *(.strtab) }}
     .shstrtab 0 : {{ *(.shstrtab) }}
     .comment 0 : {{ *(.comment) }}
+    .debug_frame 0 : {{ *(.debug_frame) }}
     /DISCARD/ : {{ *(.note.GNU-stack) *(.ARM.attributes) }}
 }}
 """

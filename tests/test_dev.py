@@ -402,7 +402,7 @@ def test_as_root_what_is_missing_is_installed_and_only_that(ready: Checkout) -> 
         "apt-get",
         'echo "$@" >>"$0.log"; echo noise; cd "${0%/*}"\n'
         "for name in qemu-system-aarch64 gdb-multiarch aarch64-linux-gnu-objdump ps chromium nginx clang ld.lld"
-        " zsh fish\n"
+        " zsh fish qemu-aarch64\n"
         "do cp tmux $name; done",
     )
     result = ready.run("test")
@@ -412,7 +412,7 @@ def test_as_root_what_is_missing_is_installed_and_only_that(ready: Checkout) -> 
     assert update.endswith("update")
     assert install.endswith(
         "install --no-install-recommends qemu-system-arm gdb-multiarch binutils-aarch64-linux-gnu procps chromium"
-        " nginx-light clang lld zsh fish"
+        " nginx-light clang lld zsh fish qemu-user"
     )
     assert ready.run("test").stderr == ""
 

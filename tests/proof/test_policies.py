@@ -23,6 +23,7 @@ from tests.barriers.conftest import Relink, relink, with_function  # noqa: F401 
 from .conftest import OnlyRed
 
 TEMPLATES = {policy: f"barrier-{policy}.s.j2" for policy in (COUNT, RECORD, USER)}
+SHARED = {COUNT: ("counting.s.j2",)}  # templates that another one takes macros from
 COUNTED = "1:  ldxr    x17, [x16]\n    add     x17, x17, #1\n    stxr    w27, x17, [x16]\n    cbnz    w27, 1b\n"
 
 
@@ -91,11 +92,12 @@ def judged(case: Case, built: Steps, folder: Path, policy: BarrierPolicy, plan: 
     own.mkdir()
     name = TEMPLATES[policy.name]
     shipped = next(place for place in built.project.templates if (place / name).exists())
-    text = (shipped / name).read_text()
+    texts = {each: (shipped / each).read_text() for each in (name, *SHARED.get(policy.name, ()))}
     for old, new in edits.items():
-        assert old in text, f"{name} has no {old!r}: this is no mutant"
-        text = text.replace(old, new)
-    (own / name).write_text(text)
+        assert any(old in text for text in texts.values()), f"{name} has no {old!r}: this is no mutant"
+        texts = {each: text.replace(old, new) for each, text in texts.items()}
+    for each, text in texts.items():
+        (own / each).write_text(text)
     elf = _alone(case.board, plan, policy, (own, shipped), case.offsets, folder, 0)
     if policy.function:
         at = elf.symbols.addresses(policy.function)[policy.function]
