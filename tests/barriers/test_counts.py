@@ -17,7 +17,7 @@ from buildsys.proof.observation import Observation
 
 from .conftest import Relink, ran
 
-TEMPLATE = "barrier-count.s.j2"
+TEMPLATE = "counting.s.j2"
 
 
 def counted(case: Case, machine: str = "embedded") -> Counts:
