@@ -6,6 +6,7 @@ import hashlib
 import tempfile
 from pathlib import Path
 
+from buildsys.formats import identity
 from buildsys.formats.elf import Elf
 from buildsys.proof.bootcode import at
 from buildsys.proof.case import Case
@@ -30,9 +31,18 @@ def check(case: Case) -> Verdict:
 
 
 def difference(elf: Elf, again: bytes) -> str:
-    """Where `again` first differs from the bytes of `elf`: offset, section, address and symbol."""
+    """Where `again` first differs from the bytes of `elf`: offset, section, address and symbol.
+
+    The identity differs whenever anything does: it is named only if nothing else is different.
+    """
     ours = elf.data
     offset = first_difference(ours, again)
+    place = identity.place(elf)
+    start = None if place is None else elf.file_offset(place)
+    if start is not None and start <= offset < start + identity.SIZE:
+        end = start + identity.SIZE
+        beyond = end + first_difference(ours[end:], again[end:])
+        offset = beyond if beyond < min(len(ours), len(again)) else offset
     if offset == min(len(ours), len(again)):
         return f"built again, the image has {len(again)} bytes, not {len(ours)}; they differ from offset {offset:#x} on"
     said = f"built again, byte {offset:#x} is {again[offset]:#04x}, not {ours[offset]:#04x}"
