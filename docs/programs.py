@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.sax.saxutils import escape
 
+import buildsys
 from buildsys.config.project import load
 from buildsys.formats.elf import Elf
 from buildsys.front.new import new
@@ -57,7 +58,7 @@ def hello(command: str, shown: str = "") -> str:
 
 def source() -> str:
     """The program of `buildsys new --program`."""
-    text = (ROOT / "buildsys" / "starter" / "program" / "main.go").read_text("utf-8")
+    text = (Path(buildsys.__file__).parent / "starter" / "program" / "main.go").read_text("utf-8")
     return f"```go\n{text.rstrip()}\n```"
 
 

@@ -128,7 +128,7 @@ def test_both_are_counted_wherever_one_comes(before: int, counting: Case) -> Non
 def test_without_trying_again_one_would_be_lost(instruction: str, before: int, relink: Relink) -> None:
     """That the tests above can fail. The second of these needs two places that begin at one pair."""
     edits = {instruction: "", "{% set bits = sites.bits %}": "{% set bits = 2 %}"}
-    case = relink(COUNT, edits={"barrier-count.s.j2": edits})
+    case = relink(COUNT, edits={"counting.s.j2": edits})
     assert not all(counted_right(case, before))
 
 

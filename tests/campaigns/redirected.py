@@ -19,6 +19,7 @@ from typing import Any
 from buildsys.config.project import load
 from buildsys.config.redirects import Redirection
 from buildsys.errors import UserError
+from buildsys.formats import identity
 from buildsys.formats.elf import Elf
 from buildsys.formats.modes import Mode
 from buildsys.front.steps import Steps
@@ -368,7 +369,8 @@ def _only(before: Path, after: Path, words: Mapping[int, int]) -> None:
             for at in range(0, len(first), 4)
             if first[at : at + 4] != second[at : at + 4] and section.address
         }
-    if unknown := changed - words.keys():
+    place = identity.place(old) or 0  # filled in when all else is known
+    if unknown := changed - words.keys() - set(range(place, place + identity.SIZE)):
         raise DisagreementError(f"changed, and nobody says so: {_hex(unknown)}")
     if wrong := [at for at in words if at in changed and new.word(at) not in (None, words[at])]:
         raise DisagreementError(f"not what patch.json says: {_hex(wrong)}")

@@ -64,7 +64,7 @@ def test_the_configuration_has_defaults_and_the_whole_board(archive: Path) -> No
         found = json.loads(opened.read("configuration.json"))
     assert found["entry"] == "main.KernelMain"
     assert found["time_limit"] == 20
-    assert found["options"] == {"tags": [], "gcflags": "", "ldflags": ""}
+    assert found["options"] == {"tags": [], "gcflags": "", "ldflags": "", "tests": ""}
     assert [each["name"] for each in found["board"]["regions"]] == ["flash", "peripherals", "ram"]
     assert "caching" not in found  # an address may hold a password
 

@@ -85,7 +85,7 @@ def test_the_offsets_boot_code_needs_are_those_pyelftools_reads(
 
 def test_a_structure_there_is_none_of_is_not_found(go_object: Elf) -> None:
     info, abbrev = dwarf_of(go_object)
-    for name in ("runtime.nothing", "runtime", "g", "runtime.writeBarrier"):
+    for name in ("runtime.nothing", "runtime", "time.g", "runtime.writeBarrier"):
         assert layout(info, abbrev, name) is None
 
 
