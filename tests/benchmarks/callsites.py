@@ -69,6 +69,7 @@ def called(elf: Elf, count: int) -> list[str]:
     fit = [name for name in (functions[target].name for target in targets) if names[name] == 1 and ":" not in name]
     # What the runtime needs at every step is no business of a kernel's redirects.
     fit = [name for name in fit if not name.startswith(("runtime.", "main.", "buildsys."))]
+    fit = [name for name in fit if "[" not in name]  # types in brackets may have a *, which means a family
     return fit[:: len(fit) // count][:count]
 
 
