@@ -69,7 +69,8 @@ def called(elf: Elf, count: int) -> list[str]:
     fit = [name for name in (functions[target].name for target in targets) if names[name] == 1 and ":" not in name]
     # What the runtime needs at every step is no business of a kernel's redirects.
     fit = [name for name in fit if not name.startswith(("runtime.", "main.", "buildsys."))]
-    fit = [name for name in fit if "[" not in name]  # types in brackets may have a *, which means a family
+    # Types in brackets may have a *, which means a family; what has no dot is of boot code.
+    fit = [name for name in fit if "[" not in name and "." in name]
     return fit[:: len(fit) // count][:count]
 
 
