@@ -92,7 +92,11 @@ def _counted(elf: Elf, made: Steps, barriers: list[str]) -> tuple[int, int, dict
     for function in elf.symbols.functions():
         if function.value in starts or function.name.startswith(("buildsys.count_slots", "buildsys.give")):
             for address in range(function.value, function.end, 4):
-                machine.watch(address, lambda _, address=address: calls.step(address))  # type: ignore[misc]
+                _watch(machine, address, calls)
     outcome = machine.run(made.project.time_limit)
     assert (outcome.end, outcome.exit_code) == (End.EXIT, 0)
     return calls.told()
+
+
+def _watch(machine: Machine, address: int, calls: _Calls) -> None:
+    machine.watch(address, lambda _: calls.step(address))

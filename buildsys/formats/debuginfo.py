@@ -39,7 +39,6 @@ _FIXED = {
 _LEB = (_SDATA, _UDATA, _ADDRX)
 _LONGEST_BLOCK = 24  # bytes the expression steps over; a longer one is rare, and decoded
 _FEW = 64  # names or origins that are looked for by the expression itself
-_TOLD_APART = 4  # of more, so many bytes are held against those that they have in these places
 
 _LEB_PATTERN = rb"[\x80-\xff]*+[\x00-\x7f]"
 _BLOCK_PATTERN = b"(?:%s)" % b"|".join(
@@ -371,11 +370,11 @@ class DebugInfo:
 def _sweep(
     table: dict[int, Abbreviation], stops: Collection[int], wanted: Collection[bytes], once: bool = False
 ) -> re.Pattern[bytes]:
-    """Steps over DIEs that are none of the codes `stops`, or cannot begin with one of the values `wanted`.
+    """Steps over DIEs that are none of the codes `stops`, or begin with none of the values `wanted`, if these are few.
 
     What it does not know, such as a long block, it stops at as well. With `once` it steps over a single one.
     """
-    few = b"(?!%s)" % _beginning(wanted) if wanted else None
+    few = b"(?!%s)" % b"|".join(map(re.escape, wanted)) if 0 < len(wanted) <= _FEW else None
     alike: dict[bytes, list[int]] = {}
     for code, abbreviation in table.items():
         pattern = _pattern(abbreviation) if code < 0x80 else None
@@ -386,14 +385,6 @@ def _sweep(
     if once:
         return re.compile(b"|".join(rows) or b"(?!)", re.DOTALL)
     return re.compile(b"(?:%s)*+" % b"|".join([rb"\x00", *rows]), re.DOTALL)
-
-
-def _beginning(wanted: Collection[bytes]) -> bytes:
-    """Matches what begins with one of the values, if these are few; else what has at each place a byte of one there."""
-    if len(wanted) <= _FEW:
-        return b"|".join(map(re.escape, wanted))
-    columns = zip(*(each[:_TOLD_APART] for each in wanted), strict=False)
-    return b"".join(b"[%s]" % b"".join(rb"\x%02x" % byte for byte in sorted(set(column))) for column in columns)
 
 
 def _pattern(abbreviation: Abbreviation) -> bytes | None:

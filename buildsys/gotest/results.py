@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from buildsys.gotest.judge import Verdict
 from buildsys.gotest.output import FAIL, PASS, SKIP
@@ -60,12 +61,11 @@ def result_of(package: str, verdict: Verdict) -> Result:
     )
 
 
-def result_from(stored: dict[str, object]) -> Result:
+def result_from(stored: dict[str, Any]) -> Result:
     """What `dataclasses.asdict` made of a result, and JSON of that."""
-    found: dict[str, object] = dict(stored)
-    found["cases"] = tuple(Case(**each) for each in stored["cases"])  # type: ignore[attr-defined]  # as asdict made it
-    found["reasons"], found["remarks"] = map(tuple, (stored["reasons"], stored["remarks"]))  # type: ignore[arg-type]
-    return Result(**found)  # type: ignore[arg-type]
+    cases = tuple(Case(**each) for each in stored["cases"])
+    several = {name: tuple(stored[name]) for name in ("reasons", "remarks")}
+    return Result(**{**stored, **several, "cases": cases})
 
 
 def tally(result: Result) -> str:

@@ -148,8 +148,11 @@ def _executed(case: Case, pairs: dict[str, Pair]) -> tuple[int, list[str]]:
                 problems.append(f"ours for {name} changes {register} from {value:#x} to {now:#x}")
         begin(machine)
 
+    def watch(old: int) -> None:
+        machine.watch(old, lambda _: arrived(old))
+
     for old in {old for _, old, _ in both}:
-        machine.watch(old, lambda _, at=old: arrived(at))  # type: ignore[misc]
+        watch(old)
     begin(machine)
     try:
         outcome = machine.run(LIMIT)
