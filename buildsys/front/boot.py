@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from buildsys.errors import UserError
 from buildsys.front.addresses import Addresses
@@ -28,40 +28,14 @@ def boot_embedded(steps: Steps, time_limit: float) -> Failed | None:
     """Run the image on the embedded emulator. Fails with the guest's status unless that is 0."""
     from buildsys.machines import embedded
 
-    def run(show: Callable[[bytes], None], keep: Sequence[range]) -> Outcome:
-        dead = dead_ends(steps.patch_json)
-        return embedded.run(
-            steps.image,
-            steps.project.board,
-            time_limit,
-            show,
-            keep=keep,
-            dead_ends=dead,
-            snapshot=True,
-            given=_given(steps),
-        )
-
-    return _boot(steps, run, time_limit, "embedded")
+    return _boot(steps, embedded.run, time_limit, "embedded")
 
 
 def boot_qemu(steps: Steps, time_limit: float) -> Failed | None:
     """Run the image on QEMU. Fails with the guest's status unless that is 0."""
     from buildsys.machines import qemu
 
-    def run(show: Callable[[bytes], None], keep: Sequence[range]) -> Outcome:
-        dead = dead_ends(steps.patch_json)
-        return qemu.run(
-            steps.image,
-            steps.project.board,
-            time_limit,
-            show,
-            keep=keep,
-            dead_ends=dead,
-            snapshot=True,
-            given=_given(steps),
-        )
-
-    return _boot(steps, run, time_limit, "qemu")
+    return _boot(steps, qemu.run, time_limit, "qemu")
 
 
 def _given(steps: Steps) -> int | None:
@@ -72,15 +46,22 @@ def _given(steps: Steps) -> int | None:
         return None
 
 
-def _boot(
-    steps: Steps, run: Callable[[Callable[[bytes], None], Sequence[range]], Outcome], time_limit: float, machine: str
-) -> Failed | None:
+def _boot(steps: Steps, run: Callable[..., Outcome], time_limit: float, machine: str) -> Failed | None:
     if time_limit <= 0:
         return Failed("--time-limit must be more than 0 seconds")
     text, addresses, stacks = SerialText(), Addresses(steps.image), Stacks(steps.image)
     reporting = Reporting(steps.project, steps.image, steps.runtime_json, machine)
     try:
-        outcome = run(lambda data: _show(text.add(data), addresses), [*reporting.ranges, *stacks.ranges])
+        outcome = run(
+            steps.image,
+            steps.project.board,
+            time_limit,
+            lambda data: _show(text.add(data), addresses),
+            keep=[*reporting.ranges, *stacks.ranges],
+            dead_ends=dead_ends(steps.patch_json),
+            snapshot=True,
+            given=_given(steps),
+        )
         _show(text.end(), addresses)
         if not text.at_line_start:
             _show("\n")
