@@ -49,6 +49,7 @@ class Timer:
         self._core = core
         self._compare, self._control = 0, 0
         self._due: float | None = None
+        self.on_armed: Callable[[], None] | None = None  # called when it is to interrupt, and was not before
 
     def watch(self, elf: Elf) -> None:
         """Heed the instructions of `elf`."""
@@ -76,7 +77,9 @@ class Timer:
             self._compare = count + (value & 0xFFFF_FFFF ^ 1 << 31) - (1 << 31)
         on = self._control & (ENABLE | MASKED) == ENABLE
         left = max(0, self._compare - count) / self._core.system(CNTFRQ)
-        self._due = time.monotonic() + left if on else None
+        idle, self._due = self._due is None, time.monotonic() + left if on else None
+        if idle and on and self.on_armed is not None:
+            self.on_armed()
 
 
 class Controller(Protocol):
