@@ -129,6 +129,7 @@ class Machine:
         self._core.add_device(board.uart.base, board.uart.size, self._uart.read, self._uart.write)
         self._timer = Timer(self._core)
         self._controller: Controller | None = None
+        self._ticking: _Ticking | None = None  # of an image that sets the timer: looking costs as much as a short block
         for device in board.devices:
             model = self._model(device)
             self._core.add_registers(device.base, device.size, model.read, model.write)
@@ -145,8 +146,8 @@ class Machine:
         segments = [segment for segment in elf.segments if segment.kind == PT_LOAD and segment.memory_size]
         if not segments:
             raise UserError(f"{image}: nothing in it is to be loaded", "it must be a linked image")
-        if self._controller is not None:
-            self._timer.watch(elf)
+        if self._controller is not None and self._timer.watch(elf):
+            self._ticking = _Ticking(self._timer, self._core.between_blocks())
         entry = elf.entry
         for segment in segments:
             last = segment.lma + segment.memory_size - 1
@@ -383,8 +384,7 @@ class Machine:
         self._core.stop()
 
     def _run_until(self, deadline: float, interruption: Interruption) -> End:
-        ticking = None if self._controller is None else _Ticking(self._timer, self._core.between_blocks())
-        with _Stopper(self._core, lambda: deadline + self._looking, interruption, ticking) as stopper:
+        with _Stopper(self._core, lambda: deadline + self._looking, interruption, self._ticking) as stopper:
             while self._end is None:
                 try:
                     self._core.run()

@@ -51,10 +51,12 @@ class Timer:
         self._due: float | None = None
         self.on_armed: Callable[[], None] | None = None  # called when it is to interrupt, and was not before
 
-    def watch(self, elf: Elf) -> None:
-        """Heed the instructions of `elf`."""
-        for write in writes(elf):
+    def watch(self, elf: Elf) -> bool:
+        """Heed the instructions of `elf`, and tell whether there are any."""
+        found = list(writes(elf))
+        for write in found:
             self._core.on_execution(write.address, partial(self._written, write))
+        return bool(found)
 
     @property
     def due(self) -> float | None:
