@@ -131,13 +131,15 @@ def _sentence(outcome: Outcome, time_limit: float) -> str:
         sentence = "interrupted"
     else:
         sentence = outcome.end.value
-    if outcome.detail:
-        sentence += f": {outcome.detail}"
+    # An emulator may warn of what has nothing to do with the guest, in several lines: they do not stand in between.
+    detail, _, more = outcome.detail.partition("\n")
+    if detail:
+        sentence += f": {detail}"
     if outcome.boots > 1:
         sentence += f"; it had started {outcome.boots} times" if outcome.boots < BOOTS else "; it started over and over"
     if outcome.doubt:
         sentence += f"; no good end: {outcome.doubt}"
-    return sentence
+    return f"{sentence}\n{more}" if more else sentence
 
 
 def _verdict(outcome: Outcome) -> Failed | None:

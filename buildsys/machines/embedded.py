@@ -6,8 +6,8 @@ PSCI power-off and reset, and synchronous exceptions of EL0 and EL1, which enter
 vectors at EL1 with the registers QEMU gives them (`exceptions` says how). EL2 and EL3 are there
 to be left: an exception taken at, or to, one of them ends the run. PSCI is there on a board that
 begins at EL1, as on QEMU, where it stands in for what is above. One interrupt is there, that of the
-virtual timer (`timer`), on a board that has a controller; it comes in `wfi` and in the place of a
-synchronous exception, and nowhere else: between others Unicorn cannot be stopped and go on.
+virtual timer (`timer`), on a board that has a controller; it comes in `wfi`, in the place of a synchronous
+exception, and, a few milliseconds late, between any two blocks of code.
 
 What it does not have: other interrupts, so that without that one `wfi` sleeps until the time limit; any
 other device; other cores; and, Unicorn being of QEMU 5.0, three traps: floating point that was
@@ -30,6 +30,7 @@ import select
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from buildsys.config.board import CONTROLLERS, ENTROPY, Board, Device, drawing
@@ -63,6 +64,7 @@ NOT_SUPPORTED = (1 << 64) - 1
 
 LOST_WRITES_KEPT = 1000
 STOP_AGAIN = 0.01  # seconds
+TICK = 0.005  # seconds: how often it is looked whether the timer interrupts
 
 
 def run(
@@ -127,6 +129,7 @@ class Machine:
         self._core.add_device(board.uart.base, board.uart.size, self._uart.read, self._uart.write)
         self._timer = Timer(self._core)
         self._controller: Controller | None = None
+        self._ticking: _Ticking | None = None  # of an image that sets the timer: looking costs as much as a short block
         for device in board.devices:
             model = self._model(device)
             self._core.add_registers(device.base, device.size, model.read, model.write)
@@ -143,8 +146,8 @@ class Machine:
         segments = [segment for segment in elf.segments if segment.kind == PT_LOAD and segment.memory_size]
         if not segments:
             raise UserError(f"{image}: nothing in it is to be loaded", "it must be a linked image")
-        if self._controller is not None:
-            self._timer.watch(elf)
+        if self._controller is not None and self._timer.watch(elf):
+            self._ticking = _Ticking(self._timer, self._core.between_blocks())
         entry = elf.entry
         for segment in segments:
             last = segment.lma + segment.memory_size - 1
@@ -381,7 +384,7 @@ class Machine:
         self._core.stop()
 
     def _run_until(self, deadline: float, interruption: Interruption) -> End:
-        with _Stopper(self._core, lambda: deadline + self._looking, interruption) as stopper:
+        with _Stopper(self._core, lambda: deadline + self._looking, interruption, self._ticking) as stopper:
             while self._end is None:
                 try:
                     self._core.run()
@@ -395,11 +398,14 @@ class Machine:
             return self._end
 
     def _returned(self, deadline: float, interruption: Interruption, stopper: _Stopper) -> None:
-        """The core stopped and nothing was wrong: at an end, at a signal, at the deadline, or in `wfi`.
+        """The core stopped and nothing was wrong: at an end, at a signal, at the deadline, for the timer, or in `wfi`.
 
         A signal whose handler raised nothing ends the run as well: it cannot go on from such a place.
         """
         asleep = self._end is None and not stopper.fired.is_set()
+        if asleep and stopper.ticked():
+            self._interrupted()
+            return  # if it was in `wfi`, that has ended: it may at any time
         if asleep:
             # The timer ends `wfi` whether its interrupt is masked or not (Arm ARM: WFI).
             due = self._timer.due if self._controller is not None and self._controller.enabled else None
@@ -432,20 +438,50 @@ def _sentence(*parts: str) -> str:
     return "; ".join(part for part in parts if part)
 
 
+@dataclass
+class _Ticking:
+    """Stops a core between two blocks when `timer` is due. `asked` tells that it is to be stopped there, or was."""
+
+    timer: Timer
+    stops: Callable[[bool], None]
+    asked: bool = False
+
+    def look(self) -> None:
+        """Have the core stopped if the timer is due."""
+        due = self.timer.due
+        if due is not None and due <= time.monotonic():
+            self.asked = True
+            self.stops(True)
+
+    def heed(self) -> bool:
+        """Whether the core was to be stopped; it is not any longer."""
+        self.stops(False)
+        asked, self.asked = self.asked, False
+        return asked
+
+
 class _Stopper:
-    """While entered, a thread stops `core` at the deadline and at every signal that asks for an end.
+    """While entered, a thread stops `core` at the deadline and at every signal that asks for an end; and for a timer.
 
     Unicorn runs in C, so that no Python of this thread would. `fired` tells of a stop: a run is not to go on.
     """
 
-    def __init__(self, core: Processor, deadline: Callable[[], float], interruption: Interruption) -> None:
+    def __init__(
+        self,
+        core: Processor,
+        deadline: Callable[[], float],
+        interruption: Interruption,
+        ticking: _Ticking | None,
+    ) -> None:
         self.fired = threading.Event()
-        self._core, self._deadline, self._interruption = core, deadline, interruption
+        self._core, self._deadline, self._interruption, self._ticking = core, deadline, interruption, ticking
         self._done = threading.Event()
         self._lock = threading.Lock()  # no stop may come after the end
         self._thread = threading.Thread(target=self._watch, name="time limit", daemon=True)
 
     def __enter__(self) -> _Stopper:
+        if self._ticking is not None:
+            self._ticking.timer.on_armed = self._interruption.wake
         self._thread.start()
         return self
 
@@ -456,14 +492,19 @@ class _Stopper:
         self._interruption.wake()
         self._thread.join()
 
+    def ticked(self) -> bool:
+        """Whether the core was stopped for the timer, since this was asked last."""
+        return self._ticking is not None and self._ticking.heed()
+
     def _watch(self) -> None:
         while not self._done.is_set():
             # select() takes no endless time; waking for nothing once an hour is harmless.
-            remaining = min(max(0.0, self._deadline() - time.monotonic()), 3600.0)
-            select.select([self._interruption.fd], [], [], remaining)
-            # Any other signal leaves the core alone: stopped between two blocks that it has chained,
-            # Unicorn does not know its pc, and what it would go on with is an earlier instruction.
+            longest = 3600.0 if self._ticking is None or self._ticking.timer.due is None else TICK
+            select.select([self._interruption.fd], [], [], min(max(0.0, self._deadline() - time.monotonic()), longest))
+            # Any other signal leaves the core alone.
             if not self._interruption.drain() and time.monotonic() < self._deadline():
+                if self._ticking is not None:
+                    self._ticking.look()
                 continue
             self.fired.set()
             while self._stop_again():

@@ -37,6 +37,9 @@ SCR_RW, SCR_HCE, SCR_NS = 1 << 10, 1 << 8, 1 << 0
 # PSTATE at EL2 and EL3 after reset: their own stack pointers, every exception masked (Arm ARM C5.2).
 EL2H, EL3H = 0x3C9, 0x3CD
 
+NO_BLOCK = (1 << 64) - 1  # an address no code has: it is odd, and the last one
+HOOK_BYTES = 64  # of struct hook, at least
+
 # QEMU's exception numbers (target/arm/cpu.h) that need a thought of their own.
 UNDEFINED, HVC, SMC = 1, 11, 13
 
@@ -209,6 +212,38 @@ class Processor:
         self._uc.hook_add(self._unicorn.UC_HOOK_BLOCK, lambda uc, at, size, data: callback(at))
 
     # Running.
+
+    def between_blocks(self) -> Callable[[bool], None]:
+        """Have every block of code looked at before it runs; what is returned says whether the next one ends run().
+
+        It may be called from another thread. Only there can a run that is stopped from outside go on: elsewhere
+        Unicorn ends in the middle of an instruction, behind a load or store, and does all of it once more.
+
+        Python at each block would take a hundred times as long as the blocks. So what is called is Unicorn's own
+        function that stops a run, for addresses there are none of until it is to; and, so that blocks are
+        translated with a place for it, another function of C that does nothing.
+        """
+        hooks = []
+        for function, begin, end in (
+            (ctypes.CDLL(None).abs, 1, 0),  # its argument, and nothing else
+            (self._library.uc_emu_stop, NO_BLOCK, NO_BLOCK),
+        ):
+            hook = ctypes.c_size_t()
+            failed = self._library.uc_hook_add(
+                self._uc._uch, ctypes.byref(hook), self._unicorn.UC_HOOK_BLOCK,
+                ctypes.cast(function, ctypes.c_void_p), None, ctypes.c_uint64(begin), ctypes.c_uint64(end),
+            )  # fmt: skip
+            assert not failed, f"Unicorn: {failed}"
+            hooks.append(hook.value)
+        # include/uc_priv.h: struct hook, which the handle points to; its addresses are heeded at each block.
+        bounds = struct.pack("<QQ", NO_BLOCK, NO_BLOCK)
+        place = hooks[1] + ctypes.string_at(hooks[1], HOOK_BYTES).index(bounds)
+        first = ctypes.c_uint64.from_address(place)
+
+        def stops(now: bool) -> None:
+            first.value = 0 if now else NO_BLOCK
+
+        return stops
 
     def run(self) -> None:
         """Run from pc until stop() or `wfi`. Raises AccessError, CoreError and whatever a callback raises."""

@@ -49,11 +49,14 @@ class Timer:
         self._core = core
         self._compare, self._control = 0, 0
         self._due: float | None = None
+        self.on_armed: Callable[[], None] | None = None  # called when it is to interrupt, and was not before
 
-    def watch(self, elf: Elf) -> None:
-        """Heed the instructions of `elf`."""
-        for write in writes(elf):
+    def watch(self, elf: Elf) -> bool:
+        """Heed the instructions of `elf`, and tell whether there are any."""
+        found = list(writes(elf))
+        for write in found:
             self._core.on_execution(write.address, partial(self._written, write))
+        return bool(found)
 
     @property
     def due(self) -> float | None:
@@ -76,7 +79,9 @@ class Timer:
             self._compare = count + (value & 0xFFFF_FFFF ^ 1 << 31) - (1 << 31)
         on = self._control & (ENABLE | MASKED) == ENABLE
         left = max(0, self._compare - count) / self._core.system(CNTFRQ)
-        self._due = time.monotonic() + left if on else None
+        idle, self._due = self._due is None, time.monotonic() + left if on else None
+        if idle and on and self.on_armed is not None:
+            self.on_armed()
 
 
 class Controller(Protocol):

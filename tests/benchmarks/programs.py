@@ -1,8 +1,9 @@
 """What a program costs: reset to main.main, calls of the supervisor, and computing, beside the same under Linux.
 
-Instructions are counted by QEMU: with `-icount shift=0` each takes a nanosecond of the counter's time. A Linux kernel
-is not at hand, so that the other side is user emulation of the same source, compiled for Linux, by QEMU's qemu-aarch64:
-it has Linux itself, and the translation of addresses, at the host's speed.
+Instructions are counted by QEMU: with `-icount shift=0` each takes a nanosecond of the counter's time; that is so to
+the percent on any machine, and it is what the bounds are on. The other side is the same source compiled for Linux, on
+Debian's kernel, booted by the same QEMU as the same machine. Where that kernel cannot be had it is user emulation by
+QEMU's qemu-aarch64, which has Linux itself, and the translation of addresses, at the host's speed: then in time.
 """
 
 from __future__ import annotations
@@ -23,14 +24,23 @@ from buildsys.formats.elf import Elf
 from buildsys.front.steps import Steps
 from buildsys.machines import qemu
 from buildsys.machines.embedded import Machine
+from tests.benchmarks import linux as system
 from tests.benchmarks.measure import Row
 from tests.conftest import ROOT
+from tests.debian import NoArchiveError
 
 LINUX = "qemu-aarch64"
 RUNS = 5
 LIMIT = 120  # seconds
 FREQUENCY = 62_500_000  # Hz, of the counter of QEMU's virt: target/arm/cpu.h, GTIMER_SCALE
-COUNTING = '["-icount", "shift=0,sleep=off"]'
+COUNTING = ("-icount", "shift=0,sleep=off")
+COUNTING_TEXT = json.dumps(COUNTING)
+CALLS = (
+    ("call", "program: a system call (getppid)"),
+    ("fault", "program: a page touched first"),
+    ("switch", "program: a thread's turn, by pipes, with 2 calls"),
+)
+BOUND = ("cpu", "computing", 1.10), ("gc", "collecting", 1.25)
 
 
 @dataclass(frozen=True)
@@ -45,25 +55,69 @@ class Cost:
         return f"{self.what:52} {self.instructions:8.0f} instructions"
 
 
-def rows(folder: Path) -> Iterator[Row | Cost]:
+@dataclass(frozen=True)
+class Share:
+    """So many instructions for all of it, here and on Linux, and how many times those may be these."""
+
+    what: str
+    ours: float
+    theirs: float
+    most: float
+
+    def text(self) -> str:
+        """A line of the table."""
+        times = self.ours / self.theirs
+        kept = "ok" if times <= self.most else "OVER"
+        millions = f"{self.ours / 1e6:8.1f} M   {times:5.2f}×  {self.theirs / 1e6:8.1f} M "
+        return f"{self.what:52} {millions} {'instructions on Linux':27} ≤ {self.most:g}×     {kept}"
+
+
+def rows(folder: Path) -> Iterator[Row | Cost | Share]:
     """Every row."""
     shutil.copytree(ROOT / "tests/kernels/measured", folder / "src")
     reached = statistics.median(_run(folder, "start") for _ in range(RUNS))
     yield Row("program: reset to main.main, QEMU", reached, "", None, "≤ 50 ms", reached <= 50)
     for spent, what in _boot(folder):
         yield Row(f"  reset to {what}, embedded emulator", spent, "", None, "", kept=True)
-    for part, what in (
-        ("call", "program: a system call (getppid)"),
-        ("fault", "program: a page touched first"),
-        ("switch", "program: a thread's turn, by pipes, with 2 calls"),
-    ):
-        yield Cost(what, _run(folder, part, COUNTING) * 1e9 / FREQUENCY)
+    for part, what in CALLS:
+        yield Cost(what, _run(folder, part, COUNTING_TEXT) * 1e9 / FREQUENCY)
     yield Cost("program: a barrier counted, beside Go's own", _counted(folder))
+    try:
+        yield from _system(folder)
+    except NoArchiveError as error:
+        print(f"no kernel to compare with ({error}): user emulation in its place")
+        yield from _user(folder)
+
+
+def _system(folder: Path) -> Iterator[Row | Cost | Share]:
+    """Against Linux as a system: instructions, of all that the core does meanwhile; and then time."""
+    kernel = system.kernel(folder / "debian")
+    archive = folder / "initial"
+    archive.write_bytes(system.initial(_linux(folder)))
+    board = load(folder).board
+    for part, what in CALLS:
+        count = system.run(kernel, archive, board, part, COUNTING)
+        yield Cost(f"  Linux: {what.partition(': ')[2]}", count * 1e9 / FREQUENCY)
+    for part, what, most in BOUND:
+        here, there = _run(folder, part, COUNTING_TEXT), system.run(kernel, archive, board, part, COUNTING)
+        yield Share(f"program: {what}, QEMU", 1e6 * here, 1e6 * there, most)  # a millisecond has a million
+        ours, theirs = [], []
+        for _ in range(RUNS):
+            ours.append(_run(folder, part))
+            theirs.append(system.run(kernel, archive, board, part))
+        yield Row(
+            f"program: {what}, QEMU", statistics.median(ours), "Linux, the same machine", statistics.median(theirs), "",
+            kept=True,
+        )  # fmt: skip
+
+
+def _user(folder: Path) -> Iterator[Row]:
+    """Against Linux as QEMU's user emulation has it."""
     if shutil.which(LINUX) is None:
         print(f"{LINUX} is not installed: nothing to compare with (Debian: qemu-user)")
         return
     linux = _linux(folder)
-    for part, what, most in (("cpu", "computing", 1.10), ("gc", "collecting", 1.25)):
+    for part, what, most in BOUND:
         ours, theirs = [], []
         for _ in range(RUNS):
             ours.append(_run(folder, part))

@@ -1,0 +1,52 @@
+"""The tests of Go's own that fail here, on Linux as a system of one processor: what the document says of them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from buildsys.config.project import load
+from buildsys.front.steps import Steps
+from tests.benchmarks import linux
+from tests.conftest import ROOT
+from tests.debian import NoArchiveError
+from tests.gotest.standard import project_in, rows
+
+# By package, each test, and how it ends.
+ENDS = {
+    "encoding/gob": {"TestCountDecodeMallocs": "FAIL"},
+    "math/rand": {"TestDefaultRace": "PASS"},
+    "sync": {"TestMutexMisuse": "PASS", "TestIssue76126": "PASS"},
+}
+MEMORY = ("-m", "512M")
+
+pytestmark = pytest.mark.campaign
+
+
+def test_what_fails_here_for_want_of_processes_passes_there_and_gob_fails_alike(tmp_path: Path) -> None:
+    steps = Steps(load(project_in(tmp_path)))
+    environment = {**os.environ, **steps.go.environment(), "GOOS": "linux", "GOARCH": "arm64", "CGO_ENABLED": "0"}
+
+    def go(folder: Path, *words: str) -> bytes:
+        made = tmp_path / "made"
+        command = [str(steps.go.command), *words[:-1], "-o", str(made), words[-1]]
+        subprocess.run(command, cwd=folder, env=environment, check=True, capture_output=True)
+        return made.read_bytes()
+
+    try:
+        kernel = linux.kernel(tmp_path / "debian")
+    except NoArchiveError as error:
+        pytest.skip(str(error))
+    files = {name.replace("/", "-"): go(steps.project.package, "test", "-c", "-vet=off", name) for name in ENDS}
+    commands = [f"/{name.replace('/', '-')} -test.v -test.run=^({'|'.join(tests)})$" for name, tests in ENDS.items()]
+    go(ROOT / "tests/kernels/first", "build", ".")
+    archive = tmp_path / "initial"
+    archive.write_bytes(linux.initial(tmp_path / "made", {**files, "commands": "\n".join(commands).encode()}))
+    said = linux.serial(kernel, archive, steps.project.board, "", MEMORY).decode()
+    for name, tests in ENDS.items():
+        assert set(rows()[name].failed) == set(tests)
+        for test, end in tests.items():
+            assert f"--- {end}: {test} (" in said, said[-4000:]
