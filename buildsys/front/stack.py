@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any
 
-from buildsys.crash.places import stacks
 from buildsys.errors import UserError
 from buildsys.formats.elf import Elf
 from buildsys.formats.lines import Lines
@@ -18,12 +17,11 @@ from buildsys.front.reach import Asked as Reaching
 from buildsys.front.reporter import Failed
 from buildsys.front.steps import Steps
 from buildsys.go.flag import code_of
-from buildsys.stacks.account import Account, Extent, Use
+from buildsys.stacks.account import Account, Use
 from buildsys.stacks.chains import BACK, RECURSION, Link
+from buildsys.stacks.image import GUARDS, ends_of, extents, handled_on
 from buildsys.stages.objects import read_runtime
 
-GUARDS = ("runtime.g.stackguard0", "runtime.g.stackguard1")
-OF_BATCHES = "buildsys.batch_stack"  # templates/barrier-user.s.j2
 FEW = 5  # things not told of that are named without being asked for all
 
 
@@ -55,6 +53,7 @@ class Told:
             answer.entries,
             [offsets[each] for each in GUARDS],
             ends_of(self.elf, {name: new for name, _, new in replaced if name in plan.ends}),
+            handled_on(steps.project.program is not None),
         )
         self.answer = answer
 
@@ -86,22 +85,6 @@ class Told:
         if kind == BACK:
             return f"{where} calls by a pointer what could call it again"
         return f"{where}: {self.account.unknown.get(address, '')}"
-
-
-def extents(elf: Elf) -> list[Extent]:
-    """The stacks that an image has room for."""
-    found = [Extent(each.name, each.low, each.high) for each in stacks(elf)]
-    for each in elf.symbols.named(OF_BATCHES)[OF_BATCHES]:
-        found.append(Extent("batches'", each.value, each.end))
-    return found
-
-
-def ends_of(elf: Elf, news: dict[str, int]) -> frozenset[int]:
-    """Of the functions that end the run, by the name they took over, ours: the user's have other names."""
-    named = elf.symbols.named(*news)
-    return frozenset(
-        new for name, new in news.items() if any(each.is_global and each.value == new for each in named[name])
-    )
 
 
 def stack(steps: Steps, asked: Asked) -> Failed | None:

@@ -57,7 +57,8 @@ class Use:
 class Account:
     """The stacks of one image, entered at its first instruction and through its vectors.
 
-    `reach` is what can run, by `graph`, `guards` and `ends` as stacks.growth has them.
+    `reach` is what can run, by `graph`; `guards` and `ends` are as stacks.growth has them. Exceptions are handled
+    on the stack called `handled_on`.
     """
 
     def __init__(
@@ -69,8 +70,9 @@ class Account:
         roots: Iterable[int],
         guards: Iterable[int],
         ends: frozenset[int],
+        handled_on: str = EXCEPTION,
     ) -> None:
-        self._elf = elf
+        self._handled_on = handled_on
         growths, pointed = Growths(elf, code, guards, ends), Pointed(elf, graph, reach)
         self.chains = Chains(code, growths, graph, pointed)
         self.without_check = Chains(code, growths, graph, pointed, unchecked=True)
@@ -88,15 +90,17 @@ class Account:
             roots = [slot for table in tables for slot in slots(table)]
         yield from found
 
-    def uses(self, stacks: Iterable[Extent]) -> list[Use]:
-        """What each of `stacks` is needed for."""
+    def uses(self, stacks: Iterable[Extent], unchecked: bool = False) -> list[Use]:
+        """What each of `stacks` is needed for; `unchecked`: by what does not look at its end."""
         reached = list(self.functions())
         handled = [slot for each in reached for table in self.chains.growth(each).vectors for slot in slots(table)]
-        return [self._use(each, reached, handled if each.name == EXCEPTION else ()) for each in stacks]
+        chains = self.without_check if unchecked else self.chains
+        return [self._use(chains, each, reached, handled if each.name == self._handled_on else ()) for each in stacks]
 
-    def _use(self, stack: Extent, reached: Sequence[int], handled: Iterable[int]) -> Use:
+    def _use(self, chains: Chains, stack: Extent, reached: Sequence[int], handled: Iterable[int]) -> Use:
         """`handled` are entered with the whole stack before them."""
-        deepest, most = (), 0
+        deepest: tuple[Link, ...] = ()
+        most = 0
         opened: dict[tuple[str, int], None] = {}
 
         def count(height: Height, links: Iterable[Link]) -> None:
@@ -106,9 +110,9 @@ class Account:
                 deepest, most = tuple(links), height.bytes
 
         for slot in dict.fromkeys(handled):
-            count(self.chains.height(slot), self.chains.chain(slot))
+            count(chains.height(slot), chains.chain(slot))
         for each in reached:
-            growth = self.chains.growth(each)
+            growth = chains.growth(each)
             for site, place in growth.placed:
                 if stack.low < place <= stack.high:
                     used = stack.high - place
@@ -117,15 +121,16 @@ class Account:
                 place = call.place.number
                 if not call.place.absolute or place is None or not stack.low < place <= stack.high:
                     continue
-                for goal in self.chains.goals(each, call):
-                    used, below = stack.high - place, self.chains.height(goal)
-                    links = (Link(each, used, call.site), *self.chains.chain(goal))
+                for goal in chains.goals(each, call):
+                    used, below = stack.high - place, chains.height(goal)
+                    links = (Link(each, used, call.site), *chains.chain(goal))
                     count(Height(used + below.bytes, open=below.open), links)
         return Use(stack.name, stack.high - stack.low, most, deepest, tuple(opened))
 
     def unchecked(self) -> Use:
         """The deepest chain behind a function that looks at the stack's end, of functions that do not."""
-        deepest, most = (), 0
+        deepest: tuple[Link, ...] = ()
+        most = 0
         opened: dict[tuple[str, int], None] = {}
         chains = self.without_check
         for each in self.functions():

@@ -20,6 +20,8 @@ from buildsys.go.indirect import CASE, OTHER, indirect
 from buildsys.stacks.pcsp import StackTables
 
 SP, G = 31, 28
+BLS = 0x5400_0009  # C6.2 B.cond: LS, which stacksplit ends with
+CALLING = 40  # instructions to the call of morestack: arguments in registers are saved before it
 BLR = 0xD63F_0000  # C6.2 BLR, of x0
 VBAR = 0xD518_C000  # C6.2 MSR (register): VBAR_EL1
 SAVED = 8  # bytes below sp where a Go function with a frame keeps x29: cmd/internal/obj/arm64/obj7.go
@@ -114,7 +116,12 @@ class Growths:
         """Whether it looks at the stack's end before all else: it loads where that is, and can call morestack."""
         if not any(word & ~31 in self._loads for word in words[:PROLOGUE]):
             return False
-        return any(a64.branch_target(word, base + 4 * at) in self.morestack for at, word in enumerate(words))
+        for at, word in enumerate(words[:PROLOGUE]):
+            if word & 0xFF00_001F == BLS:
+                behind = at + a64.sign_extend(word >> 5, 19)
+                asked = range(behind, min(behind + CALLING, len(words)))
+                return any(a64.branch_target(words[each], base + 4 * each) in self.morestack for each in asked)
+        return False
 
     def _followed(self, body: Body, enter: int, doomed: Container[int]) -> Growth:
         way = _Followed(self._elf, self._code, self._go, self.ends)
