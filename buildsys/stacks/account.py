@@ -15,10 +15,11 @@ from functools import cached_property
 from buildsys.formats.elf import Elf
 from buildsys.formats.references import Code
 from buildsys.go.graph import Graph
+from buildsys.go.indirect import OTHER
 from buildsys.go.reach import Reach
 from buildsys.go.runtime import STACK_GUARD
 from buildsys.stacks.chains import Chains, Height, Link, Pointed
-from buildsys.stacks.growth import Growths
+from buildsys.stacks.growth import Growths, go_code
 
 STACK_SMALL = 128  # internal/abi/stack.go: a check of the stack's end leaves a small frame out
 ROOM = STACK_GUARD - STACK_SMALL  # bytes that are sure behind a check
@@ -73,7 +74,15 @@ class Account:
         handled_on: str = EXCEPTION,
     ) -> None:
         self._handled_on = handled_on
-        growths, pointed = Growths(elf, code, guards, ends), Pointed(elf, graph, reach)
+        growths, go = Growths(elf, code, guards, ends), go_code(elf)
+        assembly = [code.body(address) for address in reach.functions if address not in go]
+        called = {
+            (body.base, call.target)
+            for body in assembly
+            for call in growths.of(body, 0).calls
+            if call.target is not None and call.how == OTHER
+        }
+        pointed = Pointed(elf, graph, reach, called)
         self.chains = Chains(code, growths, graph, pointed)
         self.without_check = Chains(code, growths, graph, pointed, unchecked=True)
         self._roots = tuple(dict.fromkeys((elf.entry, *roots)))

@@ -6,13 +6,14 @@ A call through a register can come to every function that a pointer was made of,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from buildsys.formats import a64
 from buildsys.formats.elf import SHF_ALLOC, SHF_EXECINSTR, Elf
 from buildsys.formats.references import Body, Code, overwrites
+from buildsys.formats.symbols import STT_FUNC
 from buildsys.go.graph import EQUALS, HASHES, METHODS, NAMES, THROUGH, TYPE, Graph
 from buildsys.go.held import ITABS, TABLE
 from buildsys.go.indirect import METHOD, VALUE
@@ -56,9 +57,12 @@ Edges = Sequence[tuple[int, Call, int]]
 
 
 class Pointed:
-    """The functions that pointers were made of, in what is reached: what calls through registers can come to."""
+    """The functions that pointers were made of, in what is reached: what calls through registers can come to.
 
-    def __init__(self, elf: Elf, graph: Graph, reach: Reach) -> None:
+    `called` are functions of assembly, each with one whose address it forms to call it right there.
+    """
+
+    def __init__(self, elf: Elf, graph: Graph, reach: Reach, called: Collection[tuple[int, int]] = ()) -> None:
         self._elf, self._graph = elf, graph
         self._go = go_code(elf)
         functions: dict[int, None] = {}
@@ -70,7 +74,7 @@ class Pointed:
             for edge in graph.node(function).edges:
                 if edge.how == THROUGH and (edge.through == TABLE or edge.through.startswith(ITABS)):
                     methods[edge.to] = None
-                elif edge.how in (NAMES, THROUGH) and edge.to != elf.entry:
+                elif edge.how in (NAMES, THROUGH) and (address, edge.to) not in called and _is_function(graph, edge.to):
                     (functions if address in self._go else by_assembly)[edge.to] = None
         types: dict[int, None] = {}
         for address, edge in reach.edges.items():
@@ -83,7 +87,7 @@ class Pointed:
     def of(self, body: Body, call: Call) -> tuple[int, ...]:
         """What `call`, by a register, in the function `body` can come to."""
         if body.base not in self._go:
-            return self.by_assembly
+            return (*self.by_assembly, *self.functions)
         if call.how == METHOD:
             return self._in_slot(_loaded(body.words, call.site - body.base >> 2, _register(body, call)))
         opens = self._graph.node(body.function).opens if body.function else frozenset()
@@ -112,6 +116,12 @@ class Pointed:
                     if table is not None and place in table[1]:
                         slots.add(offset)
         return found
+
+
+def _is_function(graph: Graph, address: int) -> bool:
+    """Whether there is a function at `address`, and not the vectors of exceptions."""
+    function = graph.function_at(address)
+    return function is not None and function.kind == STT_FUNC
 
 
 def _held(elf: Elf, pointer: int) -> Iterator[int]:
@@ -216,7 +226,8 @@ class Chains:
 
     def goals(self, address: int, call: Call) -> tuple[int, ...]:
         """What `call`, of the function entered at `address`, can come to."""
-        return (call.target,) if call.target is not None else self._pointed.of(self._code.body(address), call)
+        found = (call.target,) if call.target is not None else self._pointed.of(self._code.body(address), call)
+        return tuple(each for each in found if each not in self._growths.program)  # that has stacks of its own
 
     def _solve(self, root: int) -> None:
         """Heights of everything from `root` on, innermost first."""

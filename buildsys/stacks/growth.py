@@ -8,7 +8,7 @@ Reference Manual (DDI 0487).
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -27,7 +27,7 @@ VBAR = 0xD518_C000  # C6.2 MSR (register): VBAR_EL1
 SAVED = 8  # bytes below sp where a Go function with a frame keeps x29: cmd/internal/obj/arm64/obj7.go
 PROLOGUE = 10  # instructions of which a check of the stack's end may consist: the same, stacksplit
 MORESTACK = ("runtime.morestack", "runtime.morestack_noctxt", "runtime.morestackc")
-ABI0 = ".abi0"
+ABI0, PROGRAM = ".abi0", "program."  # src/supervisor's program: buildsys.stages.programs
 ENDLESS = 1 << 16  # bytes: what grows so far without a call moves sp in a loop
 LOOP = "moves sp in a loop"
 LOST = "uses a stack that it cannot be told here where it is"
@@ -92,6 +92,7 @@ class Growths:
         self._elf, self._code, self.ends = elf, code, ends
         self._tables = StackTables(elf)
         self._go = go_code(elf)
+        self.program = go_code(elf, PROGRAM)
         self._loads = {0xF940_0000 | offset // 8 << 10 | G << 5 for offset in guards}  # C6.2 LDR, from x28
         names = [each + abi for each in MORESTACK for abi in ("", ABI0)]
         found = elf.symbols.named(*names).values()
@@ -124,22 +125,27 @@ class Growths:
         return False
 
     def _followed(self, body: Body, enter: int, doomed: Container[int]) -> Growth:
-        way = _Followed(self._elf, self._code, self._go, self.ends)
+        way = _Followed(self._elf, self._code, (self._go, self.program), self.ends)
         way.run(body.base + 4 * enter)
         calls = []
-        for address, state in way.known.items():
+        for (address, _), state in way.known.items():
             word = self._code.word(address) or 0
             gone = body.base <= address < body.end and address - body.base >> 2 in doomed
             target = a64.branch_target(word, address)
             if target is None:
                 target = a64.conditional_target(word, address)
-            if target is not None and (a64.is_bl(word) or target in self._go or target in self.ends):
+            if target is not None and (a64.is_bl(word) or self._is_elsewhere(target)):
                 calls.append(Call(address, state.sp, target, doomed=gone))
             elif word & 0xFFDF_FC1F == 0xD61F_0000:  # C6.2 BR, and bit 21 for BLR
-                calls.append(Call(address, state.sp, state.numbers.get(word >> 5 & 31), OTHER, gone))
-        placed = [(at, each.sp.number) for at, each in way.known.items() if each.sp.absolute and each.sp.number]
-        lost = [(at, LOST) for at, each in way.known.items() if each.sp.number is None and self._returns(at)]
+                goals = state.numbers.get(word >> 5 & 31) or (None,)
+                calls += [Call(address, state.sp, goal, OTHER, gone) for goal in goals]
+        placed = [(at, each.sp.number) for (at, _), each in way.known.items() if each.sp.absolute and each.sp.number]
+        lost = [(at, LOST) for (at, _), each in way.known.items() if each.sp.number is None and self._returns(at)]
         return Growth(way.most, tuple(calls), tuple(placed), False, (*way.unknown, *lost), tuple(way.vectors))
+
+    def _is_elsewhere(self, target: int) -> bool:
+        """Whether a jump to `target` is told as a call: it goes to Go, or to what ends the run."""
+        return target in self._go or target in self.program or target in self.ends
 
     def _returns(self, address: int) -> bool:
         """Whether the instruction is a call that comes back: BL or BLR."""
@@ -147,19 +153,28 @@ class Growths:
         return a64.is_bl(word) or word & 0xFFFF_FC1F == BLR
 
 
+Numbers = dict[int, frozenset[int]]  # by register
+ALTERNATIVES = 4  # numbers a register may hold that are told apart
+
+
 class _State(NamedTuple):
-    """What is known in front of an instruction: where sp is, and what registers hold."""
+    """What is known in front of an instruction: where sp is, and which numbers registers may hold."""
 
     sp: Place
-    numbers: dict[int, int]
+    numbers: Numbers
+
+    @property
+    def stack(self) -> str:
+        """On which stack it is: what is known of each is kept apart."""
+        return "entry" if not self.sp.absolute else "unknown" if self.sp.number is None else "other"
 
 
 class _Followed:
     """The ways through code that is no Go: through a function, and on where it jumps to another."""
 
-    def __init__(self, elf: Elf, code: Code, go: range, ends: Container[int]) -> None:
+    def __init__(self, elf: Elf, code: Code, go: tuple[range, range], ends: Container[int]) -> None:
         self._elf, self._code, self._go, self._ends = elf, code, go, ends
-        self.known: dict[int, _State] = {}
+        self.known: dict[tuple[int, str], _State] = {}
         self.unknown: list[tuple[int, str]] = []
         self.vectors: list[int] = []
         self.most = 0
@@ -169,17 +184,18 @@ class _Followed:
         pending = [(entry, _State(ENTRY, {}))]
         while pending:
             address, state = pending.pop()
-            left = address in self._go or (address in self._ends and address != entry)
+            left = any(address in each for each in self._go) or (address in self._ends and address != entry)
             word = None if left else self._code.word(address)
             if word is None:
                 continue
-            merged = _merged(self.known.get(address), state)
+            key = address, state.stack
+            merged = _merged(self.known.get(key), state)
             if merged is None:
                 continue
             if not merged.sp.absolute and (merged.sp.number or 0) > ENDLESS:
                 self.unknown.append((address, LOOP))
                 return
-            self.known[address] = merged
+            self.known[key] = merged
             after = self._after(word, address, merged)
             pending += [(following, after) for following in _following(word, address)]
 
@@ -187,7 +203,7 @@ class _Followed:
         """What is known behind the instruction `word` at `address`."""
         sp, numbers = state
         if word & 0xFFFF_FFE0 == VBAR and word & 31 in numbers:
-            self.vectors.append(numbers[word & 31])
+            self.vectors += sorted(numbers[word & 31])
         if a64.is_bl(word) or word & 0xFFFF_FC1F == BLR:
             return _State(sp, {number: value for number, value in numbers.items() if 19 <= number <= 29})
         if word & 0xFFFF_F0FF == 0xD500_40BF:  # C6.2 MSR (immediate): SPSel
@@ -200,44 +216,56 @@ class _Followed:
             if not sp.absolute and sp.number is not None:
                 self.most = max(self.most, sp.number)
         elif _sets_sp(word):
-            sp = self._put(word, address, sp, numbers)
+            sp = self._put(word, sp, numbers)
         formed = self._formed(word, address, numbers)
         if formed is None:
             return _State(sp, {number: value for number, value in numbers.items() if not overwrites(word, number)})
         return _State(sp, {**numbers, formed[0]: formed[1]})
 
-    def _put(self, word: int, address: int, sp: Place, numbers: dict[int, int]) -> Place:
+    def _put(self, word: int, sp: Place, numbers: Numbers) -> Place:
         """Where sp is after an instruction that sets it to something else than itself and a number."""
-        added = a64.add_immediate(word)
-        if added and added[1] in numbers:
-            return Place(True, numbers[added[1]] + added[2])
+        added, taken = a64.add_immediate(word), _sub_immediate(word)
+        if added and len(numbers.get(added[1], ())) == 1:
+            return Place(True, min(numbers[added[1]]) + added[2])
+        if taken and len(numbers.get(taken[1], ())) == 1:
+            return Place(True, min(numbers[taken[1]]) - taken[2])
         if word & 0xFFC0_0000 == 0x9240_0000 and word >> 5 & 31 == SP:  # C6.2 AND (immediate), 64-bit: aligned
             return sp.moved(-_MOST_ALIGNED)
         return UNKNOWN
 
-    def _formed(self, word: int, address: int, numbers: dict[int, int]) -> tuple[int, int] | None:
-        """The register that gets a number that is known, and the number."""
-        formed = a64.adrp(word, address) or a64.adr(word, address)
-        if formed:
-            return formed
+    def _formed(self, word: int, address: int, numbers: Numbers) -> tuple[int, frozenset[int]] | None:
+        """The register that gets a number that is known, and the number, or those it may be."""
+        if formed := a64.adrp(word, address) or a64.adr(word, address):
+            return formed[0], frozenset({formed[1]})
+        if word & 0xFF80_0000 == 0x5280_0000:  # C6.2 MOVZ, 32-bit
+            return word & 31, frozenset({(word >> 5 & 0xFFFF) << (16 * (word >> 21 & 3))})
+        if word & 0xFF00_0000 == 0x5800_0000:  # C6.2 LDR (literal), 64-bit
+            held = self._elf.word(address + 4 * a64.sign_extend(word >> 5, 19), 8)
+            return None if held is None else (word & 31, frozenset({held}))
         if moved := a64.move_wide(word):
             name, register, value, shift = moved
             if name == "movz":
-                return register, value << shift
-            if register in numbers:
-                return register, numbers[register] & ~(0xFFFF << shift) | value << shift
-        if word & 0xFF80_0000 == 0x5280_0000:  # C6.2 MOVZ, 32-bit
-            return word & 31, (word >> 5 & 0xFFFF) << (16 * (word >> 21 & 3))
-        if (added := a64.add_immediate(word)) and added[0] != SP and added[1] in numbers:
-            return added[0], numbers[added[1]] + added[2]
-        if word & 0xFF80_0000 == 0xD100_0000 and word & 31 != SP and word >> 5 & 31 in numbers:  # C6.2 SUB (immediate)
-            return word & 31, numbers[word >> 5 & 31] - _immediate(word)
-        if (by := _indexed(word)) and word >> 5 & 31 in numbers:
-            return word >> 5 & 31, numbers[word >> 5 & 31] + by
-        if word & 0xFF00_0000 == 0x5800_0000:  # C6.2 LDR (literal), 64-bit
-            held = self._elf.word(address + 4 * a64.sign_extend(word >> 5, 19), 8)
-            return None if held is None else (word & 31, held)
+                return register, frozenset({value << shift})
+            return _each(numbers, register, register, lambda number: number & ~(0xFFFF << shift) | value << shift)
+        if (added := a64.add_immediate(word)) and added[0] != SP:
+            return _each(numbers, added[0], added[1], lambda number: number + added[2])
+        if (taken := _sub_immediate(word)) and taken[0] != SP:
+            return _each(numbers, taken[0], taken[1], lambda number: number - taken[2])
+        if (by := _indexed(word)) is not None:
+            return _each(numbers, word >> 5 & 31, word >> 5 & 31, lambda number: number + by)
+        if word & 0xFFE0_FFE0 == 0xAA00_03E0:  # C6.2 MOV (register), 64-bit
+            return _each(numbers, word & 31, word >> 16 & 31, lambda number: number)
         return None
+
+
+def _each(numbers: Numbers, to: int, of: int, make: Callable[[int], int]) -> tuple[int, frozenset[int]] | None:
+    """What the register `to` may hold that is made of what the register `of` may; None if nothing is known of that."""
+    return (to, frozenset(map(make, numbers[of]))) if of in numbers else None
+
+
+def _sub_immediate(word: int) -> tuple[int, int, int] | None:
+    """C6.2 SUB (immediate), 64-bit: (destination, source, what is taken away); else None."""
+    return (word & 31, word >> 5 & 31, _immediate(word)) if word & 0xFF80_0000 == 0xD100_0000 else None
 
 
 _MOST_ALIGNED = 4096  # bytes that aligning sp may take
@@ -248,15 +276,13 @@ def _merged(before: _State | None, now: _State) -> _State | None:
     if before is None:
         return now
     sp = before.sp
-    if before.sp != now.sp:
-        both = (before.sp.number, now.sp.number)
-        if before.sp.absolute != now.sp.absolute or None in both:
-            # Where one way is on the stack of the entry, what that takes counts; the other was told where it was put.
-            sp = before.sp if not before.sp.absolute else now.sp
-        else:
-            pick = min if sp.absolute else max
-            sp = Place(sp.absolute, pick(number for number in both if number is not None))
-    numbers = {name: value for name, value in before.numbers.items() if now.numbers.get(name) == value}
+    if before.sp != now.sp and before.sp.number is not None and now.sp.number is not None:
+        pick = min if sp.absolute else max
+        sp = Place(sp.absolute, pick(before.sp.number, now.sp.number))
+        if sp.absolute and abs(before.sp.number - now.sp.number) > ENDLESS:
+            sp = UNKNOWN
+    both = {name: value | now.numbers[name] for name, value in before.numbers.items() if name in now.numbers}
+    numbers = {name: value for name, value in both.items() if len(value) <= ALTERNATIVES}
     merged = _State(sp, numbers)
     return None if merged == before else merged
 
@@ -337,7 +363,8 @@ def _away(words: Sequence[int], base: int, enter: int) -> int | None:
     return target if target is not None and not base <= target < base + 4 * len(words) else None
 
 
-def go_code(elf: Elf) -> range:
-    """Where Go's code is."""
-    found = elf.symbols.addresses("runtime.text", "runtime.etext")
-    return range(found.get("runtime.text", 0), found.get("runtime.etext", 0))
+def go_code(elf: Elf, prefix: str = "") -> range:
+    """Where Go's code is: the kernel's, or that of a program beside it, by the prefix of its names."""
+    low, high = f"{prefix}runtime.text", f"{prefix}runtime.etext"
+    found = elf.symbols.addresses(low, high)
+    return range(found.get(low, 0), found.get(high, 0))
