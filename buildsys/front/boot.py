@@ -129,7 +129,9 @@ def _sentence(outcome: Outcome, time_limit: float) -> str:
     elif outcome.end is End.INTERRUPTED:
         sentence = "interrupted"
     elif outcome.end is End.OVER_AND_OVER:
-        sentence = f"{outcome.end.value}: {outcome.boots} times in {outcome.seconds:.2f} s; something leads back to reset"
+        sentence = (
+            f"{outcome.end.value}: {outcome.boots} times in {outcome.seconds:.2f} s; something leads back to reset"
+        )
     else:
         sentence = outcome.end.value
     if outcome.detail:

@@ -146,7 +146,8 @@ def _lines(told: Told, uses: Sequence[Use], unchecked: Use | None, details: bool
     if unchecked:
         most = "at least" if unchecked.open else "at most"
         yield ""
-        yield f"without a look at the stack's end: {most} {unchecked.bytes:,} bytes; {unchecked.size:,} are sure behind one"
+        sure = f"{unchecked.size:,} are sure behind one"
+        yield f"without a look at the stack's end: {most} {unchecked.bytes:,} bytes; {sure}"
         yield from _chain(told, unchecked.chain)
         yield from _open(told, unchecked, details)
 

@@ -33,7 +33,8 @@ class Keeper(threading.Thread):
     """Drives the stub behind `connection`, from the start of the machine on.
 
     `memory` is what it read of `ranges`; `doubt` why a status of 0, or an end from outside, is no good end;
-    `restarted` says that it ended a machine that started over and over; `snapshot` is the machine as it was, if `monitor`, a connection to QMP, is given. QEMU is to be started with -S and -no-shutdown.
+    `restarted` says that it ended a machine that started over and over; `snapshot` is the machine as it was, if
+    `monitor`, a connection to QMP, is given. QEMU is to be started with -S and -no-shutdown.
     """
 
     def __init__(

@@ -18,7 +18,7 @@ from buildsys.go.graph import Graph
 from buildsys.go.indirect import OTHER
 from buildsys.go.reach import Reach
 from buildsys.go.runtime import STACK_GUARD
-from buildsys.stacks.chains import Chains, Height, Link, Pointed
+from buildsys.stacks.chains import LOST, Chains, Height, Link, Pointed
 from buildsys.stacks.growth import Growths, go_code
 
 STACK_SMALL = 128  # internal/abi/stack.go: a check of the stack's end leaves a small frame out
@@ -122,13 +122,14 @@ class Account:
             count(chains.height(slot), chains.chain(slot))
         for each in reached:
             growth = chains.growth(each)
-            for site, place in growth.placed:
-                if stack.low < place <= stack.high:
-                    used = stack.high - place
+            opened.update(dict.fromkeys((LOST, site) for site, _ in growth.unknown))
+            for site, lowest in growth.placed:
+                if stack.low < lowest <= stack.high:
+                    used = stack.high - lowest
                     count(Height(used), (Link(each, used, site),))
             for call in growth.calls:
-                place = call.place.number
-                if not call.place.absolute or place is None or not stack.low < place <= stack.high:
+                place = call.place.number if call.place.absolute else None
+                if place is None or not stack.low < place <= stack.high:
                     continue
                 for goal in chains.goals(each, call):
                     used, below = stack.high - place, chains.height(goal)

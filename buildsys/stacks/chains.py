@@ -1,7 +1,8 @@
 """Chains of calls: how deep each gets, which is the deepest, and what has no bound.
 
 A call through a register can come to every function that a pointer was made of, in what is reached at all
-(go.graph): functions for a function value, methods for a method. Functions that call each other in a circle have no bound.
+(go.graph): functions for a function value, methods for a method. Functions that call each other in a circle have
+no bound.
 """
 
 from __future__ import annotations
@@ -97,9 +98,8 @@ class Pointed:
             return self.types
         return (*self.functions, *self.methods, *self.types)
 
-
     def _in_slot(self, loaded: tuple[int, int, int] | None) -> tuple[int, ...]:
-        """The methods that some ITab has where the pointer to the one called was loaded from; all if that is not told."""
+        """The methods that some ITab has where the pointer to the one called was loaded; all if that is not told."""
         if loaded is None:
             return self.methods
         return tuple(each for each in self.methods if not self._slots[each] or loaded[2] in self._slots[each])
@@ -248,12 +248,15 @@ class Chains:
         if len(members) > 1 or any(goal in inside for _, _, goal in edges[members[0]]):
             # Calls by a register that can lead back are told of, and left out: what is left may be no circle.
             kept = {
-                at: [each for each in edges[at] if each[1].target is not None or each[2] not in inside] for at in members
+                at: [each for each in edges[at] if each[1].target is not None or each[2] not in inside]
+                for at in members
             }
             back = {(BACK, each[1].site) for at in members for each in edges[at] if each not in kept[at]}
             if back:
                 self._back.update(dict.fromkeys(members, frozenset(back)))
-                for part in components(members, {at: [goal for _, _, goal in kept[at] if goal in inside] for at in kept}):
+                for part in components(
+                    members, {at: [goal for _, _, goal in kept[at] if goal in inside] for at in kept}
+                ):
                     self._settle(part, {at: kept[at] for at in part})
                 return
             self.circles[min(members)] = tuple(members)

@@ -40,9 +40,7 @@ class StackTables:
         if at is None or at + 8 * count > len(self._elf.data):
             return {}
         pairs = memoryview(self._elf.data)[at : at + 8 * count].cast("I")
-        return {
-            self._text + pairs[2 * index]: self._table + functions + pairs[2 * index + 1] for index in range(count)
-        }
+        return {self._text + pairs[2 * index]: self._table + functions + pairs[2 * index + 1] for index in range(count)}
 
     def of(self, function: int, instructions: int) -> array[int] | None:
         """Bytes in use at each of the `instructions` of the function at `function`; None if there is no table."""

@@ -14,7 +14,10 @@ from .mutants import relinked
 
 PRINT, FATAL, BARRIER = "sets/print.s.j2", "fatal.s.j2", "writebarrier.s.j2"
 SLOTS = "    add     x25, x25, :lo12:buildsys.slots\n"
-WRITES = {"    mov     w4, #0 ": "    sub     sp, sp, #4080\n    mov     w4, #0 ", "5:  ret": "5:  add sp, sp, #4080\n    ret"}
+WRITES = {
+    "    mov     w4, #0 ": "    sub     sp, sp, #4080\n    mov     w4, #0 ",
+    "5:  ret": "5:  add sp, sp, #4080\n    ret",
+}
 
 
 def test_the_reference_kernel_passes(case: Case) -> None:

@@ -32,7 +32,10 @@ def of(folder: Path, *code: str) -> Growth:
         (("stp q0, q1, [sp, #-64]!", "stp d0, d1, [sp, #-16]!", "ret"), 80),
         (("str x30, [sp, #-16]!", "ldr x30, [sp], #16", "ret"), 16),
         (("str q0, [sp, #-32]!", "strb w0, [sp, #-16]!", "ret"), 48),
-        (("stp x0, x1, [sp, #16]", "str x0, [sp, #8]", "ldur x0, [sp, #-8]", "add x1, sp, #64", "cmp sp, x1", "ret"), 0),
+        (
+            ("stp x0, x1, [sp, #16]", "str x0, [sp, #8]", "ldur x0, [sp, #-8]", "add x1, sp, #64", "cmp sp, x1", "ret"),
+            0,
+        ),
         (("cbz x0, 1f", "sub sp, sp, #64", "add sp, sp, #64", "1: sub sp, sp, #16", "ret"), 64),
     ],
 )
@@ -54,7 +57,11 @@ def test_what_is_jumped_to_counts_with_what_was_in_use(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "call",
-    [("adrp x9, g", "add x9, x9, :lo12:g", "blr x9"), ("adr x9, g", "blr x9"), ("ldr x9, =g", "blr x9", "ret", ".ltorg")],
+    [
+        ("adrp x9, g", "add x9, x9, :lo12:g", "blr x9"),
+        ("adr x9, g", "blr x9"),
+        ("ldr x9, =g", "blr x9", "ret", ".ltorg"),
+    ],
 )
 def test_a_call_through_a_register_that_was_just_filled_has_its_goal(call: tuple[str, ...], tmp_path: Path) -> None:
     elf = linked(tmp_path, function("f", *call) + function("g", "ret"))
@@ -68,7 +75,9 @@ def test_a_register_that_a_call_may_change_is_no_goal(tmp_path: Path) -> None:
 
 def test_another_stack_is_told_by_where_it_is(tmp_path: Path) -> None:
     code = ("mov x19, sp", "adrp x0, room", "add x0, x0, :lo12:room", "add sp, x0, #512", "stp x29, x30, [sp, #-16]!")
-    elf = linked(tmp_path, variable("room", 512) + function("f", *code, "bl g", "mov sp, x19", "ret") + function("g", "ret"))
+    elf = linked(
+        tmp_path, variable("room", 512) + function("f", *code, "bl g", "mov sp, x19", "ret") + function("g", "ret")
+    )
     found, room = growth(elf, "f"), elf.symbols.addresses("room")["room"]
     assert found.most == 0
     assert found.unknown == ()

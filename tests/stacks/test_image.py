@@ -73,7 +73,10 @@ def _first_moves(image: Path, starts: set[int]) -> Iterator[tuple[int, int]]:
         if label:
             start = int(label[1], 16)
         text = line.partition(":")[2].strip().replace("\t", " ")
-        push, take = PUSH.search(text), TAKE.match(text.removeprefix("sub ").strip()) if text.startswith("sub ") else None
+        push, take = (
+            PUSH.search(text),
+            TAKE.match(text.removeprefix("sub ").strip()) if text.startswith("sub ") else None,
+        )
         if start in starts and (push or take):
             yield start, int(push[1]) if push else int(take[1], 16) << (12 if take[2] else 0) if take else 0
             start = 0
@@ -107,7 +110,9 @@ def asked(steps: Steps, capsys: pytest.CaptureFixture[str], *functions: str) -> 
 
 @pytest.mark.slow
 def test_no_run_uses_more_than_the_bound(
-    fresh: Path, capsys: pytest.CaptureFixture[str], needs_qemu: None  # noqa: F811
+    fresh: Path,
+    capsys: pytest.CaptureFixture[str],
+    needs_qemu: None,  # noqa: F811
 ) -> None:
     steps = steps_of(fresh)
     [bound] = [each for each in asked(steps, capsys)["stacks"] if each["name"] == "boot"]

@@ -21,11 +21,13 @@ TAKEN = re.compile(
     r"(?:\n\.\.\.with FAR 0x(?P<far>\w+))?\n\.\.\.with ELR 0x(?P<elr>\w+)",
     re.MULTILINE | re.DOTALL,
 )
-# Those that come to an exception which a handler of ours tells of; the embedded emulator ends a run that finds no device.
+# Those that come to an exception which a handler of ours tells of: the embedded emulator ends a run that finds no
+# device.
 FAULTS = [
     each
     for each in ANIMALS
-    if each.status == 3 or each.name in ("nil read", "nil write", "nil function", "call of nil", "a service of the runtime")
+    if each.status == 3
+    or each.name in ("nil read", "nil write", "nil function", "call of nil", "a service of the runtime")
 ]
 
 

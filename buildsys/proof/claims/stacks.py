@@ -37,7 +37,9 @@ def check(case: Case) -> Verdict:
             continue
         for each, room in ((bare, f"the {use.name} stack has {use.size:,}"), (unchecked, _sure(unchecked))):
             if each.bytes > each.size:
-                problems.append(f"without a look at the stack's end {each.bytes:,} bytes are used: {room}: {_chain(case, each)}")
+                problems.append(
+                    f"without a look at the stack's end {each.bytes:,} bytes are used: {room}: {_chain(case, each)}"
+                )
             elif each.open:
                 untold += [f"{use.name} stack: {_name(case, address)}: {kind}" for kind, address in each.open]
     details.append(f"without a look: {unchecked.bytes:,} bytes; {_sure(unchecked)}: {_chain(case, unchecked)}")
