@@ -17,6 +17,7 @@ from buildsys.formats.callsites import by_top
 from buildsys.formats.elf import Elf
 from buildsys.formats.references import Body, Code, overwrites
 from buildsys.go.indirect import CASE, OTHER, indirect
+from buildsys.machines import semihosting
 from buildsys.stacks.pcsp import StackTables
 
 SP, G = 31, 28
@@ -154,6 +155,8 @@ class Growths:
 
 
 Numbers = dict[int, frozenset[int]]  # by register
+ANY = frozenset({-1})  # what a register holds of which nothing is known
+ENDING = frozenset({semihosting.SYS_EXIT, semihosting.SYS_EXIT_EXTENDED})  # operations that do not come back
 ALTERNATIVES = 4  # numbers a register may hold that are told apart
 
 
@@ -196,6 +199,8 @@ class _Followed:
                 self.unknown.append((address, LOOP))
                 return
             self.known[key] = merged
+            if word == semihosting.INSTRUCTION and merged.numbers.get(0, ANY) <= ENDING:
+                continue
             after = self._after(word, address, merged)
             pending += [(following, after) for following in _following(word, address)]
 

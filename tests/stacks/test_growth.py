@@ -96,6 +96,12 @@ def test_a_loop_that_pushes_has_no_bound(tmp_path: Path) -> None:
     assert of(tmp_path, "1: stp x0, x1, [sp, #-16]!", "ldp x0, x1, [sp], #16", "cbnz x0, 1b", "ret").unknown == ()
 
 
+def test_what_ends_the_run_does_not_come_back(tmp_path: Path) -> None:
+    code = ("1: stp x0, x1, [sp, #-16]!", "mov w0, #0x18", "hlt #0xf000", "b 1b")
+    assert of(tmp_path, *code).unknown == ()
+    assert of(tmp_path, *(each.replace("0x18", "0x4") for each in code)).unknown != ()
+
+
 def test_vectors_are_told_where_they_are_set(tmp_path: Path) -> None:
     elf = linked(tmp_path, function("f", "adr x0, g", "msr vbar_el1, x0", "ret") + function("g", "ret"))
     assert growth(elf, "f").vectors == (elf.symbols.addresses("g")["g"],)
