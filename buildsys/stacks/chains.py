@@ -160,7 +160,8 @@ class Chains:
     """The chains of calls in one image.
 
     `pointed` tells what calls through registers come to. With `unchecked`, a function that looks at the
-    stack's end grows it by no more than its call of morestack does, and what never returns counts as well.
+    stack's end grows it by no more than its call of morestack does, what Go calls by a pointer is such a function, or
+    assembly, and what never returns counts as well.
     """
 
     def __init__(self, code: Code, growths: Growths, graph: Graph, pointed: Pointed, unchecked: bool = False) -> None:
@@ -226,7 +227,12 @@ class Chains:
 
     def goals(self, address: int, call: Call) -> tuple[int, ...]:
         """What `call`, of the function entered at `address`, can come to."""
-        found = (call.target,) if call.target is not None else self._pointed.of(self._code.body(address), call)
+        if call.target is not None:
+            return () if call.target in self._growths.program else (call.target,)
+        found = self._pointed.of(self._code.body(address), call)
+        if self.unchecked and address in self._growths.go:
+            # As Go's linker has it: what Go calls by a pointer is Go that looks. Assembly does not.
+            found = tuple(each for each in found if each not in self._growths.go)
         return tuple(each for each in found if each not in self._growths.program)  # that has stacks of its own
 
     def _solve(self, root: int) -> None:

@@ -92,12 +92,12 @@ class Growths:
     def __init__(self, elf: Elf, code: Code, guards: Iterable[int], ends: frozenset[int] = frozenset()) -> None:
         self._elf, self._code, self.ends = elf, code, ends
         self._tables = StackTables(elf)
-        self._go = go_code(elf)
+        self.go = go_code(elf)
         self.program = go_code(elf, PROGRAM)
         self._loads = {0xF940_0000 | offset // 8 << 10 | G << 5 for offset in guards}  # C6.2 LDR, from x28
         names = [each + abi for each in MORESTACK for abi in ("", ABI0)]
         found = elf.symbols.named(*names).values()
-        self.morestack = {each.value for every in found for each in every if each.value in self._go}
+        self.morestack = {each.value for every in found for each in every if each.value in self.go}
 
     def of(self, body: Body, enter: int, doomed: Container[int] = ()) -> Growth:
         """That of the function `body`, entered at the index `enter`. `doomed` are indices of what only fails."""
@@ -126,7 +126,7 @@ class Growths:
         return False
 
     def _followed(self, body: Body, enter: int, doomed: Container[int]) -> Growth:
-        way = _Followed(self._elf, self._code, (self._go, self.program), self.ends)
+        way = _Followed(self._elf, self._code, (self.go, self.program), self.ends)
         way.run(body.base + 4 * enter)
         calls = []
         for (address, _), state in way.known.items():
@@ -146,7 +146,7 @@ class Growths:
 
     def _is_elsewhere(self, target: int) -> bool:
         """Whether a jump to `target` is told as a call: it goes to Go, or to what ends the run."""
-        return target in self._go or target in self.program or target in self.ends
+        return target in self.go or target in self.program or target in self.ends
 
     def _returns(self, address: int) -> bool:
         """Whether the instruction is a call that comes back: BL or BLR."""
