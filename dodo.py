@@ -6,7 +6,7 @@ templates/*.j2, linker/*.j2, board ──────┴───────lin
                                                                           │
                                                       kernel.elf ◀──patch─┘
 
-kernel.elf ──▶ run-qemu, run (embedded emulator), verify, debug, crash, size, archive; watch does it at each save
+kernel.elf ──▶ run-qemu, run (embedded emulator), verify, debug, crash, size, stack, archive; watch does it at each save
 src/*.go ──▶ matrix: all of the above with every Go, toolchain and emulator
 any package's *_test.go ──▶ go-test: built as a program beside the supervisor, and booted
 every step ──▶ kept by its action key: why, cache-info, cache-prune
@@ -60,6 +60,11 @@ def task_reach() -> Task:
 def task_size() -> Task:
     """Say what takes the memory, by region, section, package, symbol; and what changed: `--compare last`."""
     return chain.size_task(STEPS)
+
+
+def task_stack() -> Task:
+    """Say how deep each stack can get, and by which chain of calls: `doit stack [FUNCTION ...]`."""
+    return chain.stack_task(STEPS)
 
 
 def task_archive() -> Task:

@@ -32,6 +32,7 @@ TASKS: dict[str, Callable[[Steps], Task]] = {
     "verify": chain.verify_task,
     "reach": chain.reach_task,
     "size": chain.size_task,
+    "stack": chain.stack_task,
     "archive": chain.archive_task,
     "run-embedded": chain.run_embedded_task,
     "run-qemu": chain.run_qemu_task,

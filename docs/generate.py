@@ -571,7 +571,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "system calls": programs.system_calls,
     "a program": programs.source,
     "a program run": lambda: programs.hello("run-qemu"),
-    "a program proved": lambda: programs.hello("verify", "1[345] "),
+    "a program proved": lambda: programs.hello("verify", "1[456] "),
     "claims of programs": program_claims,
 }
 

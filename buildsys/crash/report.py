@@ -15,6 +15,7 @@ from buildsys.crash.goroutine import Goroutines
 from buildsys.crash.hints import chosen, hints
 from buildsys.crash.places import Places
 from buildsys.crash.source import Source
+from buildsys.crash.threads import threads
 from buildsys.crash.unwind import Frame, Unwinder
 from buildsys.crash.view import View
 from buildsys.formats.elf import Elf
@@ -67,6 +68,7 @@ def report(
         "frames": [_frame(each, source) for each in frames],
         "frames_left_out": left_out,
         "goroutines": [] if not goroutines.of_program else list(_others(goroutines, unwinder, source, g)),
+        "threads": list(_threads(elf, view, goroutines, unwinder, source, snapshot)),
         "registers": {name: hex(failed.registers[name]) for name in (*GENERAL, *SYSTEM) if name in failed.registers},
         "serial": run.serial[-LAST:].decode("utf-8", "replace"),
     }
@@ -135,6 +137,19 @@ def _others(goroutines: Goroutines, unwinder: Unwinder, source: Source, g: int) 
             "frames": []
             if each.running or each.address == g
             else [_frame(frame, source) for frame in islice(unwinder.frames(_complete(each.registers)), OTHERS)],
+        }
+
+
+def _threads(
+    elf: Elf, view: View, goroutines: Goroutines, unwinder: Unwinder, source: Source, snapshot: Snapshot
+) -> Iterator[dict[str, Any]]:
+    """Every thread of a program: what it does, which goroutine it runs, and where it stands."""
+    for each in threads(elf, view, snapshot.registers):
+        yield {
+            "thread": each.number,
+            "state": each.state,
+            "runs": goroutines.current(each.registers["x28"]),
+            "frames": [_frame(frame, source) for frame in islice(unwinder.frames(each.registers), OTHERS)],
         }
 
 

@@ -28,6 +28,9 @@ def whole(report: Mapping[str, Any]) -> list[str]:
         failed = ", the one that failed" if each["failed"] else ""
         lines += ["", f"goroutine {each['goroutine']} [{each['state']}{failed}]"]
         lines += _stack(each["frames"], 0, len(each["frames"]))
+    for each in report["threads"]:
+        lines += ["", f"thread {each['thread']} [{each['state']}], on {each['runs']}"]
+        lines += _stack(each["frames"], 0, len(each["frames"]))
     lines += ["", "registers", *_registers(report["registers"])]
     if sent := report["serial"].splitlines():
         lines += ["", "sent last", *(f"  {line}" for line in sent[-SHOWN:])]

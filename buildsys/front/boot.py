@@ -15,7 +15,6 @@ from buildsys.front.deadends import dead_ends
 from buildsys.front.reporter import Failed
 from buildsys.front.stacks import Stacks
 from buildsys.front.steps import Steps
-from buildsys.machines.ends import BOOTS
 from buildsys.machines.outcome import End, Outcome
 
 # Statuses for ends that are no exit; 124 is that of timeout(1).
@@ -129,14 +128,18 @@ def _sentence(outcome: Outcome, time_limit: float) -> str:
         sentence = f"ended by the time limit of {time_limit:g} s (--time-limit, or time-limit in [tool.buildsys])"
     elif outcome.end is End.INTERRUPTED:
         sentence = "interrupted"
+    elif outcome.end is End.OVER_AND_OVER:
+        sentence = (
+            f"{outcome.end.value}: {outcome.boots} times in {outcome.seconds:.2f} s; something leads back to reset"
+        )
     else:
         sentence = outcome.end.value
     # An emulator may warn of what has nothing to do with the guest, in several lines: they do not stand in between.
     detail, _, more = outcome.detail.partition("\n")
     if detail:
         sentence += f": {detail}"
-    if outcome.boots > 1:
-        sentence += f"; it had started {outcome.boots} times" if outcome.boots < BOOTS else "; it started over and over"
+    if outcome.boots > 1 and outcome.end is not End.OVER_AND_OVER:
+        sentence += f"; it had started {outcome.boots} times"
     if outcome.doubt:
         sentence += f"; no good end: {outcome.doubt}"
     return f"{sentence}\n{more}" if more else sentence

@@ -251,6 +251,26 @@ def size_task(steps: Steps) -> Task:
     }  # fmt: skip
 
 
+def stack_task(steps: Steps) -> Task:
+    """Say how deep each stack can get, and by which chain of calls: `doit stack [FUNCTION ...]`."""
+
+    def perform(as_json: bool, details: bool, names: list[str]) -> Failed | None:
+        from buildsys.front.stack import Asked, stack
+
+        return stack(steps, Asked(names, as_json, details))
+
+    return _words(perform) | {
+        "task_dep": [named("build", steps)],
+        "params": [
+            {"name": "as_json", "long": "json", "type": bool, "default": False, "help": "everything, as JSON"},
+            {"name": "details", "short": "v", "long": "details", "type": bool, "default": False,
+             "help": "name all that keeps a depth from being told"},
+        ],
+        "pos_arg": "names",
+        "meta": {"of_image": True},
+    }  # fmt: skip
+
+
 def archive_task(steps: Steps) -> Task:
     """Write one zip file with all that a later debugging session needs: `doit archive [FILE]`."""
 

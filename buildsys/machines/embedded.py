@@ -179,7 +179,7 @@ class Machine:
             end = self._run_until(began + time_limit, interruption)
         if end is not End.EXIT:
             self._take()
-            self._doubt = self._ends.doubted if self._ends else ""
+            self._doubt = (self._ends.doubted or self._ends.overflow(self._core.read)) if self._ends else ""
         return Outcome(
             end=end,
             serial=bytes(self._serial),
@@ -262,8 +262,11 @@ class Machine:
             self._take()
 
     def _booted(self) -> None:
-        if self._ends is not None and self._ends.boots < BOOTS:
-            self._ends.boots += 1
+        if self._ends is None:
+            return
+        self._ends.boots += 1
+        if self._ends.boots == BOOTS:
+            self._finish(End.OVER_AND_OVER, "")
 
     def _take(self) -> None:
         """Keep the machine as it is now, unless one is kept or nobody wants one."""
@@ -349,10 +352,17 @@ class Machine:
             if not done.code:
                 ends = self._ends
                 self._doubt = ends.doubt(pc, self._core.get("x1"), self._core.read) if ends else NO_IDENTITY
+                self._doubt = self._doubt or self._unsent()
             self._finish(End.EXIT, "")
         else:
             self._core.set("x0", done.value)
             self._core.set("pc", pc + 4)
+
+    def _unsent(self) -> str:
+        """What of the guest's output was never sent, in words; empty if nothing was held back."""
+        if not self._uart.unsent:
+            return ""
+        return "output was lost: the serial port was turned off (UARTCR), and what was written then waits in it"
 
     def _except(self, number: int) -> None:
         taken = exceptions.pending(self._core, number)

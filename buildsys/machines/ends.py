@@ -7,7 +7,7 @@ the guest's memory and registers are read while it stands at its exit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -16,7 +16,9 @@ from buildsys.formats.identity import ECHOED, identity, place
 from buildsys.machines.semihosting import calls_in
 
 EXIT, BOOTED = "buildsys.exit", "buildsys.booted"
-BOOTS = 16  # no more are counted
+BOOTS = 16  # starts that are enough to end a run: more than a machine has cores
+OVERFLOW = 128  # bytes at the lower end of a stack that none comes to which is large enough: internal/abi, StackSmall
+STACKS = (("boot", "__stack", "the exception stack"), ("exception", "__exception_stack", "the kernel's data"))
 NO_IDENTITY = "the image carries no identity"
 NOTHING: Mapping[int, str] = MappingProxyType({})
 # From where nothing leads to a good end, and what it means to have come there. The first three are of
@@ -46,10 +48,20 @@ class DeadEnd:
         return f"{self.meaning} ({self.name})"
 
 
+@dataclass(frozen=True)
+class Stack:
+    """One of the stacks that boot code gives: it grows down to `low`, and `below` that is what it would overwrite."""
+
+    name: str
+    low: int
+    below: str
+
+
 @dataclass
 class Ends:
     """The ends of one image. `identity` is empty if it carries none; `exits` are its semihosting calls.
 
+    `booted` is where boot code comes to once, on its first core; the entry of a user's own, where each core comes to.
     `dead` are the places from which no good end leads. `came_to` and `boots` are what was seen of the run.
     """
 
@@ -58,6 +70,7 @@ class Ends:
     exits: frozenset[int]
     echoing: range
     booted: int | None
+    stacks: tuple[Stack, ...]
     dead: Mapping[int, DeadEnd]
     came_to: DeadEnd | None = field(default=None)
     boots: int = field(default=0)
@@ -69,13 +82,15 @@ class Ends:
         dead = {at: DeadEnd(at, name, "a function that ends a kernel that failed") for at, name in more.items()}
         for name, meaning in DEAD_ENDS.items():
             dead |= {each.value: DeadEnd(each.value, name, meaning) for each in named[name]}
+        carried = identity(elf)
         leave, booted = named[EXIT], named[BOOTED]
         return cls(
-            identity=identity(elf),
+            identity=carried,
             identity_at=place(elf) or 0,
             exits=frozenset(calls_in(elf)),
             echoing=range(leave[0].value, leave[0].end) if leave else range(0),
-            booted=booted[0].value if booted else None,
+            booted=booted[0].value if booted else elf.entry if carried else None,
+            stacks=tuple(_stacks(elf)),
             dead=dead,
         )
 
@@ -101,4 +116,25 @@ class Ends:
             return f"memory at {self.identity_at:#x} does not hold the identity of this image any more"
         if pc in self.echoing and read(block + 16, ECHOED) != self.identity[:ECHOED]:
             return f"the exit at {pc:#x} was come to from elsewhere than its beginning: it did not name this image"
+        return self.overflow(read)
+
+    def overflow(self, read: Callable[[int, int], bytes | None]) -> str:
+        """Which stack was written to its very end, so that what lies below it may be overwritten; empty if none was.
+
+        Memory of an emulator is zero at first, and nothing clears a stack. A frame that is larger than what is
+        looked at, and leaves it alone, is not seen.
+        """
+        for each in self.stacks:
+            if any(read(each.low, OVERFLOW) or b""):
+                return (
+                    f"the {each.name} stack was used to its end at {each.low:#x}, and maybe beyond: "
+                    f"{each.below} lies below it (`doit stack` tells which calls need how much)"
+                )
         return ""
+
+
+def _stacks(elf: Elf) -> Iterator[Stack]:
+    found = elf.symbols.addresses(*(f"{prefix}_low" for _, prefix, _ in STACKS))
+    for name, prefix, below in STACKS:
+        if f"{prefix}_low" in found:
+            yield Stack(name, found[f"{prefix}_low"], below)

@@ -119,6 +119,11 @@ class Remote:
                 return False
             raise
 
+    def kill(self) -> None:
+        """End the machine, and QEMU with it."""
+        with contextlib.suppress(GoneError):
+            self._send("k")
+
     def interrupt(self) -> None:
         """Stop the machine; run(), in another thread, comes back."""
         with contextlib.suppress(OSError):  # it may have ended by itself

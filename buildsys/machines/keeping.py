@@ -32,8 +32,9 @@ ALIASES = {"pstate": ("cpsr",), "vbar_el1": ("vbar",), "sctlr_el1": ("sctlr",)}
 class Keeper(threading.Thread):
     """Drives the stub behind `connection`, from the start of the machine on.
 
-    `memory` is what it read of `ranges`; `doubt` why a status of 0 is no good end; `snapshot` the machine
-    as it was, if `monitor`, a connection to QMP, is given. QEMU is to be started with -S and -no-shutdown.
+    `memory` is what it read of `ranges`; `doubt` why a status of 0, or an end from outside, is no good end;
+    `restarted` says that it ended a machine that started over and over; `snapshot` is the machine as it was, if
+    `monitor`, a connection to QMP, is given. QEMU is to be started with -S and -no-shutdown.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Keeper(threading.Thread):
         super().__init__(name="QEMU's memory", daemon=True)
         self.memory: dict[int, bytes] = {}
         self.doubt = ""
+        self.restarted = False
         self.snapshot: Snapshot | None = None
         self._connection, self._ranges, self._ends = connection, ranges, ends
         self._board, self._monitor = board, monitor
@@ -67,6 +69,11 @@ class Keeper(threading.Thread):
                     return  # its time is over, or it powered itself off
                 remote.pass_by(pc)
                 again = self._noticed(remote, pc)
+                if self._ends.boots >= BOOTS:
+                    self._stopped_from_outside(remote)
+                    self.restarted = True
+                    remote.kill()
+                    return
                 if not remote.step():
                     return
                 if again:
@@ -90,7 +97,7 @@ class Keeper(threading.Thread):
         ends, registers = self._ends, remote.registers()
         if pc == ends.booted:
             ends.boots += 1
-            return ends.boots < BOOTS
+            return True
         if dead := ends.dead.get(pc):
             if ends.came_to is None:
                 ends.came_to = dead
@@ -107,6 +114,7 @@ class Keeper(threading.Thread):
     def _stopped_from_outside(self, remote: gdb_remote.Remote) -> None:
         if self.snapshot is None:
             self._take(remote, self._ends)
+        self.doubt = self._ends.overflow(lambda at, size: self._bytes(remote, at, size))
         self._read(remote)
 
     def _bytes(self, remote: gdb_remote.Remote, address: int, size: int) -> bytes | None:

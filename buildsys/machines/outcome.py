@@ -17,6 +17,7 @@ class End(Enum):
     SAID = "the guest sent what `until` names"
     POWER_OFF = "the guest powered the machine off"
     RESET = "the guest reset the machine"
+    OVER_AND_OVER = "the guest started over and over"
     TIME_LIMIT = "the time limit ended it"
     FAULT = "the processor faulted and nothing handled it"
     EMULATOR = "the emulator failed"

@@ -117,10 +117,12 @@ def run(
             watched.rest()
             status = process.wait()
     end, exit_code, detail = _verdict(stopped, status, watched)
+    if keeper is not None and keeper.restarted:
+        end, exit_code, detail = End.OVER_AND_OVER, None, ""
     outcome = Outcome(end, bytes(watched.serial), time.monotonic() - began, exit_code, detail)
     if keeper is None:
         return replace(outcome, doubt=NO_IDENTITY) if exit_code == 0 else outcome
-    doubt = keeper.doubt if end is End.EXIT else ends.doubted
+    doubt = keeper.doubt if end is End.EXIT else ends.doubted or keeper.doubt
     return replace(
         outcome,
         memory=keeper.memory,

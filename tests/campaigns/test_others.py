@@ -138,7 +138,7 @@ def test_a_state_of_it_is_built_booted_and_proved(state: State, tmp_path: Path) 
         cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=False, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "12 of 12 claims hold" in done.stdout
+    assert "13 of 13 claims hold" in done.stdout
     assert contents(tmp_path) == before
 
 

@@ -37,6 +37,6 @@ def test_every_command_does_what_it_says(venv: Venv, tmp_path: Path) -> None:
         assert "63 directly, 63 by its address" in block
     assert "2 of the kernel's redirects" in beside
     for block in (beside, passing):
-        assert "12 of 12 claims hold" in block
+        assert "13 of 13 claims hold" in block
     assert "taken over by the kernel, no longer by this build: " in panics
     assert panics.endswith("that was a panic\n")

@@ -58,7 +58,7 @@ def test_every_command_does_what_it_says(wheel: Path, tmp_path: Path) -> None:
     assert "build/debug/kernel.elf" in several
     assert "verify:release" in several
     for block in (first, assembly, redirect, board):
-        assert "12 of 12 claims hold" in block
+        assert "13 of 13 claims hold" in block
     assert (tmp_path / "venv" / "bin" / "buildsys").exists()
 
 

@@ -33,6 +33,7 @@ STATIC = frozenset(
         "boot-code",
         "memory-map",
         "reproducible",
+        "stacks",
     }
 )
 # What a Case has found out from the Go object alone: the same for every mutant of an image.

@@ -71,6 +71,36 @@ def test_every_goroutine_of_a_deadlock_is_told_with_what_it_waits_for(failing: F
     assert waiting == {("main.main",), ("main.main.func1",)}
 
 
+@pytest.mark.parametrize("machine", MACHINES)
+def test_every_thread_of_a_program_is_told_with_what_it_does_and_runs(failing: Failing, machine: str) -> None:
+    status, report = failing("threads", machine)
+    assert status == 2
+    threads = {each["thread"]: each for each in report["threads"]}
+    assert len(threads) >= 3, "the first, one that watches, one for each locked goroutine"
+    assert sorted(threads) == list(threads)
+    assert [each["state"] for each in threads.values()].count("running") == 1
+    [failed] = [each for each in threads.values() if each["state"] == "running"]
+    assert "main.fail" in own(failed["frames"]), "the thread that panicked"
+    assert failed["runs"].startswith(("goroutine ", "g0 of the thread that runs goroutine "))
+    for each in threads.values():
+        assert each["frames"], each
+        if each is not failed:
+            assert each["state"] in ("waiting at a futex", "asleep", "in a system call", "ready")
+    waiting = [each for each in threads.values() if each["state"] == "waiting at a futex"]
+    assert any(frame["function"] == "runtime.futex" for each in waiting for frame in each["frames"])
+    # The other road: how many Ms the runtime has made, which each have a thread.
+    assert len(threads) == report_of_ms(report)
+
+
+def report_of_ms(report: dict[str, Any]) -> int:
+    """How many threads the program says it has, by its own count: the first line it prints."""
+    return int(report["serial"].split("threads: ")[1].split()[0])
+
+
+def test_a_kernel_without_a_program_has_no_threads(failing: Failing) -> None:
+    assert failing("exit", "embedded")[1] == {}
+
+
 def test_an_endless_loop_is_told_with_its_line(failing: Failing) -> None:
     status, report = failing("loop", "embedded")
     assert status == 124

@@ -15,6 +15,7 @@ from buildsys.proof.claims import (
     outcome,
     program_barriers,
     reproducible,
+    stacks,
     stores,
     supervisor,
     symbols,
@@ -34,6 +35,7 @@ CLAIMS: tuple[Claim, ...] = (
     executions.CLAIM,
     stores.CLAIM,
     outcome.CLAIM,
+    stacks.CLAIM,
 )
 
 # What is claimed besides of an image with a program in it.

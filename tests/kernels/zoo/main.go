@@ -6,6 +6,7 @@ import (
 	"unsafe"
 
 	"kernel/board"
+	"kernel/memory"
 	"kernel/semihosting"
 	"kernel/uart"
 )
@@ -49,6 +50,9 @@ const (
 	status
 	lastLine
 	nested
+	overrun
+	turnedOff
+	talks
 )
 
 // main is never run. It is the reason that Go keeps what only assembly and redirects name.
@@ -116,6 +120,14 @@ func fail(given *board.Table, console uart.Port, which uintptr) int32 {
 		panic("nobody hears it")
 	case status:
 		return 7
+	case turnedOff:
+		memory.Store32(given.UART+0x30, 0) // PL011 TRM 3.3.8 UARTCR
+		console.PutByte('!')
+	case talks:
+		for at := uintptr(0); at < 8000; at++ {
+			console.PutDecimal(uint64(at))
+			console.Puts("\r\n")
+		}
 	case lastLine:
 		console.Puts("the last line has no end")
 	case fine:

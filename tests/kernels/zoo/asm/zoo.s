@@ -51,6 +51,8 @@ zoo.fail:
     b.eq    trap
     cmp     x0, #36
     b.eq    nested
+    cmp     x0, #37
+    b.eq    overrun
     ldp     x29, x30, [sp], #16
     ret
 
@@ -118,6 +120,15 @@ broken_stack:                               // that of exceptions, and then an e
 nested:                                     // on the stack of exceptions, as a handler is
     msr     spsel, #1
     brk     #3
+overrun:                                    // deeper than the stack, and back again: nobody looked
+    mov     x1, sp
+    mov     x2, #(0x20000 / 64)             // what boot code gave: layout.stack
+1:  stp     x1, x30, [sp, #-64]!
+    subs    x2, x2, #1
+    b.ne    1b
+    mov     sp, x1
+    ldp     x29, x30, [sp], #16
+    ret
 no_vectors:
     msr     vbar_el1, xzr
     isb
