@@ -2,8 +2,9 @@
 
 A check is a load of the flag and a CBZ, CBNZ or TBZ, TBNZ of its lowest bit.
 Each path taken when the flag is set must first call a function that was
-redirected or is one of `COPIES`, or join the path taken when it is clear, before
-it loads the flag again. Anything else that loads the flag goes on to use the
+redirected or is one of `COPIES`, or join the path taken when it is clear. It may
+come to another check on the way: src/runtime/map_fast64.go asks whether the flag is
+set, and then has the compiler ask again. Anything else that loads the flag goes on to use the
 runtime's own buffers.
 """
 
@@ -145,8 +146,8 @@ class _Paths:
             if address in self._clear or address in self._seen:
                 return True
             index = address - self._base >> 2
-            if not 0 <= index < len(self._words) or address in self._loads:
-                return called
+            if not 0 <= index < len(self._words) or (called and address in self._loads):
+                return called  # without a call before it, what the flag says again is one more decision
             word = self._words[index]
             self._seen.add(address)
             self.addresses.append(address)
