@@ -101,7 +101,7 @@ def patch_image(
     remarks = [] if changed else [f"{unpatched} is patched already: nothing was changed"]
     remarks += _remarks(done, users, plan, pointers, others)
     remarks += _own_barriers(elf, done, plan, barrier.function) if barrier.function else []
-    remarks += [*taking, *findings.remarks]
+    remarks += [*taking, *findings.remarks, *_empty(patched, everything)]
     return {"sites": len(done.rewrites), "remark": "\n".join(remarks), "sections": _placed(elf)}
 
 
@@ -173,6 +173,21 @@ def _checked(elf: Elf, patched: Elf, done: Patch, users: Sequence[Redirect], aro
     from buildsys.stages.agreement import check
 
     return check(elf, patched, done, users, around)
+
+
+def _empty(elf: Elf, reached: Reach) -> list[str]:
+    """A remark on variables the kernel finds empty, for nothing runs the initialisers that give them their values."""
+    if reached.graph is None:
+        return []
+    from buildsys.go.initialised import unset
+
+    functions = [each for address, each in reached.functions.items() if address not in reached.entered]
+    found = [each for each in unset(elf, reached.graph, functions) if not each.variable.name.startswith("internal/")]
+    if not found:
+        return []
+    shown = ", ".join(f"{each.variable.name} (used by {each.reader.name})" for each in found[:SHOWN])
+    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return [f"nothing runs the initialisers of packages, so these are empty: {shown}{more}; `doit reach` tells more"]
 
 
 def _taking(elf: Elf, function: str, package: str) -> list[str]:
