@@ -26,7 +26,7 @@ def unsaid(before: bytes, report: Report) -> str:
     elf, told = Elf(before), set[int]()
     for each in report.redirects:
         for site in [*each.sites, *([each.entry] if each.entry else [])]:
-            offset = elf.file_offset(site.address)
+            offset = _offset(elf, site.address)
             if offset is None or int.from_bytes(before[offset : offset + 4], "little") != site.before:
                 return f"{site} was something else"
             if int.from_bytes(report.contents[offset : offset + 4], "little") != site.after:
@@ -35,13 +35,18 @@ def unsaid(before: bytes, report: Report) -> str:
                 return f"{site} does not lead to {each.new_address:#x}"
             told.update(range(offset, offset + 4))
     for at in (*report.veneers, *(each.original for each in report.redirects if each.original)):
-        told.update(range(elf.file_offset(at) or 0, (elf.file_offset(at) or 0) + 16))
+        told.update(range(_offset(elf, at) or 0, (_offset(elf, at) or 0) + 16))
     if report.islands:  # they are sections of their own, and other tests look at them
         return ""
     if len(report.contents) != len(before):
         return f"{len(before)} bytes became {len(report.contents)}"
     changed = {at for at, (one, other) in enumerate(zip(before, report.contents, strict=True)) if one != other}
     return f"bytes {sorted(changed - told)[:5]} changed, and nobody says so" if changed - told else ""
+
+
+def _offset(elf: Elf, address: int) -> int | None:
+    """Where the code at `address` is in the file, also if its section does not say that it is loaded."""
+    return next((each.offset + address - each.address for each in elf.code if address in each), None)
 
 
 def tried(linked: Compiled, folder: Path, count: int) -> Counter[str]:
