@@ -124,8 +124,8 @@ class Steps:
 
         def run() -> dict[str, Any]:
             from buildsys.cache.lock import sweep
+            from buildsys.stages.compilation import make_object
             from buildsys.stages.directives import write
-            from buildsys.stages.objects import make_object
 
             sweep(project.build / ".tools")
             said = make_object(
@@ -145,7 +145,9 @@ class Steps:
             inputs=(
                 *self.go.files,
                 zig.program(),
-                *_code("go", "config/redirects.py", "stages/directives.py", "stages/objects.py", "toolchains/zig.py"),
+                *_code(
+                    "go", "config/redirects.py", "stages/directives.py", "stages/compilation.py", "toolchains/zig.py"
+                ),
             ),
             outputs=(self.archive, self.compiled, self.directives),
             parameters={
@@ -167,7 +169,7 @@ class Steps:
         sources, build = shipped("src"), self.project.build
 
         def run() -> dict[str, Any]:
-            from buildsys.stages.objects import make_object
+            from buildsys.stages.compilation import make_object
 
             make_object(
                 self.go,
@@ -182,7 +184,7 @@ class Steps:
 
         return Action(
             name="supervisor",
-            inputs=(*self._supervising, *self.go.files, zig.program(), *_code("go", "stages/objects.py")),
+            inputs=(*self._supervising, *self.go.files, zig.program(), *_code("go", "stages/compilation.py")),
             outputs=(self.go_object,),
             parameters={
                 "Go release": self.go.release,
