@@ -144,7 +144,7 @@ func useDeferOfMany() string {
 	for round := 0; round < 3; round++ {
 		func() {
 			for i := 0; i < 100; i++ {
-				defer func() { sum = sum*31 + i + int(r.next()%7) }()
+				defer func(i int) { sum = sum*31 + i + int(r.next()%7) }(i)
 			}
 		}()
 	}
