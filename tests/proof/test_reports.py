@@ -16,7 +16,7 @@ from buildsys.proof.reports import EXCEPTIONS, TEXTS, tried
 from .conftest import OnlyRed
 from .mutants import relinked
 
-PRINT, PANIC, FATAL = "sets/print.s.j2", "sets/panic.s.j2", "fatal.s.j2"
+PRINT, PANIC, WAIT, FATAL = "sets/print.s.j2", "sets/panic.s.j2", "sets/wait.s.j2", "fatal.s.j2"
 
 
 def test_the_reference_kernels_are_tried(case: Case) -> None:
@@ -38,7 +38,7 @@ def test_an_image_without_the_sets_has_nothing_to_try(case: Case) -> None:
     ("template", "old", "new", "says"),
     [
         (PRINT, "    b       buildsys.write\n", "    ret\n", "was to print"),
-        ("sets/wait.s.j2", "    b       runtime.fatal               // ours\n", "    ret\n", "returns to who called it"),
+        (WAIT, "    b       runtime.fatal               // ours\n", "    ret\n", "returns to who called it"),
         (PRINT, "    mov     w5, #'\\r'\n", "    mov     w5, #' '\n", "was to print"),
         (PRINT, "    sub     x1, x1, #1\n", "    sub     x1, x1, #1\n    mov     x28, x1\n", "changes x28"),
         (PRINT, "5:  ret\n", "5:  b       .\n", "does not return"),
