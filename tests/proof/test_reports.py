@@ -51,8 +51,8 @@ def test_an_image_without_the_sets_has_nothing_to_try(case: Case) -> None:
          "does not end the run"),
         (FATAL, "    b       buildsys.report.exception ", "    nop // ", "a load from near address 0"),
     ],
-    ids=["nothing printed", "line feeds", "g", "no end of printing", "status", "flag", "position", "a return",
-         "no end", "exceptions"],
+    ids=["nothing printed", "wait returns", "line feeds", "g", "no end of printing", "status", "flag", "position",
+         "a return", "no end", "exceptions"],
 )  # fmt: skip
 def test_what_is_wrong_with_a_set_is_seen(
     built: Steps, case: Case, tmp_path: Path, only_red: OnlyRed, template: str, old: str, new: str, says: str
