@@ -280,7 +280,8 @@ class Elf:
         return None
 
     def _check(self, offset: int, size: int, what: str) -> None:
-        if offset + size > len(self.data):
+        # What has no bytes in the file may lie anywhere: GNU ld gives zeroed memory a place behind the file's end.
+        if size and offset + size > len(self.data):
             raise UserError(f"{self.name}: truncated: {what} would end at byte {offset + size} of {len(self.data)}")
 
     def _damaged(self, what: str) -> UserError:

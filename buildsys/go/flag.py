@@ -3,7 +3,8 @@
 A check is a load of the flag and a CBZ, CBNZ or TBZ, TBNZ of its lowest bit.
 Each path taken when the flag is set must first call a function that was
 redirected or is one of `COPIES`, or join the path taken when it is clear, before
-it loads the flag again. Anything else that loads the flag goes on to use the
+it loads the flag again; but for a check that is only come to when it is set:
+src/runtime/map_fast64.go asks, and has the compiler ask again. Anything else that loads the flag goes on to use the
 runtime's own buffers.
 """
 
@@ -63,7 +64,7 @@ def judge(code: Code, read: Reference, served: Container[int], loads: Container[
         return Judgement(read)
     branch, when_set, when_clear = found
     clear = _straight(words, base, when_clear)
-    paths = _Paths(words, base, frozenset(clear), served, loads)
+    paths = _Paths(words, base, frozenset(clear), served, loads, (when_clear, read.address))
     fine = paths.follow(when_set)
     return Judgement(
         read=read,
@@ -121,9 +122,12 @@ class _Paths:
         clear: frozenset[int],
         served: Container[int],
         loads: Container[int],
+        otherwise: tuple[int, int],
     ) -> None:
         self._words, self._base, self._clear = words, base, clear
         self._served, self._loads = served, loads
+        self._otherwise = otherwise
+        self._beside: set[int] | None = None
         self.addresses: list[int] = []
         self.calls: list[int] = []
         self.stray: tuple[int, int] | None = None
@@ -138,6 +142,26 @@ class _Paths:
                 return False
         return True
 
+    def _is_beside(self, address: int) -> bool:
+        """Whether control can come to `address` when the flag is clear, before it is loaded anew."""
+        if self._beside is None:
+            start, again = self._otherwise
+            self._beside, pending = {again}, [start]
+            while pending:
+                at = pending.pop()
+                index = at - self._base >> 2
+                if at in self._beside or not 0 <= index < len(self._words):
+                    continue
+                self._beside.add(at)
+                word = self._words[index]
+                target = a64.branch_target(word, at)
+                if target is not None and not a64.is_bl(word):
+                    pending.append(target)
+                elif word & 0xFFFF_FC1F not in (0xD61F_0000, 0xD65F_0000):  # C6.2 BR, RET
+                    conditional = a64.conditional_target(word, at)
+                    pending += [at + 4] if conditional is None else [at + 4, conditional]
+        return address in self._beside
+
     def _one(self, address: int) -> bool:
         """One path, up to its next decision after a call; decisions before it are left pending."""
         called = False
@@ -145,7 +169,7 @@ class _Paths:
             if address in self._clear or address in self._seen:
                 return True
             index = address - self._base >> 2
-            if not 0 <= index < len(self._words) or address in self._loads:
+            if not 0 <= index < len(self._words) or (address in self._loads and (called or self._is_beside(address))):
                 return called
             word = self._words[index]
             self._seen.add(address)

@@ -30,7 +30,12 @@ class Unset(NamedTuple):
 
 
 def unset(elf: Elf, graph: Graph, functions: Iterable[Symbol]) -> Iterator[Unset]:
-    """Of the variables that `functions` touch, those an initialiser stores to, each with the first that touches it."""
+    """Of the variables that `functions` touch, those an initialiser stores to, each with the first that touches it.
+
+    An initialiser that is one of `functions` is run by somebody.
+    """
+    functions = list(functions)
+    run = {function.value for function in functions}
     uses: dict[int, tuple[Symbol, int]] = {}
     for function in functions:
         if not _INITIALISER.match(function.name):
@@ -38,7 +43,7 @@ def unset(elf: Elf, graph: Graph, functions: Iterable[Symbol]) -> Iterator[Unset
                 uses.setdefault(target, (function, place))
     told = set()
     for initialiser in elf.symbols.functions():
-        if _INITIALISER.match(initialiser.name):
+        if _INITIALISER.match(initialiser.name) and initialiser.value not in run:
             for place, target in graph.node(initialiser).formed:
                 if target in uses and _stores(graph, initialiser, place):
                     variable = elf.symbols.object_at(target)

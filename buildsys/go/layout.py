@@ -10,14 +10,19 @@ from buildsys.formats.elf import SHF_COMPRESSED, Elf
 WANTED = {
     "runtime.g": ("stack", "stackguard0", "stackguard1", "m"),
     "runtime.stack": ("lo", "hi"),
-    "runtime.m": ("g0",),
+    "runtime.m": ("g0", "curg", "p"),
+    "runtime.p": ("deferpool",),
     "runtime._panic": ("arg",),
     "runtime.moduledata": ("minpc", "maxpc"),
 }
+# What some releases only have: up to Go 1.26 a module's itabs are in a list of their own.
+SOMETIMES = {"runtime.moduledata": ("itablinks",)}
 
 
 def layouts(elf: Elf) -> dict[str, int]:
-    """Byte offsets of the `WANTED` fields: {"runtime.g.stack": 0, ..., "runtime.g": size}.
+    """Byte offsets of the fields `WANTED`, and of those there are of `SOMETIMES`: {"runtime.g.stack": 0, ...}.
+
+    And each structure's size, by its name.
 
     Raises UserError if the object has no DWARF for one of them.
     """
@@ -36,4 +41,5 @@ def layouts(elf: Elf) -> dict[str, int]:
             if field not in described:
                 raise UserError(f"{elf.name}: {structure} has no field {field!r} in this Go release")
             found[f"{structure}.{field}"] = described[field]
+        found |= {f"{structure}.{at}": described[at] for at in SOMETIMES.get(structure, ()) if at in described}
     return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Container, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -34,7 +34,8 @@ class Reach:
 
     `edges` are the edges they were first reached by.
     `flag_reads` are the loads of the flag among their instructions that can run, `entered` the functions
-    taken over at their first instruction and where that branch goes: nothing behind it runs.
+    taken over at their first instruction and where that branch goes: nothing behind it runs. `graph` is what
+    was searched, if that was made for this.
     """
 
     came_from: dict[int, int | None]
@@ -42,6 +43,7 @@ class Reach:
     entered: dict[int, int]
     functions: dict[int, Symbol]
     flag_reads: tuple[Reference, ...] = ()
+    graph: Graph | None = field(default=None, compare=False, repr=False)
 
     def way(self, function: int) -> list[Step]:
         """The shortest way from an entry to `function`."""
@@ -79,7 +81,7 @@ def reach(
         if address not in found.entered and address not in stops
         for read in graph.flag_reads(function, flag)
     )
-    return replace(found, flag_reads=tuple(in_order(reads)))
+    return replace(found, flag_reads=tuple(in_order(reads)), graph=graph)
 
 
 def search(

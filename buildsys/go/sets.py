@@ -13,6 +13,9 @@ from dataclasses import dataclass
 
 BARRIER = "barrier"  # what every image has: templates/writebarrier.s.j2
 ALLOC = "alloc"  # the one that has memory of its own: linker/kernel.ld.j2
+ADD_ITABS = "runtime.addModuleItabs"  # since Go 1.27: src/runtime/iface.go
+WAIT = "wait"
+PARK = "runtime.gopark"  # what ends there waits for another goroutine: src/runtime/proc.go
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,11 @@ SETS = (
             "runtime.persistentalloc",
             "runtime.persistentalloc1",
         ),
+        uses=(ADD_ITABS,),
+        needs=(WAIT,),
     ),
+    # src/runtime/proc.go: whatever waits, at a channel, in a select or for a lock, is put aside by gopark.
+    ReadySet(WAIT, "sets/wait.s", calls=(PARK,)),
     # src/runtime/panic.go, stack.go, asm_arm64.s, error.go. What is called by compiled code prepares a value and
     # calls gopanic; on the way there, and to make a text of the value, memory is allocated.
     ReadySet(

@@ -27,6 +27,7 @@ _DEEPEST = 100  # typedefs and members within each other
 INTEGER, BOOLEAN, FLOAT, POINTER, FUNCTION = "integer", "boolean", "float", "pointer", "function"
 METHODS, DYNAMIC, ARRAY = "table of methods", "type word", "array"
 _INTERFACES = {"runtime.iface": METHODS, "runtime.eface": DYNAMIC}
+_SLICE = "[]"  # runtime.slice is none of something
 _UNTYPED = ("unsafe.Pointer", "void")
 _BUILT_IN = ("map[", "chan ", "<-chan ", "func(")
 
@@ -45,6 +46,7 @@ class Type:
     """A type by its name, its size and alignment in bytes, and the pieces a value is made of.
 
     `is_in_memory` if it is always passed on the stack: an array of more than one element is, and what has one in it.
+    `element` is the size in bytes of what a slice is of, None for anything else.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Type:
     pieces: tuple[Piece, ...]
     alignment: int = WORD
     is_in_memory: bool = False
+    element: int | None = None
 
     @property
     def is_any_pointer(self) -> bool:
@@ -90,12 +93,16 @@ class Types:
         if die.tag == DW_TAG_STRUCTURE:
             found: list[Piece] = []
             members: list[Type] = []
+            element = None
             for child in self._dwarf.children(unit, die):
                 if child.tag == DW_TAG_MEMBER:
+                    if name.startswith(_SLICE) and child.text(DW_AT_NAME) == "array":
+                        element = self._size_behind(self._type(child))
                     members.append(self.at(self._type(child), depth + 1))
                     found += _moved(members[-1].pieces, child.number(DW_AT_DATA_MEMBER_LOCATION) or 0)
             alignment = max((each.alignment for each in members), default=1)
-            return Type(name, size, tuple(found), alignment, any(each.is_in_memory for each in members))
+            in_memory = any(each.is_in_memory for each in members)
+            return Type(name, size, tuple(found), alignment, in_memory, element)
         if die.tag == DW_TAG_ARRAY:
             counts = [c.number(DW_AT_COUNT) for c in self._dwarf.children(unit, die) if c.tag == DW_TAG_SUBRANGE]
             return _array(name, size, self.at(self._type(die), depth + 1), (counts or [None])[0])
@@ -108,6 +115,20 @@ class Types:
             kind = _INTERFACES[meant.name]
             return Type(name, 2 * WORD, (Piece(0, WORD, kind, name * (kind == METHODS)), Piece(WORD, WORD, POINTER)))
         return replace(meant, name=name)
+
+    def _size_behind(self, pointer: int) -> int | None:
+        """The size of what the pointer at `pointer` of .debug_info is to. None of its members is read."""
+        die = self._dwarf.die(self._dwarf.unit_of(pointer), pointer)
+        for _ in range(_DEEPEST):
+            offset = die.number(DW_AT_TYPE)
+            if offset is None:
+                break
+            die = self._dwarf.die(self._dwarf.unit_of(offset), offset)
+            if die.tag in (DW_TAG_POINTER, DW_TAG_SUBROUTINE_TYPE):
+                return WORD
+            if die.tag != DW_TAG_TYPEDEF:
+                break
+        return die.number(DW_AT_BYTE_SIZE)
 
     @staticmethod
     def _type(die: Die) -> int:

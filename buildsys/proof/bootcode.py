@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from buildsys.formats.elf import PF_W, PT_LOAD, Elf
+from buildsys.go.stops import ITABS
 from buildsys.proof.events import CURRENT_EL, ID_AA64PFR0_EL1, MPIDR_EL1, Call, Event, Store, Trace
 from buildsys.proof.interpreter import Interpreter
 from buildsys.proof.values import Value, known
@@ -69,12 +70,13 @@ def boot(case: Case) -> Boot:
     """Follow the code at the image's entry point, on the first core and on others."""
     read = reset_memory(case.elf)
     entry = frozenset(case.elf.symbols.addresses(case.entry).values())
+    opening = frozenset(case.elf.symbols.addresses(ITABS).values())
     start = case.elf.entry
 
     def trace(core: int, begins: Start) -> Trace:
         features = WITH_EL2 if begins.has_el2 else WITHOUT_EL2
         system = {MPIDR_EL1: known(core), CURRENT_EL: known(begins.level << 2), ID_AA64PFR0_EL1: features}
-        return Interpreter(read, entry, system).follow(start)
+        return Interpreter(read, entry, system, opening=opening).follow(start)
 
     own = Start(case.board.exception_level)
     # Boot code of the user's is for the user's board; ours is for any.

@@ -79,7 +79,8 @@ class Interpreter:
     """Follows code: `read(address, size)` gives what memory holds at reset, None if unknown.
 
     A call of an address in `opaque`, and any call through a register, is an
-    event, not followed; what it leaves in the registers is unknown.
+    event, not followed; what it leaves in the registers is unknown. So it is of one in `opening`, which comes back
+    and is none: the runtime is asked to make itself ready.
     """
 
     read: Callable[[int, int], int | None]
@@ -93,6 +94,7 @@ class Interpreter:
     memory: dict[int, tuple[int, Value]] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     pc: int = 0
+    opening: frozenset[int] = frozenset()
     _path: list[int] = field(default_factory=list)
     _stores: list[Store] = field(default_factory=list)
     _decisions: list[_Decision] = field(default_factory=list)
@@ -212,7 +214,7 @@ class Interpreter:
     def _branch_or_system(self, word: int, pc: int) -> None:
         if (target := a64.branch_target(word, pc)) is not None:
             if a64.is_bl(word):
-                self._call(pc, target, follow=target not in self.opaque)
+                self._call(pc, target, follow=target not in self.opaque | self.opening)
             elif target in self.opaque:
                 self._call(pc, target, follow=False)
                 raise _EndError("the code it went to does not come back here")
@@ -276,7 +278,8 @@ class Interpreter:
             self.registers[30] = known(pc + 4)
             self.pc = target
             return
-        self._event(Call(pc, target, tuple(self.registers), self._get(SP, stack=True)))
+        if target not in self.opening:
+            self._event(Call(pc, target, tuple(self.registers), self._get(SP, stack=True)))
         # The callee may use everything but the stack pointer.
         self.registers = [UNKNOWN] * 31
         self.vectors = [UNKNOWN] * 32

@@ -1,4 +1,4 @@
-"""What the functions of the ready sets `print` and `panic` do, found out by calling them on the embedded emulator.
+"""What the ready sets `print`, `panic` and `wait` do, found out by calling them on the embedded emulator.
 
 The image's segments lie where they run, and the core is as boot code leaves it, whether this image's boot code
 does so or not. Printing is tried with bytes the image holds; the ends of a program with whatever they are called
@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from buildsys.formats.elf import PF_W, PT_LOAD
 from buildsys.formats.symbols import Symbol
 from buildsys.go.runtime import G0
+from buildsys.go.sets import PARK
 from buildsys.machines.embedded import Machine
 from buildsys.machines.exceptions import Taken
 from buildsys.machines.outcome import End, Outcome
@@ -58,7 +59,8 @@ def tried(case: Case) -> Tried:
     if problems:  # what cannot be printed cannot be told
         return Tried(tuple(problems), texts, ends)
     for name, pair in (case.called | case.entered).items():
-        if name in (*panic.calls, *panic.entries) and pair.new is not None:
+        waits = panic.entries and name == PARK
+        if (waits or name in (*panic.calls, *panic.entries)) and pair.new is not None:
             problems += _end(case, name, pair.new.value, ends)
     if panic.entries:
         for name, (address, status) in EXCEPTIONS.items():

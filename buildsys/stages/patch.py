@@ -85,6 +85,7 @@ def patch_image(
         everything, unasked = _reached(elf, patched, called, users, calls, entries, plan)
         ends = ends_of(users, [*calls, *entries], plan)
         findings = _checked(elf, patched, done, users, Around(everything, ends, package))
+        taking = _taking(elf, barrier.function, package)
         refuse_recursion(patched, allocator, ends)
         _refuse_spare(plan, entries, everything)
         _refuse_reachable(patched, unasked, calls, users, pointers)
@@ -97,7 +98,7 @@ def patch_image(
     remarks = [] if changed else [f"{unpatched} is patched already: nothing was changed"]
     remarks += _remarks(done, users, plan, pointers, others)
     remarks += _own_barriers(elf, done, plan, barrier.function) if barrier.function else []
-    remarks += findings.remarks
+    remarks += [*taking, *findings.remarks, *_empty(patched, everything)]
     return {"sites": len(done.rewrites), "remark": "\n".join(remarks), "sections": _placed(elf)}
 
 
@@ -180,6 +181,30 @@ def _checked(elf: Elf, patched: Elf, done: Patch, users: Sequence[Redirect], aro
     from buildsys.stages.agreement import check
 
     return check(elf, patched, done, users, around)
+
+
+def _empty(elf: Elf, reached: Reach) -> list[str]:
+    """A remark on variables the kernel finds empty, for nothing runs the initialisers that give them their values."""
+    if reached.graph is None:
+        return []
+    from buildsys.go.initialised import unset
+
+    functions = [each for address, each in reached.functions.items() if address not in reached.entered]
+    found = [each for each in unset(elf, reached.graph, functions) if not each.variable.name.startswith("internal/")]
+    if not found:
+        return []
+    shown = ", ".join(f"{each.variable.name} (used by {each.reader.name})" for each in found[:SHOWN])
+    more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+    return [f"nothing runs the initialisers of packages, so these are empty: {shown}{more}; `doit reach` tells more"]
+
+
+def _taking(elf: Elf, function: str, package: str) -> list[str]:
+    """What is to be said of the function that is given batches, if there is one. Raises UserError."""
+    if not function:
+        return []
+    from buildsys.stages.batches import refuse_other
+
+    return refuse_other(elf, function, package)
 
 
 def ends_of(users: Sequence[Redirect], ours: Sequence[Redirect], plan: Plan) -> set[int]:

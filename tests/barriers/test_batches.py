@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -104,12 +105,14 @@ func KernelMain(table *board.Table) int32 {
 """
 
 
-def built_with(body: str, folder: Path, root: Path, settings: str = "", ending: str = "") -> Steps:
+def built_with(
+    body: str, folder: Path, root: Path, settings: str = "", ending: str = "", kernel: str = KERNEL
+) -> Steps:
     """A kernel of ten stores and then `ending`, whose function for batches of 4 has `body`."""
     shutil.copytree(root, folder, ignore=shutil.ignore_patterns("build"))
     for file in [*folder.glob("src/*.go"), *folder.glob("src/*.s")]:
         file.unlink()
-    (folder / "src" / "main.go").write_text(KERNEL % (body, ending))
+    (folder / "src" / "main.go").write_text(kernel % (body, ending))
     text = (folder / "pyproject.toml").read_text()
     lines = f'barrier = "user"\nbarrier-ring = 4\n{settings or f"barrier-function = {FUNCTION!r}"}\n'
     (folder / "pyproject.toml").write_text(text.replace("[tool.buildsys]\n", f"[tool.buildsys]\n{lines}", 1))
@@ -189,3 +192,39 @@ def test_a_function_that_is_not_there_is_named(with_function: Steps, tmp_path: P
     with pytest.raises(UserError, match=r"main\.onBarier, which `barrier-function` names, is not in") as error:
         linked(with_function, tmp_path / "missing", BarrierPolicy(USER, 64, "main.onBarier"), {})
     assert "did you mean main.onBarrier" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("signature", "call", "said"),
+    [
+        ("(batch []entry) int32", "nil", "what batches are given to has 0 results, main.onBarrier 1"),
+        ("(batch []entry, more int)", "nil, 0", "what batches are given to has 1 parameter, main.onBarrier 2"),
+        ("(batch int)", "0", r"batch is \[\]Entry, not int \(24 and 8 bytes\)"),
+        ("(batch *entry)", "nil", r"batch is \[\]Entry, not \*main.entry \(24 and 8 bytes\)"),
+        ("(batch [3]uintptr)", "[3]uintptr{}", r"batch is \[\]Entry, not \[3\]uintptr"),
+        ("(batch []uintptr)", "nil", "an entry is of 80 bytes, not 8"),
+        ("(batch []*entry)", "nil", "an entry is of 80 bytes, not 8"),
+        ("(batch [][11]uintptr)", "nil", "an entry is of 80 bytes, not 88"),
+    ],
+)
+def test_a_function_that_takes_something_else_is_refused(
+    built: Steps, tmp_path: Path, signature: str, call: str, said: str
+) -> None:
+    with pytest.raises(UserError, match=said) as error:
+        built_taking(signature, call, built, tmp_path)
+    assert re.match(r"`barrier-function`: main\.onBarrier \(src/main\.go:\d+\) takes \(", error.value.message)
+    assert "func(batch []Entry)" in error.value.hint
+
+
+@pytest.mark.parametrize("signature", ["(_ []entry)", "(b []struct{ all [10]uintptr })", "(b entries)"])
+def test_a_batch_by_any_name_is_taken(built: Steps, tmp_path: Path, signature: str) -> None:
+    outcome, kept = ran(case_of(built_taking(signature, "nil", built, tmp_path)))
+    assert read_batches(kept, outcome.memory) == Batches(3, 10, 0, 0)
+
+
+def built_taking(signature: str, call: str, built: Steps, folder: Path) -> Steps:
+    """A kernel whose function for batches has `signature`, and is called as `call` where `main` keeps it."""
+    kernel = KERNEL.replace("(batch []entry) {", f"{signature} {{").replace("onBarrier(nil)", f"onBarrier({call})")
+    kernel = kernel.replace("\tcalls += int32(len(batch))\n", "\tcalls++\n") + "\ntype entries []entry\n"
+    ending = "return calls" if signature.endswith("int32") else ""
+    return built_with(ending, folder / "built", built.project.root, kernel=kernel)

@@ -38,6 +38,10 @@ KINDS = {
     "struct{}": "Nothing",
 }
 
+# What may not grow the stack has 792 bytes of it (cmd/link, "nosplit stack over"), without optimisation too: it
+# passes few values, and none of these.
+NARROW, WIDE = 4, ("large", "nested", "mixed")
+
 # How a call is written. Of FREE ones every instruction that goes to the function is a branch to it; BY_ADDRESS
 # it is called through a pointer; of what is in neither the compiler decides.
 FREE = (
@@ -222,7 +226,7 @@ class _Maker:
     def _function(self, number: int) -> Function:
         chance = self._chance
         noinline = chance.random() < 0.8
-        return Function(
+        made = Function(
             number,
             receiver=chance.choice(("", "", VALUE, POINTER)),
             parameters=tuple(self._kind() for _ in range(chance.choice((0, 1, 1, 2, 2, 3, 4, 6, 9)))),
@@ -233,6 +237,9 @@ class _Maker:
             noted=chance.random() < 0.3,
             store=chance.random() < 0.2,
         )
+        passed = (*made.parameters, *made.results)
+        is_small = len(passed) <= NARROW and not any(each in WIDE for each in passed)
+        return made if is_small else replace(made, nosplit=False)
 
     def filled(self, function: Function, place: int) -> Function:
         """`function` with calls of those behind `place`. What may not grow the stack makes none."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import struct
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -248,6 +249,21 @@ def test_a_small_image_cut_off_anywhere_is_refused(tmp_path: Path) -> None:
         path.write_bytes(kernel()[:length])
         message = refused(path, tmp_path).message
         assert "not an ELF file" in message if length < 4 else "truncated" in message
+
+
+@pytest.mark.parametrize(("size", "fine"), [(0, True), (1, False)])
+def test_zeroed_memory_has_no_place_in_the_file(tmp_path: Path, size: int, fine: bool) -> None:
+    """GNU ld gives a segment of nothing else an offset behind the end."""
+    data = bytearray(kernel())
+    (headers,) = struct.unpack_from("<Q", data, 32)
+    last = headers + SEGMENT * (struct.unpack_from("<H", data, 56)[0] - 1)
+    struct.pack_into("<Q", data, last + 8, len(data) + 0x1000)
+    struct.pack_into("<Q", data, last + 32, size)
+    if fine:
+        assert Elf(bytes(data)).segments[-1].offset > len(data)
+    else:
+        with pytest.raises(UserError, match="truncated: segment"):
+            assert Elf(bytes(data)).segments
 
 
 def test_a_real_image_cut_off_where_anything_ends_is_refused(built: Steps, tmp_path: Path) -> None:

@@ -110,6 +110,16 @@ def test_the_call_of_the_next_check_does_not_count_for_this_one(tmp_path: Path) 
     assert judged(tmp_path, *code, load=1).accounted
 
 
+def test_a_check_within_what_is_done_when_the_flag_is_set_is_part_of_it(tmp_path: Path) -> None:
+    """As runtime.evacuate_fast64 has it: what comes of either is what comes when the flag is clear."""
+    inner = ("cbz w3, 1f", *LOAD, "cbz w3, 2f", "bl barrier", "b 3f", "2: str x2, [x0]", "b 3f")
+    code = (*LOAD, *inner, "1: str x2, [x0]", "3: ret")
+    assert judged(tmp_path, *code).accounted
+    assert judged(tmp_path, *code, load=1).accounted
+    strays = (*LOAD, "cbz w3, 1f", *LOAD, "cbz w3, 2f", "bl other", "2: str x2, [x0]", "1: ret")
+    assert not judged(tmp_path, *strays).accounted
+
+
 def test_the_call_that_strays_is_named(tmp_path: Path) -> None:
     check = judged(tmp_path, *LOAD, "cbz w3, 1f", "nop", "bl other", "1: ret")
     assert check.stray is not None

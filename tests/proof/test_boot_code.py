@@ -88,9 +88,22 @@ def test_what_is_followed_is_what_runs(case: Case) -> None:
         if store.source is not None:
             at = case.elf.file_offset(store.address)
             assert at is not None
-            assert memory[store.address] == case.elf.data[at : at + store.size]
+            assert without_itabs(case, store.address, memory[store.address]) == without_itabs(
+                case, store.address, case.elf.data[at : at + store.size]
+            )
         elif store.value and not g <= store.address < g + 8:
             assert int.from_bytes(memory[store.address], "little") == store.value
+
+
+def without_itabs(case: Case, start: int, contents: bytes) -> bytes:
+    """`contents`, which lie at `start`, without what buildsys.add_itabs has the runtime fill."""
+    cleared = bytearray(contents)
+    for name in ("runtime.itabTable", "runtime.itabTableInit"):
+        (table,) = case.elf.symbols.named(name)[name]
+        low, high = max(table.value - start, 0), min(table.value + table.size - start, len(contents))
+        if low < high:
+            cleared[low:high] = bytes(high - low)
+    return bytes(cleared)
 
 
 def test_a_flag_address_off_by_four_is_seen(case: Case, tmp_path: Path, only_red: OnlyRed) -> None:

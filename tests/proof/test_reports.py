@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from buildsys.front.steps import Steps
+from buildsys.go.sets import PARK
 from buildsys.proof.case import Case
 from buildsys.proof.claims import handlers
 from buildsys.proof.reports import EXCEPTIONS, TEXTS, tried
@@ -15,7 +16,7 @@ from buildsys.proof.reports import EXCEPTIONS, TEXTS, tried
 from .conftest import OnlyRed
 from .mutants import relinked
 
-PRINT, PANIC, FATAL = "sets/print.s.j2", "sets/panic.s.j2", "fatal.s.j2"
+PRINT, PANIC, WAIT, FATAL = "sets/print.s.j2", "sets/panic.s.j2", "sets/wait.s.j2", "fatal.s.j2"
 
 
 def test_the_reference_kernels_are_tried(case: Case) -> None:
@@ -23,7 +24,7 @@ def test_the_reference_kernels_are_tried(case: Case) -> None:
     assert found.problems == ()
     assert found.texts == TEXTS
     panic = case.plan.of_set("panic")
-    assert found.ends.keys() == {*panic.calls, *panic.entries, *EXCEPTIONS}
+    assert found.ends.keys() == {*panic.calls, *panic.entries, PARK, *EXCEPTIONS}
     assert found.ends["runtime.panicdivide"] == "panic: runtime error: integer divide by zero"
     assert all(found.ends[name].startswith("exception: ESR_EL1 0x0000000096000006") for name in EXCEPTIONS)
 
@@ -37,6 +38,7 @@ def test_an_image_without_the_sets_has_nothing_to_try(case: Case) -> None:
     ("template", "old", "new", "says"),
     [
         (PRINT, "    b       buildsys.write\n", "    ret\n", "was to print"),
+        (WAIT, "    b       runtime.fatal               // ours\n", "    ret\n", "returns to who called it"),
         (PRINT, "    mov     w5, #'\\r'\n", "    mov     w5, #' '\n", "was to print"),
         (PRINT, "    sub     x1, x1, #1\n", "    sub     x1, x1, #1\n    mov     x28, x1\n", "changes x28"),
         (PRINT, "5:  ret\n", "5:  b       .\n", "does not return"),
@@ -49,8 +51,8 @@ def test_an_image_without_the_sets_has_nothing_to_try(case: Case) -> None:
          "does not end the run"),
         (FATAL, "    b       buildsys.report.exception ", "    nop // ", "a load from near address 0"),
     ],
-    ids=["nothing printed", "line feeds", "g", "no end of printing", "status", "flag", "position", "a return",
-         "no end", "exceptions"],
+    ids=["nothing printed", "wait returns", "line feeds", "g", "no end of printing", "status", "flag", "position",
+         "a return", "no end", "exceptions"],
 )  # fmt: skip
 def test_what_is_wrong_with_a_set_is_seen(
     built: Steps, case: Case, tmp_path: Path, only_red: OnlyRed, template: str, old: str, new: str, says: str

@@ -25,6 +25,8 @@ from buildsys.proof.places import Area, areas, at_variable, place
 from buildsys.proof.places import load_address as load_address  # for those who look for it here
 from buildsys.proof.values import UNKNOWN, Value
 
+# What the set alloc gives the m: its p, where the records of defers go that were run, how many ps there are.
+P, DEFERS, PROCESSORS = "buildsys.p", "buildsys.deferpool", "runtime.gomaxprocs"
 BOUNDS = ("__stack_low", "__stack_high", "__heap_low", "__heap_high")
 SYMBOLS = (*BOUNDS, "__rodata_end")
 
@@ -267,21 +269,29 @@ def _g(case: Case, symbols: dict[str, int], call: Call, found: _Findings) -> Non
 
 
 def _m(case: Case, g: int, found: _Findings) -> None:
-    """What allocates goes on to functions that use getg().m, some of them on the stack of its g0."""
-    m = case.elf.symbols.addresses(M0).get(M0)
-    if m is None:
-        found.problems.append(f"the image has no symbol {M0}, or several that differ")
+    """What allocates goes on to functions that use getg().m and its p, some of them on the stack of its g0."""
+    names = (M0, P, DEFERS, PROCESSORS)
+    symbols = case.elf.symbols.addresses(*names)
+    if missing := [name for name in names if name not in symbols]:
+        found.problems += [f"the image has no symbol {name}, or several that differ" for name in missing]
         return
-    why = "with the set alloc it"
+    m, p, why = symbols[M0], symbols[P], "with the set alloc it"
     _field(case, found, f"{G0}.m", g + case.offsets["runtime.g.m"], m, why)
     _field(case, found, f"{M0}.g0", m + case.offsets["runtime.m.g0"], g, why)
-    found.details.append(f"its m is {M0} {m:#x}, whose g0 it is")
+    _field(case, found, f"{M0}.curg", m + case.offsets["runtime.m.curg"], g, why)
+    _field(case, found, f"{M0}.p", m + case.offsets["runtime.m.p"], p, why)
+    pool = p + case.offsets["runtime.p.deferpool"]
+    _field(case, found, f"{P}.deferpool", pool, symbols[DEFERS], why)
+    (room, *_) = case.elf.symbols.named(DEFERS)[DEFERS]
+    _field(case, found, f"the capacity of {P}.deferpool", pool + 16, room.size // 8, why)
+    _field(case, found, PROCESSORS, symbols[PROCESSORS], 1, why, 4)
+    found.details.append(f"its m is {M0} {m:#x}, whose g0 and curg it is, and whose p is {P} {p:#x}")
 
 
-def _field(case: Case, found: _Findings, name: str, place: int, expected: int, why: str) -> None:
-    """Boot code must leave the pointer `expected` in a field."""
-    store = last_store(case.boot.stores(), place, place + 8)
-    exact = store is not None and store.address == place and store.size == 8
+def _field(case: Case, found: _Findings, name: str, place: int, expected: int, why: str, size: int = 8) -> None:
+    """Boot code must leave `expected` in a field of `size` bytes."""
+    store = last_store(case.boot.stores(), place, place + size)
+    exact = store is not None and store.address == place and store.size == size
     value = store.value if store is not None and exact else None
     if store is None or value != expected:
         held = "is never set" if store is None else "cannot be told" if value is None else f"is {value:#x}"

@@ -3,8 +3,8 @@
 The bytes of each function in the image are executed, with random registers,
 flags and memory, thousands of times. What a barrier may do is told from the
 barrier ABI of the Go object; a function for the collector may do nothing, and
-no more may the lock of the ready set `print`. What else the sets `print` and
-`panic` serve is called in a run of the image. The allocator of the set `alloc`
+no more may the lock of the ready set `print`. What else the sets `print`,
+`panic` and `wait` serve is called in a run of the image. The allocator of the set `alloc`
 is called as often as a barrier, for blocks of every size.
 """
 

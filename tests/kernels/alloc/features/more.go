@@ -1,13 +1,17 @@
 package features
 
 import (
+	"errors"
+	"fmt"
 	"sort"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
-// What needs more of the runtime than memory: random numbers, locks, tables of methods made at run time.
+// What needs more of the runtime than memory: random numbers, locks, tables of methods made at run time, records of
+// defers, pools, channels.
 var further = [...]feature{
 	{"maps", useMaps},
 	{"map of structs", useMapOfStructs},
@@ -15,6 +19,17 @@ var further = [...]feature{
 	{"type assertion", useAssertion},
 	{"sort.Slice", useSortSlice},
 	{"sync", useSync},
+	{"defer in a loop", useDeferInLoop},
+	{"defer of many", useDeferOfMany},
+	{"recover of nothing", useRecoverOfNothing},
+	{"channels", useChannels},
+	{"select", useSelect},
+	{"sync.Pool", usePool},
+	{"sync.Map", useSyncMap},
+	{"atomic.Value", useAtomicValue},
+	{"fmt", useFmt},
+	{"fmt of types", useFmtOfTypes},
+	{"errors wrapped", useWrapped},
 }
 
 func more(print Printer) {
@@ -110,4 +125,130 @@ func useSync() string {
 		lock.Unlock()
 	}
 	return strconv.Itoa(n)
+}
+
+// useDeferInLoop needs records: a defer outside of loops has its own in the frame.
+func useDeferInLoop() string {
+	s := ""
+	func() {
+		for i := 0; i < 5; i++ {
+			defer func(i int) { s += strconv.Itoa(i) }(i)
+		}
+	}()
+	return s
+}
+
+// useDeferOfMany has more at once than a p keeps the records of, and then takes them again.
+func useDeferOfMany() string {
+	sum, r := 0, random(11)
+	for round := 0; round < 3; round++ {
+		func() {
+			for i := 0; i < 100; i++ {
+				defer func(i int) { sum = sum*31 + i + int(r.next()%7) }(i)
+			}
+		}()
+	}
+	return strconv.Itoa(sum & 0xffffff)
+}
+
+func useRecoverOfNothing() string {
+	s := ""
+	func() {
+		defer func() {
+			if recover() == nil {
+				s += "nothing"
+			}
+		}()
+		s += "ran, "
+	}()
+	return s
+}
+
+func useChannels() string {
+	lines := make(chan string, 3)
+	lines <- "a"
+	lines <- "b"
+	first := <-lines
+	lines <- "c"
+	close(lines)
+	for each := range lines {
+		first += each
+	}
+	_, more := <-lines
+	return first + strconv.FormatBool(more) + strconv.Itoa(cap(lines))
+}
+
+func useSelect() string {
+	full, empty, s := make(chan int, 1), make(chan point), ""
+	for i := 0; i < 3; i++ {
+		select {
+		case full <- i:
+			s += "sent"
+		case p := <-empty:
+			s += strconv.Itoa(p.sum())
+		default:
+			s += ", full"
+		}
+	}
+	select {
+	case i := <-full:
+		s += strconv.Itoa(i)
+	case empty <- point{}:
+	}
+	select {
+	case <-full:
+	default:
+		s += " empty"
+	}
+	return s
+}
+
+func usePool() string {
+	made := 0
+	pool := sync.Pool{New: func() any { made++; return &point{made, made} }}
+	a, b := pool.Get().(*point), pool.Get().(*point)
+	sum := a.sum() + b.sum()
+	pool.Put(a) // which may be thrown away, and is where races are looked for
+	c := pool.Get().(*point)
+	return strconv.Itoa(sum) + strconv.FormatBool(c == a || c.x == 3)
+}
+
+func useSyncMap() string {
+	var m sync.Map
+	m.Store("a", 1)
+	m.Store(2, "b")
+	old, there := m.LoadOrStore("a", 3)
+	m.Delete(2)
+	n := 0
+	m.Range(func(any, any) bool { n++; return true })
+	return strconv.Itoa(old.(int)) + strconv.FormatBool(there) + strconv.Itoa(n)
+}
+
+func useAtomicValue() string {
+	var v atomic.Value
+	v.Store(point{1, 2})
+	old := v.Swap(point{3, 4}).(point)
+	return strconv.Itoa(old.sum()) + strconv.Itoa(v.Load().(point).sum())
+}
+
+func useFmt() string {
+	return fmt.Sprintf("%d|%5d|%-4x|%08b|%6.3f|%g|%q|%s|%v|%t|%c|%U|%%", -42, 7, 255, 5, 3.14159, 1e21, "a\n", []byte("b"),
+		nil, true, 'é', 'é')
+}
+
+func useFmtOfTypes() string {
+	type pair struct {
+		Name string
+		At   *point
+		any  []any
+	}
+	s := fmt.Sprintf("%v %+v %T", pair{"a", nil, []any{1, "b", 2.5}}, pair{Name: "c"}, pair{})
+	s += fmt.Sprintf(" %v %d %v", map[string]int{"z": 1, "a": 2}, []int{3, 4}, [2]bool{true, false})
+	return s + fmt.Sprint(" ", square{3}, " ", errors.New("e"), 1, 2)
+}
+
+func useWrapped() string {
+	inner := errors.New("inner")
+	outer := fmt.Errorf("outer: %w", inner)
+	return outer.Error() + strconv.FormatBool(errors.Is(outer, inner)) + strconv.FormatBool(errors.Unwrap(outer) == inner)
 }

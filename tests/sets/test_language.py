@@ -1,0 +1,109 @@
+"""What of Go a bare kernel has not: each ends the run with a message, or is refused, as docs/sets.md says."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from buildsys.config.project import load
+from buildsys.errors import UserError
+from buildsys.front.steps import Steps
+from buildsys.machines import embedded, qemu
+from buildsys.machines.outcome import End
+from tests.conftest import ROOT
+
+pytestmark = pytest.mark.slow
+
+DEADLOCK = "fatal error: all goroutines are asleep - deadlock!"
+EMPTY = "nothing runs the initialisers of packages"
+STARTS = "the kernel can reach a `go` statement"
+ENDS = {
+    "Waits": (2, DEADLOCK),
+    "WaitsForNothing": (2, DEADLOCK),
+    "Selects": (2, DEADLOCK),
+    "Recovers": (2, "panic: not recovered"),
+    "Recurses": (2, "fatal error: stack overflow"),
+    "Yields": (2, "fatal error: runtime: mcall called on m->g0 stack"),
+    "Now": (3, "exception:"),
+    "Sleeps": (3, "exception:"),
+    "Locks": (3, "exception:"),
+}
+
+
+@pytest.fixture(scope="module")
+def kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("language") / "kernels"
+    shutil.copytree(ROOT / "tests" / "kernels" / "language", folder)
+    return folder
+
+
+def built(kernels: Path, kernel: str) -> Steps:
+    """The kernel, built. Raises UserError."""
+    steps = Steps(load(kernels, kernel))
+    steps.make_ready()
+    for action in (steps.compile, steps.runtime, steps.link, steps.patch):
+        steps.records.perform(action())
+    return steps
+
+
+@pytest.mark.parametrize("kernel", ENDS)
+def test_what_cannot_be_done_ends_the_run_and_says_where(kernels: Path, kernel: str) -> None:
+    steps = built(kernels, kernel)
+    status, said = ENDS[kernel]
+    for machine in (embedded, qemu):
+        outcome = machine.run(steps.image, steps.project.board, steps.project.time_limit)
+        text = outcome.serial.decode().replace("\r\n", "\n")
+        assert (outcome.end, outcome.exit_code) == (End.EXIT, status), text
+        assert said in text
+        assert f"\nmain.{kernel}(" in text or kernel == "Yields"  # there the frames end at runtime.mcall
+
+
+@pytest.mark.parametrize("kernel", ["Starts", "Prints"])
+def test_a_goroutine_is_refused_when_it_is_built(kernels: Path, kernel: str) -> None:
+    with pytest.raises(UserError) as refused:
+        built(kernels, kernel)
+    way = refused.value.message.splitlines()
+    assert way[0].startswith(STARTS)
+    assert (way[1], way[-1]) == (f"  main.{kernel}", "  → runtime.newproc")
+
+
+def test_a_variable_that_nothing_initialises_is_told_when_it_is_built(kernels: Path) -> None:
+    steps = built(kernels, "Initialised")
+    assert (
+        f"{EMPTY}, so these are empty: main.words (used by main.Initialised)" in steps.records.facts("patch")["remark"]
+    )
+    outcome = embedded.run(steps.image, steps.project.board, 10)
+    assert (outcome.exit_code, outcome.serial) == (1, b"words is empty\r\n")
+
+
+def test_an_initialiser_that_assembly_runs_is_not_told_of(kernels: Path, tmp_path: Path) -> None:
+    shutil.copytree(kernels, tmp_path / "src", ignore=shutil.ignore_patterns("build", "buildsys.toml"))
+    source = tmp_path / "src" / "main.go"
+    declared = '\t_ "unsafe"\n)\n\n//go:linkname initialise initialise\nfunc initialise()\n'
+    text = (
+        source.read_text()
+        .replace(")\n", declared, 1)
+        .replace("int32 {\n\tif words", "int32 {\n\tinitialise()\n\tif words")
+    )
+    source.write_text(text)
+    routine = "initialise:\n    stp x29, x30, [sp, #-272]!\n    bl main.init\n    ldp x29, x30, [sp], #272\n    ret\n"
+    (tmp_path / "init.s").write_text(f"    .text\n    .global initialise\n{routine}")
+    settings = 'package = "src"\nsets = ["panic", "alloc"]\nentry = "main.Initialised"\nentry-arguments = []\n'
+    (tmp_path / "buildsys.toml").write_text(settings + 'assembly = ["init.s"]\n')
+    steps = built(tmp_path, "")
+    assert EMPTY not in steps.records.facts("patch")["remark"]
+    for machine in (embedded, qemu):
+        assert machine.run(steps.image, steps.project.board, 10).exit_code == 0
+
+
+def test_the_page_says_what_they_say() -> None:
+    page = (ROOT / "docs" / "sets.md").read_text("utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("|")]
+    for status, said in ENDS.values():
+        if not said.startswith("panic: "):
+            assert any(said in row and f"status {status}" in row for row in rows), said
+    assert any(STARTS.replace("`", '"') in row for row in rows)
+    assert any(re.search(rf"empty, .*{EMPTY}", row) for row in rows)
