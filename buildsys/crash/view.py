@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Protocol
 
 from buildsys.formats.elf import PT_LOAD, Elf
 from buildsys.machines.snapshot import Snapshot
@@ -11,12 +12,27 @@ from buildsys.proof.paging import Mapping, NoTableError, mappings
 MMU = 1 << 0  # Arm ARM, SCTLR_EL1: M
 
 
+class Memory(Protocol):
+    """Memory as code on a machine sees it, kept or alive."""
+
+    def read(self, address: int, size: int) -> bytes | None:
+        """`size` bytes at `address`; None where nothing is seen."""
+
+    def word(self, address: int, size: int = 8) -> int | None:
+        """The little-endian word at `address`."""
+
+
 class View:
     """The memory of `snapshot`, in which `elf` runs; what is in flash is read from the file."""
 
     def __init__(self, snapshot: Snapshot, elf: Elf) -> None:
         self._snapshot, self._elf = snapshot, elf
         self._stored = [each for each in elf.segments if each.kind == PT_LOAD and each.file_size]
+
+    @property
+    def registers(self) -> dict[str, int]:
+        """Of the machine, by name."""
+        return self._snapshot.registers
 
     @property
     def translates(self) -> bool:

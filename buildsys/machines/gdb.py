@@ -31,6 +31,13 @@ PREFIX, SOCKET = "buildsys-gdb-", "gdb"
 LONGEST = 107  # characters of a socket's path: unix(7), sun_path
 INSTALL = "apt-get install --no-install-recommends gdb-multiarch"
 
+START = Path(__file__).parent.parent / "debugging" / "start.py"
+COMMANDS = (f'source {START}',)
+KEYS = (
+    "Ctrl-C stops the guest, whose output appears here; Ctrl-D or quit ends it.\n"
+    "Of buildsys: info goroutines, goroutine N COMMAND, info barriers, break-barrier FILE:LINE, info pages [ADDRESS]"
+)
+
 ANSWER = 60  # seconds gdb waits for QEMU to start and answer
 LINGER = 0.5  # seconds
 
@@ -80,10 +87,10 @@ def inspect(
             "-q",
             *(["-batch"] if batch else []),
             # Core files are those of Linux: without this gdb finds no registers in one.
-            *(part for each in ("set osabi GNU/Linux", *_sources(package, goroot)) for part in ("-iex", each)),
+            *(part for each in ("set osabi GNU/Linux", "set print thread-events off", *_sources(package, goroot), *COMMANDS) for part in ("-iex", each)),
             str(image),
             str(core),
-            *(part for each in batch for part in ("-ex", each)),
+            *(part for each in (_commands(image, package, goroot, core.parent), *batch) for part in ("-ex", each)),
         ]
         with subprocess.Popen(command, preexec_fn=qemu.dies_with_parent(signal.SIGTERM)) as process:
             return process.wait()
@@ -157,11 +164,13 @@ def arguments(
     image: Path, address: str, entry: str, package: Path | None, goroot: Path | None, batch: Sequence[str]
 ) -> list[str]:
     """gdb's arguments for `image`, whose machine listens at `address`, a gdb remote target."""
-    before = _sources(package, goroot)
+    before = [*_sources(package, goroot), *COMMANDS]
     after = [
+        _commands(image, package, goroot),
+        *([] if batch else [f"echo {KEYS}\\n"]),
         f"set remotetimeout {ANSWER}",
         f"target remote {address}",
-        f"break '{entry}'",
+        f"break {entry}",
         "continue",
         *batch,
     ]
@@ -182,6 +191,13 @@ def _sources(package: Path | None, goroot: Path | None) -> list[str]:
         found.append(f'directory "{goroot / "src"}"')
         found.append(f"add-auto-load-safe-path {goroot / 'src' / 'runtime' / 'runtime-gdb.py'}")
     return found
+
+
+def _commands(image: Path, package: Path | None, goroot: Path | None, kept: Path | None = None) -> str:
+    """What defines our own commands, for `image` and for the crash in the folder `kept`."""
+    roots = [(name, str(folder)) for name, folder in modules(package)]
+    given = (str(image.absolute()), roots, str(goroot or ""), str(kept.absolute()) if kept else "")
+    return f"python buildsys_begin{given!r}"
 
 
 def modules(package: Path | None) -> list[tuple[str, Path]]:
