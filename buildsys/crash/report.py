@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -125,9 +125,7 @@ def frame_told(frame: Frame, source: Source) -> dict[str, Any]:
     }
 
 
-def _others(
-    goroutines: Goroutines, unwinder: Unwinder, source: Source, failed: Context
-) -> Iterator[dict[str, Any]]:
+def _others(goroutines: Goroutines, unwinder: Unwinder, source: Source, failed: Context) -> Iterator[dict[str, Any]]:
     """Every goroutine, with its frames but for the one that failed, whose frames are told already."""
     g = failed.registers.get("x28", 0)
     own = goroutines.of(g)
@@ -137,5 +135,7 @@ def _others(
             "goroutine": each.number,
             "state": each.state,
             "failed": each.address == own,
-            "frames": [frame_told(frame, source) for frame in islice(unwinder.frames(stands), OTHERS)] if stands else [],
+            "frames": [frame_told(frame, source) for frame in islice(unwinder.frames(stands), OTHERS)]
+            if stands
+            else [],
         }

@@ -75,7 +75,8 @@ class Unwinder:
     def _interrupted(self, found: dict[int, int]) -> dict[int, int]:
         """The registers of who seems to have called what no instruction called.
 
-        src/runtime/signal_arm64.go, preparePanic and pushCall: its x30 was put on the stack, and 16 bytes made room there.
+        src/runtime/signal_arm64.go, preparePanic and pushCall: its x30 was put on the stack, 16 bytes
+        below its own.
         """
         return {**found, LR: self._view.word(found[SP]) or 0, SP: found[SP] + 16}
 

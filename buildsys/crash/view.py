@@ -30,11 +30,6 @@ class View:
         self._stored = [each for each in elf.segments if each.kind == PT_LOAD and each.file_size]
 
     @property
-    def registers(self) -> dict[str, int]:
-        """Of the machine, by name."""
-        return self._snapshot.registers
-
-    @property
     def translates(self) -> bool:
         """Whether the MMU is on."""
         return bool(self._snapshot.registers.get("sctlr_el1", 0) & MMU)

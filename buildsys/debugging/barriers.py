@@ -12,6 +12,7 @@ from buildsys.barriers.counts import Counts, read_counts
 from buildsys.barriers.kept import VARIABLES, Kept
 from buildsys.config.barrier import COUNT, DISCARD
 from buildsys.crash.source import PROGRAM
+from buildsys.debugging.command import Command
 from buildsys.debugging.machine import Machine
 from buildsys.debugging.session import Session
 from buildsys.formats import a64
@@ -33,24 +34,20 @@ class Site:
     goal: int
 
 
-class InfoBarriers(gdb.Command):
+class InfoBarriers(Command):
     """Show the write barrier: the flag, who handles each barrier and from how many places, and what was counted."""
 
-    def __init__(self, session: Session) -> None:
-        super().__init__("info barriers", gdb.COMMAND_DATA, gdb.COMPLETE_NONE)
-        self._session = session
+    name, kind, completed = "info barriers", gdb.COMMAND_DATA, gdb.COMPLETE_NONE
 
     def invoke(self, argument: str, from_tty: bool) -> None:
         """Carry it out."""
         print("\n".join(described(self._session, self._session.machine())))
 
 
-class BreakBarrier(gdb.Command):
+class BreakBarrier(Command):
     """Stop where a line calls a barrier: break-barrier FILE:LINE."""
 
-    def __init__(self, session: Session) -> None:
-        super().__init__("break-barrier", gdb.COMMAND_BREAKPOINTS, gdb.COMPLETE_LOCATION)
-        self._session = session
+    name, kind, completed = "break-barrier", gdb.COMMAND_BREAKPOINTS, gdb.COMPLETE_LOCATION
 
     def invoke(self, argument: str, from_tty: bool) -> None:
         """Carry it out."""
@@ -63,7 +60,9 @@ class BreakBarrier(gdb.Command):
         if not chosen:
             others = {place for place in found.values() if _same(place.rpartition(":")[0], file)}
             near = sorted((int(place.rpartition(":")[2]) for place in others), key=lambda each: abs(each - int(line)))
-            told = f"; lines that do: {', '.join(map(str, sorted(near[:8])))}" if near else f", and no line of {file} does"
+            told = (
+                f"; lines that do: {', '.join(map(str, sorted(near[:8])))}" if near else f", and no line of {file} does"
+            )
             raise gdb.GdbError(f"{argument.strip()} calls no barrier{told}")
         for address in chosen:
             gdb.execute(f"break *{address:#x}")
@@ -93,11 +92,7 @@ def _same(place: str, asked: str) -> bool:
 def sites(elf: Elf) -> list[Site]:
     """Every call that was compiled to call a barrier, by the relocations the linker kept."""
     names = [f"{prefix}{name}" for prefix in ("", PROGRAM) for name in (*SLOTTED, STORING)]
-    old = {
-        symbol.value: name
-        for name, symbols in elf.symbols.named(*names).items()
-        for symbol in symbols
-    }
+    old = {symbol.value: name for name, symbols in elf.symbols.named(*names).items() for symbol in symbols}
     found = []
     for table in elf.relocations():
         values: dict[int, int | None] = {}

@@ -8,7 +8,7 @@ import gdb
 LENGTHS = (("map[", ("used", "count")), ("chan ", ("qcount",)), ("", ("len",)))
 
 
-class Length(gdb.Function):
+class Length(gdb.Function):  # type: ignore[misc]  # gdb has no type information
     """$len(VALUE): the length of a string, slice, map or channel.
 
     That of Go 1.24 to 1.27 fails for every map: its GoLenFunc looks into a value it does not have.

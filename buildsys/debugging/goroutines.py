@@ -13,6 +13,7 @@ import gdb
 
 from buildsys.crash.goroutine import Goroutine, Goroutines
 from buildsys.crash.text import OF_RUNTIME, START, stack
+from buildsys.debugging.command import Command
 from buildsys.debugging.machine import MASK, Machine
 from buildsys.debugging.session import Session
 
@@ -21,30 +22,26 @@ SHOWN = 4  # of these, the ones that are shown
 MOVED = ("sp", "pc", "x29", "x30")
 
 
-class InfoGoroutines(gdb.Command):
+class InfoGoroutines(Command):
     """List all goroutines: number, state or what it waits for, and the innermost frames of the program's own.
 
     Those that stand at the same place are told together. `*` marks the one that the machine runs.
     """
 
-    def __init__(self, session: Session) -> None:
-        super().__init__("info goroutines", gdb.COMMAND_STACK, gdb.COMPLETE_NONE)
-        self._session = session
+    name, kind, completed = "info goroutines", gdb.COMMAND_STACK, gdb.COMPLETE_NONE
 
     def invoke(self, argument: str, from_tty: bool) -> None:
         """Carry it out."""
         print("\n".join(listed(self._session, self._session.machine())))
 
 
-class OnGoroutine(gdb.Command):
+class OnGoroutine(Command):
     """Carry out a gdb command on a goroutine: goroutine N COMMAND, or goroutine all COMMAND.
 
     For example `goroutine 7 bt`. It is only for looking: the command must not let the machine go on.
     """
 
-    def __init__(self, session: Session) -> None:
-        super().__init__("goroutine", gdb.COMMAND_STACK, gdb.COMPLETE_COMMAND)
-        self._session = session
+    name, kind, completed = "goroutine", gdb.COMMAND_STACK, gdb.COMPLETE_COMMAND
 
     def invoke(self, argument: str, from_tty: bool) -> None:
         """Carry it out."""
@@ -96,7 +93,9 @@ def _of_program(session: Session, machine: Machine) -> Goroutines:
     goroutines = session.goroutines(machine)
     if not goroutines.of_program:
         g = machine.registers()["x28"]
-        raise gdb.GdbError(f'a bare kernel has no goroutines: this is {goroutines.current(g)}; kind = "program" has them')
+        raise gdb.GdbError(
+            f'a bare kernel has no goroutines: this is {goroutines.current(g)}; kind = "program" has them'
+        )
     return goroutines
 
 

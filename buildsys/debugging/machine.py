@@ -64,7 +64,13 @@ class Kept:
 
     def __init__(self, folder: Path, elf: Elf) -> None:
         self._folder = folder
-        self._view = _view(folder, elf)
+        try:
+            kept = json.loads((folder / REGISTERS).read_text("utf-8"))["registers"]
+            self._pieces = loaded((folder / CORE).read_bytes())
+        except (OSError, ValueError, KeyError) as error:
+            raise gdb.GdbError(f"{folder}: cannot be read as a crash that was kept: {error}") from None
+        self._system = {name: int(value, 16) for name, value in kept.items()}
+        self._image = View(Snapshot(self._system, {}, ()), elf)
 
     def registers(self) -> dict[str, int]:
         """x0 to x30, sp, pc and pstate of the code that failed."""
@@ -78,7 +84,7 @@ class Kept:
     def system(self, name: str) -> int:
         """The system register `name`, in small letters. Raises gdb.GdbError if it was not kept."""
         try:
-            return self._view.registers[name]
+            return self._system[name]
         except KeyError:
             raise gdb.GdbError(f"{self._folder / REGISTERS} does not tell {name.upper()}") from None
 
@@ -92,7 +98,11 @@ class Kept:
 
     def physical(self, address: int, size: int) -> bytes | None:
         """`size` bytes at a physical address; None if they were not kept."""
-        return self._view.physical(address, size)
+        for piece in self._pieces:
+            start = address - piece.physical
+            if start >= 0 and start + size <= len(piece.data):
+                return piece.data[start : start + size]
+        return self._image.physical(address, size)
 
 
 Machine = Alive | Kept
@@ -103,20 +113,9 @@ def _registers() -> dict[str, int]:
     return {name: _number(frame.read_register("cpsr" if name == "pstate" else name)) for name in GENERAL}
 
 
-def _view(folder: Path, elf: Elf) -> View:
-    try:
-        kept = json.loads((folder / REGISTERS).read_text("utf-8"))["registers"]
-        stored = loaded((folder / CORE).read_bytes())
-    except (OSError, ValueError, KeyError) as error:
-        raise gdb.GdbError(f"{folder}: cannot be read as a crash that was kept: {error}") from None
-    memory = {piece.physical: piece.data for piece in stored}
-    ram = tuple(range(start, start + len(data)) for start, data in memory.items())
-    return View(Snapshot({name: int(value, 16) for name, value in kept.items()}, memory, ram), elf)
-
-
 @contextlib.contextmanager
 def _physical_addresses() -> Iterator[None]:
-    """QEMU's stub takes addresses as physical ones (its manual, "GDB usage"). Raises gdb.GdbError if this one cannot."""
+    """Addresses are physical ones: QEMU's manual, "GDB usage". Raises gdb.GdbError if the target is not QEMU's."""
     if '"OK"' not in gdb.execute("maintenance packet Qqemu.PhyMemMode:1", to_string=True):
         raise gdb.GdbError("this target does not give physical memory, where page tables are: QEMU does")
     try:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import gdb
 
+from buildsys.debugging.command import Command
 from buildsys.debugging.machine import MASK, Machine
-from buildsys.debugging.session import Session
 from buildsys.proof.paging import ADDRESS, Mapping, NoTableError, Range, addressed, mappings
 
 MMU = 1 << 0  # Arm ARM, SCTLR_EL1: M
@@ -16,16 +16,14 @@ TABLE = 4096  # bytes
 SIZES = {1: "1 GiB", 2: "2 MiB", 3: "4 KiB"}
 
 
-class InfoPages(gdb.Command):
+class InfoPages(Command):
     """Show what the page tables map: info pages [ADDRESS].
 
     Without ADDRESS every range, with its rights for EL1 (r read, w write, x execute; u: execute at EL0 only). With one,
     the entry at each level that translates it; it may be any expression.
     """
 
-    def __init__(self, session: Session) -> None:
-        super().__init__("info pages", gdb.COMMAND_DATA, gdb.COMPLETE_EXPRESSION)
-        self._session = session
+    name, kind, completed = "info pages", gdb.COMMAND_DATA, gdb.COMPLETE_EXPRESSION
 
     def invoke(self, argument: str, from_tty: bool) -> None:
         """Carry it out."""
@@ -101,7 +99,11 @@ class Tables:
                 raise NoTableError(f"the table entry at {place:#x} cannot be read")
             leads = bool(entry & 2) and level < 3
             what = (
-                "invalid" if not entry & 1 else "table" if leads else f"{'page' if level == 3 else 'block'} of {SIZES[level]}"
+                "invalid"
+                if not entry & 1
+                else "table"
+                if leads
+                else f"{'page' if level == 3 else 'block'} of {SIZES[level]}"
             )
             yield f"  level {level}  entry {index:3} at {place:#x}  {entry:#018x}  {what}"
             if not leads or not entry & 1:

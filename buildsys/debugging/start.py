@@ -1,5 +1,7 @@
 """Read by gdb (`source`): makes buildsys known to gdb's Python, without what else is installed beside it."""
 
+from __future__ import annotations
+
 import importlib.util
 import sys
 from pathlib import Path
@@ -7,15 +9,14 @@ from pathlib import Path
 OLDEST = (3, 11)
 
 
-
-def buildsys_begin(*given):
+def buildsys_begin(image: str, roots: list[tuple[str, str]], goroot: str, kept: str) -> None:
     """Define the commands, for what is told: buildsys.debugging.commands, begin."""
     if sys.version_info < OLDEST:
         print(f"warning: gdb's Python is {sys.version.split()[0]}: the commands of buildsys need 3.11 or newer")
         return
     from buildsys.debugging.commands import begin
 
-    begin(*given)
+    begin(image, roots, goroot, kept)
 
 
 if sys.version_info >= OLDEST and "buildsys" not in sys.modules:

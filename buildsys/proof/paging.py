@@ -78,9 +78,7 @@ def addressed(tcr: int, upper: bool = False) -> Range | None:
     return Range(start, start + (1 << size), 3 - (size - 13) // 9)
 
 
-def mappings(
-    read: Callable[[int], int | None], ttbr: int, tcr: int, mair: int, upper: bool = False
-) -> list[Mapping]:
+def mappings(read: Callable[[int], int | None], ttbr: int, tcr: int, mair: int, upper: bool = False) -> list[Mapping]:
     """What the tables at `ttbr` map, lowest address first, neighbours of one kind joined.
 
     `read` gives the 64-bit word at an address, None if nothing is known to be there. `upper` tells that `ttbr` is

@@ -18,7 +18,7 @@ from buildsys.config.board import Board
 from buildsys.errors import UserError
 from buildsys.formats.elf import Elf
 from buildsys.go.build import extract
-from buildsys.machines import gdb
+from buildsys.machines import gdb, gdb_commands
 
 from .conftest import Image, assemble, gone, needs, prelude, read, running
 
@@ -272,9 +272,9 @@ def test_go_sources_of_module_and_runtime_are_shown(
 @pytest.mark.slow
 def test_a_package_below_its_module_finds_the_module(go_kernel: tuple[Path, Path, Path]) -> None:
     _, folder, _ = go_kernel
-    assert gdb.modules(folder / "port") == gdb.modules(folder) == [("kernel", folder)]
+    assert gdb_commands.modules(folder / "port") == gdb_commands.modules(folder) == [("kernel", folder)]
 
 
 def test_a_package_without_a_module_has_none(tmp_path: Path) -> None:
-    assert gdb.modules(tmp_path) == []
-    assert gdb.modules(None) == []
+    assert gdb_commands.modules(tmp_path) == []
+    assert gdb_commands.modules(None) == []

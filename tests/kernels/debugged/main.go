@@ -3,6 +3,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -73,4 +74,7 @@ func main() {
 		time.Sleep(time.Millisecond)
 	}
 	fmt.Println(look(newest), words, ages, squares[3], anything, failure, len(channel))
+	if len(os.Args) > 1 { // it stays, and is ended by the time limit
+		lock.Lock()
+	}
 }
