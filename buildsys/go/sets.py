@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 BARRIER = "barrier"  # what every image has: templates/writebarrier.s.j2
 ALLOC = "alloc"  # the one that has memory of its own: linker/kernel.ld.j2
+PANIC = "panic"  # the one whose functions a kernel comes to when it fails
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ SETS = (
     # src/runtime/panic.go, stack.go, asm_arm64.s, error.go. What is called by compiled code prepares a value and
     # calls gopanic; on the way there, and to make a text of the value, memory is allocated.
     ReadySet(
-        "panic",
+        PANIC,
         "sets/panic.s",
         calls=("runtime.goPanic*", "runtime.panic*"),
         entries=("runtime.gopanic", "runtime.throw", "runtime.fatal", "runtime.morestack", "runtime.morestack_noctxt"),

@@ -12,6 +12,7 @@ import json
 import os
 import re
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ KNOWN = {
     "name", "type", "request", "preLaunchTask",
     "program", "cwd", "MIMode", "miDebuggerPath", "miDebuggerServerAddress", "setupCommands", "stopAtConnect",
 }  # fmt: skip
+LIMIT = 60  # seconds
 MATCHER = {"pattern", "background"}
 
 
@@ -41,6 +43,9 @@ class Mi:
         self._process = subprocess.Popen(
             command, cwd=cwd, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
+        # A stop that never comes ends the test, not the tests.
+        self._watchdog = threading.Timer(LIMIT, self._process.kill)
+        self._watchdog.start()
         self._until(r"\(gdb\) ?")
 
     def do(self, command: str) -> str:
@@ -64,6 +69,7 @@ class Mi:
 
     def close(self) -> None:
         """End it, whatever it does."""
+        self._watchdog.cancel()
         self._process.kill()
         self._process.communicate()
 
@@ -169,6 +175,7 @@ def test_a_breakpoint_in_a_go_source_is_hit_and_locals_are_read(
         assert "0x" in mi.do("info pages $sp")
         mi.do("-break-delete")
         mi.do("-exec-continue")
+        assert 'reason="exited-normally"' in mi.stopped()
         mi.ask("-gdb-exit")
         said, _ = task.communicate(timeout=60)
     finally:
