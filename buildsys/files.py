@@ -83,7 +83,9 @@ def _renameat2() -> Callable[[int, bytes, int, bytes, int], int] | None:
 def replace(path: Path, *pieces: bytes | memoryview) -> None:
     """Write `pieces` beside `path` and rename the file into place. Raises OSError; nothing is left behind."""
     with partial(path) as beside:
-        _write(beside, pieces)
+        with beside.open("wb", buffering=0) as file:
+            for piece in pieces:
+                _write(file, piece)
         put(beside, path)
 
 
@@ -105,21 +107,32 @@ def share(source: Path, path: Path) -> None:
         put(beside, path)
 
 
-@contextmanager
-def replacing(
-    path: Path, mode: int, pieces: Iterable[bytes | memoryview], written: Callable[[Path], object] = lambda beside: None
-) -> Iterator[None]:
-    """As `replace`, with the writing done while the body runs; renamed when the body ends, unless it raises.
+Change = tuple[int, bytes | memoryview]  # from which byte of a file on, what is there instead
 
-    So is what makes the `pieces`, if that is an iterator.
+
+@contextmanager
+def revising(
+    path: Path, mode: int, contents: bytes | memoryview, written: Callable[[Path], object] = lambda beside: None
+) -> Iterator[Callable[[Iterable[Change]], object]]:
+    """Write `contents` beside `path` while the body runs, and rename when the body ends, unless it raises.
+
+    The body may call what it is given with changes, once; these, and what makes them if that is an iterator, are
+    seen to while it goes on. They may make the file longer.
     `written` is called, in another thread, once the file is whole, with its name of the moment.
     """
+    from queue import SimpleQueue
+
     with partial(path) as beside:
         failure: list[BaseException] = []
+        changes: SimpleQueue[Iterable[Change] | None] = SimpleQueue()
 
         def write() -> None:
             try:
-                _write(beside, pieces)
+                with beside.open("wb", buffering=0) as file:
+                    _write(file, contents)
+                    for start, piece in changes.get() or ():
+                        file.seek(start)
+                        _write(file, piece)
                 beside.chmod(mode)
                 written(beside)
             except BaseException as error:  # whatever it is, the file is not whole
@@ -128,17 +141,16 @@ def replacing(
         writer = threading.Thread(target=write)
         writer.start()
         try:
-            yield
+            yield changes.put
         finally:
+            changes.put(None)
             writer.join()
         if failure:
             raise failure[0]
         put(beside, path)
 
 
-def _write(path: Path, pieces: Iterable[bytes | memoryview]) -> None:
-    with path.open("wb", buffering=0) as file:
-        for piece in pieces:
-            written = memoryview(piece)
-            while written:
-                written = written[file.write(written) :]
+def _write(file: FileIO, piece: bytes | memoryview) -> None:
+    left = memoryview(piece)
+    while left:
+        left = left[file.write(left) :]

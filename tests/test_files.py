@@ -5,12 +5,16 @@ from __future__ import annotations
 import os
 import re
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from buildsys.files import opened, partial, replace, replacing, share
+from buildsys.files import opened, partial, replace, revising, share
 
 
 @pytest.fixture
@@ -110,30 +114,62 @@ def test_what_is_not_there_cannot_be_shared(tmp_path: Path) -> None:
 
 
 def test_a_file_is_in_place_when_the_body_ends_and_not_before(old: Path) -> None:
-    with replacing(old, 0o755, [b"n", b"ew"]):
+    with revising(old, 0o755, b"new"):
         assert old.read_bytes() == b"old"
     assert (old.read_bytes(), old.stat().st_mode & 0o777) == (b"new", 0o755)
     assert os.listdir(old.parent) == ["file"]
 
 
+@given(st.binary(max_size=60), st.lists(st.tuples(st.integers(0, 60), st.binary(max_size=30)), max_size=5))
+def test_what_the_body_changes_is_changed_and_may_make_it_longer(
+    tmp_path_factory: pytest.TempPathFactory, contents: bytes, changes: list[tuple[int, bytes]]
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "revised"
+    changes = [(min(start, len(contents)), piece) for start, piece in changes]
+    with revising(path, 0o644, contents) as revise:
+        revise(iter(changes))
+    for start, piece in changes:
+        contents = contents[:start] + piece + contents[start + len(piece) :]
+    assert path.read_bytes() == contents
+
+
 @pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt()])
-def test_a_body_that_fails_leaves_the_old_file(old: Path, error: BaseException) -> None:
-    with pytest.raises(type(error)), replacing(old, 0o644, [b"new" * 100_000]):
-        raise error
+@pytest.mark.parametrize("revised", [False, True])
+def test_a_body_that_fails_leaves_the_old_file(old: Path, error: BaseException, revised: bool) -> None:
+    def fail() -> None:
+        with revising(old, 0o644, b"new" * 100_000) as revise:
+            if revised:
+                revise([(0, b"newer")])
+            raise error
+
+    with pytest.raises(type(error)):
+        fail()
     assert old.read_bytes() == b"old"
     assert os.listdir(old.parent) == ["file"]
 
 
 @pytest.mark.parametrize("piece", [3, "text", None, memoryview(b"abcd")[::2].tolist()])
-def test_a_piece_that_cannot_be_written_is_an_error_and_never_a_shorter_file(old: Path, piece: object) -> None:
-    with pytest.raises(TypeError), replacing(old, 0o644, [b"new", piece]):  # type: ignore[list-item]
-        pass
+def test_a_piece_that_cannot_be_written_is_an_error_and_never_another_file(old: Path, piece: object) -> None:
+    changes: list[Any] = [(0, b"N"), (1, piece)]
+    with pytest.raises(TypeError), revising(old, 0o644, b"new") as revise:
+        revise(changes)
+    assert old.read_bytes() == b"old"
+    assert os.listdir(old.parent) == ["file"]
+
+
+def test_changes_that_cannot_be_made_are_an_error_and_never_another_file(old: Path) -> None:
+    def changes() -> Iterator[tuple[int, bytes]]:
+        yield 0, b"N"
+        raise LookupError("what should come next")
+
+    with pytest.raises(LookupError), revising(old, 0o644, b"new") as revise:
+        revise(changes())
     assert old.read_bytes() == b"old"
     assert os.listdir(old.parent) == ["file"]
 
 
 def test_a_folder_that_is_not_there_is_an_error_of_the_writing(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), replacing(tmp_path / "none" / "file", 0o644, [b"new"]):
+    with pytest.raises(FileNotFoundError), revising(tmp_path / "none" / "file", 0o644, b"new"):
         pass
     assert os.listdir(tmp_path) == []
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 WORD = 0xFFFF_FFFF
 BRANCH_RANGE = 1 << 27  # imm26, signed, times 4: -128 MiB .. +128 MiB - 4
+OPCODE, IMM26 = 0xFC00_0000, 0x03FF_FFFF  # of B and BL
 BRANCH = 0x1400_0000  # C6.2 B, to itself
 RET = 0xD65F_03C0  # C6.2 RET x30
 NOP = 0xD503_201F  # C6.2 NOP
@@ -54,7 +55,7 @@ def encode_branch(word: int, address: int, target: int) -> int:
         raise ValueError(f"a branch from {address:#x} to {target:#x} is not aligned to 4 bytes")
     if not -BRANCH_RANGE <= offset < BRANCH_RANGE:
         raise OutOfRangeError(f"a branch from {address:#x} to {target:#x} spans {offset:+#x} bytes")
-    return (word & 0xFC00_0000) | (offset >> 2 & 0x03FF_FFFF)
+    return word & OPCODE | offset >> 2 & IMM26
 
 
 def conditional_target(word: int, address: int) -> int | None:

@@ -3,11 +3,11 @@
 Plain Python is made fast by doing to all words at once what can be done so, at
 C speed. The top byte of a word says whether it is a `B` or `BL`, which
 `bytes.translate` marks. And for the word at index i of a section that begins
-at `base`, imm26 + i = (target - base) / 4 (mod 2**26): one addition of two very
-long integers, a lane of 32 bits for each word, makes all those sums, and the
-lowest three bytes of each are held against those of the targets. What is left is
-looked up as a number, so that any number of targets costs little more than one;
-the few words that are found are decoded.
+at `base`, imm26 + i = (target - base) / 4 (mod 2**26). Of each number two bytes
+are looked at. The second: one addition of two very long integers, a lane of 8 bits
+for each word, makes all those sums but for carries. The third: in a part of the
+section of 65536 words, i moves it by less than one. What both leave is
+decoded and looked up, so that any number of targets costs little more than one.
 """
 
 from __future__ import annotations
@@ -30,10 +30,9 @@ _FORMING = bytes(byte & 0x1F == 0x10 for byte in range(256))
 _CONDITIONAL = bytes(byte == 0x54 or byte & 0x7C == 0x34 for byte in range(256))
 _MASK26, _MASK21, _MASK14 = 0x3FF_FFFF, 0x1F_FFFF, 0x3FFF
 _SIGN26 = 0x200_0000
-# Long integers of a lane of 32 bits a word: imm26 of each, and its index. No sum is larger than its lane.
-_LANES = 1 << 16
-_IMM26_LANES = int.from_bytes(b"\xff\xff\xff\x03" * _LANES, "little")
-_INDEX_LANES = int.from_bytes(array("I", range(_LANES)).tobytes(), "little")
+_PART = 1 << 16  # words that are looked at together
+# A long integer of a lane of 8 bits a word: the second byte of its index.
+_INDICES = int.from_bytes(b"".join(bytes([second]) * 256 for second in range(256)), "little")
 
 
 class CallSite(NamedTuple):
@@ -76,14 +75,17 @@ def hits(elf: Elf, targets: Iterable[int]) -> Iterator[Hits]:
     if wanted:
         wanted = {address: each.target for address, each in veneers_to(elf, wanted).items()} | wanted
     for section in elf.code:
-        words, base = words_of(elf, section), section.address
+        words, base, contents = words_of(elf, section), section.address, elf.contents(section)
         found, goals = [], []
-        for at in _candidates(elf.contents(section), len(words), {target - base >> 2 & _MASK26 for target in wanted}):
-            # a64.branch_target of what is known to be one: a call for each of tens of thousands would be dear
-            target = base + 4 * (at + ((words[at] & _MASK26 ^ _SIGN26) - _SIGN26))
-            if target in wanted:
-                found.append(at)
-                goals.append(wanted[target])
+        indices = {target - base >> 2 & _MASK26 for target in wanted}
+        for start in range(0, len(words) if wanted else 0, _PART):
+            part = contents[4 * start : 4 * min(start + _PART, len(words))]
+            for at in _candidates(part, {index - start for index in indices}):
+                # a64.branch_target of what is known to be one: a call for each of tens of thousands would be dear
+                target = base + 4 * (start + at + ((words[start + at] & _MASK26 ^ _SIGN26) - _SIGN26))
+                if target in wanted:
+                    found.append(start + at)
+                    goals.append(wanted[target])
         for start, end in elf.mapping.within(base, section.end) if found else ():
             data = slice(bisect_left(found, -(-(start - base) // 4)), bisect_left(found, -(-(end - base) // 4)))
             del found[data], goals[data]
@@ -104,22 +106,14 @@ def data_sites(elf: Elf, targets: Container[int]) -> list[tuple[int, int]]:
     return sorted(found)
 
 
-def _candidates(contents: bytes, count: int, goals: Set[int]) -> Iterator[int]:
-    """The indices, of the `count` words of a section, of branches to one of `goals`, or to 256 MiB from one.
-
-    `goals` are in words from the section's first, modulo 2**26.
-    """
-    for start in range(0, count if goals else 0, _LANES):
-        part = contents[4 * start : 4 * min(start + _LANES, count)]
-        sums = ((int.from_bytes(part, "little") & _IMM26_LANES) + _INDEX_LANES).to_bytes(4 * _LANES, "little")
-        bytes_of = (sums[lane : 4 * (len(part) // 4) : 4] for lane in range(3))
-        near = (
-            each.translate(marking((goal - start) >> 8 * lane for goal in goals)) for lane, each in enumerate(bytes_of)
-        )
-        numbers = array("I", sums)
-        for at in marked(part[3::4].translate(_BRANCH), *near):
-            if numbers[at] + start & _MASK26 in goals:
-                yield start + at
+def _candidates(part: bytes, goals: Set[int]) -> Iterator[int]:
+    """The indices in `part` of all branches to one of `goals`, which are such indices too, and of few others."""
+    seconds = int.from_bytes(part[1::4], "little") + _INDICES
+    sums = seconds.to_bytes(_PART + 1, "little")[: len(part) // 4]
+    # What the lowest bytes carry is not known, nor what the lane before did.
+    second = marking((goal >> 8) + carry for goal in goals for carry in (-1, 0, 1))
+    third = marking(goal - index >> 16 for goal in goals for index in (0, _PART - 1))
+    return marked(part[3::4].translate(_BRANCH), sums.translate(second), part[2::4].translate(third))
 
 
 def by_top(words: array[int], table: bytes) -> Iterator[int]:

@@ -29,26 +29,27 @@ def identity(elf: Elf) -> bytes:
     return found if any(found) else b""
 
 
-def identified(elf: Elf, pieces: Sequence[memoryview | bytes], configuration: bytes) -> Iterable[memoryview | bytes]:
-    """`pieces`, the contents of an image with the headers and symbols of `elf`, with its identity filled in.
+def identified(
+    elf: Elf, pieces: Sequence[memoryview | bytes], configuration: bytes
+) -> Iterable[tuple[int, memoryview | bytes]]:
+    """The identity of an image whose contents are `pieces`, and at which byte of its file it belongs.
 
-    `configuration` counts like contents. An image that has no place for an identity stays as it is. What
-    takes time, the hashing, is done when the result is gone through.
+    `elf` has its headers and symbols. `configuration` counts like contents. Nothing for an image that has no
+    place for an identity. What takes time, the hashing, is done when the result is gone through.
     """
     address = place(elf)
     start = None if address is None else elf.file_offset(address)
-    return pieces if start is None else _identified(pieces, start, configuration)
+    return () if start is None else _identified(pieces, start, configuration)
 
 
-def _identified(pieces: Sequence[memoryview | bytes], start: int, configuration: bytes) -> Iterator[memoryview | bytes]:
+def _identified(pieces: Sequence[memoryview | bytes], start: int, configuration: bytes) -> Iterator[tuple[int, bytes]]:
     from hashlib import sha256
 
-    blank = _with(pieces, start, bytes(SIZE))
     hashed = sha256()
-    for piece in blank:
+    for piece in _with(pieces, start, bytes(SIZE)):
         hashed.update(piece)
     hashed.update(configuration)
-    yield from _with(blank, start, hashed.digest())
+    yield start, hashed.digest()
 
 
 def _with(pieces: Sequence[memoryview | bytes], start: int, data: bytes) -> list[memoryview | bytes]:

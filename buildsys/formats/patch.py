@@ -16,12 +16,14 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import accumulate
 from operator import attrgetter, itemgetter
 from typing import NamedTuple
 
 from buildsys.errors import UserError
 from buildsys.formats import a64
-from buildsys.formats.a64 import BRANCH, OutOfRangeError, encode_branch, is_bl
+from buildsys.formats.a64 import BRANCH, BRANCH_RANGE, IMM26, OPCODE, OutOfRangeError, encode_branch, is_bl
 from buildsys.formats.addresses import Left, Moved, held, moved
 from buildsys.formats.callsites import Hits, conditional_sites, hits, marked, marking
 from buildsys.formats.elf import ET_EXEC, PF_X, PT_LOAD, SHF_ALLOC, SHF_EXECINSTR, Elf, Section
@@ -69,13 +71,17 @@ class Rewrite(NamedTuple):
     redirect: Redirect
 
 
+_rewrite = partial(tuple.__new__, Rewrite)  # without a call of Python code: there are tens of thousands
+_REACH = BRANCH_RANGE // 4  # words
+
+
 @dataclass(frozen=True)
 class Patch:
     """What a pass did: the new contents of the image, each call site and each entry it changed, by address.
 
-    The contents are in `pieces`, to be written one after another; `contents_of` has the sections that may
-    differ, which are all that hold code, by index. `turned` are the linker's veneers that were made to go to
-    new functions, `islands` those that had to be added, which `contents_of` has not.
+    The contents are in `pieces`, one after another, views of the file as it was or bytes; `contents_of` has
+    the sections that may differ, which are all that hold code, by index. `turned` are the linker's veneers that
+    were made to go to new functions, `islands` those that had to be added, which `contents_of` has not.
     `passing` are the words written for the functions that stand for an original, and the old function's
     own loops that had to go there. `addresses` are the places that stand for the new function now, and `left`
     those that could not be made to. `already` counts the branches that went to a new function, by its address,
@@ -97,6 +103,12 @@ class Patch:
     def contents(self) -> bytes:
         """The pieces as one."""
         return b"".join(self.pieces)
+
+    @property
+    def changes(self) -> list[tuple[int, bytes | memoryview]]:
+        """What may be other in the file than it was: from which byte on, and what is there."""
+        starts = accumulate(map(len, self.pieces), initial=0)
+        return [(at, each) for at, each in zip(starts, self.pieces, strict=False) if isinstance(each, bytes)]
 
     def applied(self, elf: Elf) -> Elf:
         """The patched image, `elf` being the one that was patched."""
@@ -148,7 +160,15 @@ def patch(
     taken: list[Rewrite] = []
     code: dict[int, bytes] = {}
     for section, words, indices, targets in sorted(hits(elf, [*by_old, *by_new, *passing.olds]), key=_in_file):
+        plain = {} if passing.olds or passing.places else _plain(section, by_old)
         for at, target in zip(indices, targets, strict=True):
+            if (known := plain.get(target)) is not None:
+                to, low, high, new = known
+                if not low <= at < high and -_REACH <= new - at < _REACH:
+                    before = words[at]
+                    words[at] = after = before & OPCODE | new - at & IMM26
+                    rewrites.append(_rewrite((section.address + 4 * at, before, after, to)))
+                    continue
             redirect = by_old.get(target)
             address, before = section.address + 4 * at, words[at]
             if address in passing.places or (target in passing.olds and passing.is_loop(address, before, target)):
@@ -191,6 +211,19 @@ def patch(
         turned=tuple(far.veneers),
         islands=tuple(far.islands),
     )
+
+
+def _plain(section: Section, by_old: Mapping[int, Redirect]) -> dict[int, tuple[Redirect, int, int, int]]:
+    """By old function: the redirect, and where old function, its end and the new one are, in words from the section's.
+
+    For all call sites but in the old function itself, or out of reach, there is no more to it (a64.encode_branch).
+    """
+    base = section.address
+    return {
+        old: (each, each.old - base >> 2, -(-(each.old_end - base) // 4), each.new - base >> 2)
+        for old, each in by_old.items()
+        if (each.new - base) % 4 == 0
+    }
 
 
 def _turn(elf: Elf, far: Far, code: dict[int, bytes]) -> None:

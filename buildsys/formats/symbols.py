@@ -9,16 +9,20 @@ from __future__ import annotations
 import sys
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, compress
+from operator import add
+from struct import Struct
 
 STB_LOCAL, STB_GLOBAL = 0, 1
 STT_NOTYPE, STT_OBJECT, STT_FUNC, STT_SECTION, STT_GNU_IFUNC = 0, 1, 2, 3, 10
 SHN_UNDEF, SHN_ABS = 0, 0xFFF1
 _ENDS = (b"\0", b".")  # of `$d`, or before its suffix
-_MANY = 40  # names, from which on it is quicker to go through the whole string table
+_FEW = 16  # names, for which it is quicker to search than to go through all
+_pack = Struct("<I").pack
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class Symbols:
 
     def __init__(self, entries: bytes, strings: bytes, name: str) -> None:
         self._strings, self._name = strings, name
+        self._asked = 0  # names looked for so far
         halves, wholes = array("I", entries), array("Q", entries)
         if sys.byteorder == "big":
             halves.byteswap()
@@ -65,36 +70,59 @@ class Symbols:
 
     def named(self, *names: str) -> dict[str, list[Symbol]]:
         """Every defined symbol that bears one of `names`, by name; a name nobody bears has none."""
+        self._asked += len(names)
+        places = self._indexed if self._asked > _FEW else self._search
+        wanted = {at: name for name in names for at in places(name.encode("utf-8", "surrogateescape"))}
         found: dict[str, list[Symbol]] = {name: [] for name in names}
-        wanted = self._search(names) if len(names) < _MANY else self._look_up(names)
-        bearers = compress(range(len(self._names)), map(wanted.__contains__, self._names))
-        for index in bearers:
-            symbol, name = self._symbol(index), wanted[self._names[index]]
-            if symbol.section != SHN_UNDEF and symbol.name == name:
-                found[name].append(symbol)
+        for index in self._bearers(wanted):
+            symbol = self._symbol(index)
+            if symbol.section != SHN_UNDEF:
+                found[wanted[self._names[index]]].append(symbol)
         return found
 
-    def _search(self, names: Iterable[str]) -> dict[int, str]:
-        """Where in the string table each of a few names stands, whether alone or as the end of another."""
-        wanted: dict[int, str] = {}
-        for name in names:
-            # GNU ld shares the tails of names, so a name may begin inside another.
-            needle, at = name.encode("utf-8", "surrogateescape") + b"\0", -1
-            while (at := self._strings.find(needle, at + 1)) >= 0:
-                wanted[at] = name
-        return wanted
+    def _bearers(self, places: Collection[int]) -> Iterable[int]:
+        """The symbols, by number, whose names stand at one of `places` of the string table."""
+        if len(places) > _FEW:
+            return compress(range(len(self._names)), map(places.__contains__, self._names))
+        found, raw = [], self._raw_names
+        for needle in map(_pack, places):
+            at = raw.find(needle)
+            while at >= 0:
+                if at % 4 == 0:
+                    found.append(at // 4)
+                at = raw.find(needle, at + 1)
+        return sorted(found)
 
-    def _look_up(self, names: Iterable[str]) -> dict[int, str]:
-        """The same for many names: the table is gone through once, whatever their number."""
-        by_text = {name.encode("utf-8", "surrogateescape"): name for name in names}
-        texts = bytes(self._strings).split(b"\0")
-        starts = list(accumulate(map(len, texts), lambda at, length: at + length + 1, initial=0))
-        whole = map(by_text.__contains__, texts)
-        wanted = {starts[at]: by_text[texts[at]] for at in compress(range(len(texts) - 1), whole)}
-        for at in set(self._names).difference(starts):  # tails of other names
-            if name := by_text.get(self._strings[at : max(self._strings.find(b"\0", at), 0)]):
-                wanted[at] = name
-        return wanted
+    @cached_property
+    def _raw_names(self) -> bytes:
+        return b"".join(map(_pack, self._names)) if sys.byteorder == "big" else self._names.tobytes()
+
+    def _search(self, name: bytes) -> Iterator[int]:
+        """Where a name stands in the string table: alone or, as GNU ld shares tails, as the end of another."""
+        needle, at = name + b"\0", -1
+        while (at := self._strings.find(needle, at + 1)) >= 0:
+            yield at
+
+    def _indexed(self, name: bytes) -> Iterator[int]:
+        """The same by a dictionary, which is made in the time of some thirty searches."""
+        last, others = self._places
+        if name in last:
+            yield last[name]
+        yield from others.get(name, ())
+
+    @cached_property
+    def _places(self) -> tuple[dict[bytes, int], dict[bytes, list[int]]]:
+        """Where in the string table each text stands; and where else, of those that symbols bear."""
+        texts = self._strings.split(b"\0")
+        last = dict(zip(texts, map(add, accumulate(map(len, texts), initial=0), range(len(texts))), strict=True))
+        others: dict[bytes, list[int]] = defaultdict(list)
+        for at in set(self._names).difference(last.values()):
+            others[self._text(at)].append(at)  # one more of the same, or the tail of another
+        return last, others
+
+    def _text(self, start: int) -> bytes:
+        """The text that begins at `start` of the string table."""
+        return self._strings[start : max(self._strings.find(b"\0", start), start)]
 
     def addresses(self, *names: str) -> dict[str, int]:
         """The address of each of `names` that exactly one value can be told for."""

@@ -78,13 +78,13 @@ def perform(chosen: argparse.Namespace) -> int:
 
 def _write(image: Path, output: Path, contents: bytes) -> None:
     """Write the file `output` leads to, at once, with the permissions of `image`."""
-    from buildsys.files import replacing
+    from buildsys.files import revising
 
     try:
         target = output.resolve()
         if target.exists() and not target.is_file():
             raise UserError(f"{output}: is not a regular file", "name a file to write")
-        with replacing(target, image.stat().st_mode & 0o777, [contents]):
+        with revising(target, image.stat().st_mode & 0o777, contents):
             pass
     except (OSError, RuntimeError) as error:  # RuntimeError: links in a circle
         reason = error.strerror if isinstance(error, OSError) else "links to itself"

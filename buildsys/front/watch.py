@@ -78,6 +78,9 @@ BEHIND = ("symbols", "call-sites", "flag-readers", "barriers", "handlers")
 
 SOON, LATER = 0.1, 0.5  # seconds until something that changes by and by is drawn
 TIDYING = 2.0  # seconds
+# Seconds until a thread that computes lets another in: the one that writes the image has little to do, and the
+# run waits for it.
+TURN = 1e-4
 
 Message = set[str] | str | UserError | BaseException | follow.Told
 
@@ -97,6 +100,7 @@ def watch(
     if threading.current_thread() is not threading.main_thread():
         return Failed(UserError("watch needs doit to itself", "leave out -n"))
     drawn = not as_json and sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+    sys.setswitchinterval(TURN)
     try:
         chain = follow.Chain(load_project, load_project())
         _warm(drawn)

@@ -11,6 +11,9 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
+from itertools import chain
+from json.encoder import encode_basestring_ascii
+from operator import itemgetter
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -18,7 +21,7 @@ from typing import Any, NamedTuple
 from buildsys.config.barrier import DISCARDING, BarrierPolicy
 from buildsys.config.redirects import Redirection
 from buildsys.errors import UserError
-from buildsys.files import replace, replacing
+from buildsys.files import replace, revising
 from buildsys.formats.addresses import conditional, formed
 from buildsys.formats.elf import Elf
 from buildsys.formats.identity import identified
@@ -67,23 +70,18 @@ def patch_image(
     not all of the job can be done.
     """
     elf = Elf.mapped(unpatched)
-    base = resolve(elf, plan.functions)
-    users = resolved(elf, wanted, plan, package)
-    calls, entries = shared(base, users, plan)
-    _refuse_return(elf, users, plan)
-    counted = resolve(elf, passing)
-    done = redirect_all(elf, [*calls, *counted], entries, users)
-    redirected = {rewrite.redirect.name for rewrite in done.rewrites}
-    barriers = [barrier.name for barrier in plan.barriers]
-    if not any(each.name in redirected or done.already[each.new] for each in calls if each.name in barriers):
-        raise UserError(
-            f"{unpatched}: no call site of {', '.join(barriers)}",
-            "no barrier was compiled in: is this the object of the Go release in use?",
-        )
-    # It takes as long as what is still to be found out.
-    pieces = identified(elf, done.pieces, json.dumps(dict(configuration), sort_keys=True).encode())
-    dead_ends = ending(users, plan)
-    with replacing(image, 0o755, pieces, written=lambda path: written(path, dead_ends)):
+    dead_ends: dict[int, str] = {}
+    with revising(image, 0o755, elf.data, lambda path: written(path, dead_ends)) as revise:
+        base = resolve(elf, plan.functions)
+        users = resolved(elf, wanted, plan, package)
+        dead_ends |= ending(users, plan)
+        calls, entries = shared(base, users, plan)
+        _refuse_return(elf, users, plan)
+        counted = resolve(elf, passing)
+        done = redirect_all(elf, [*calls, *counted], entries, users)
+        _refuse_nothing(elf, done, calls, plan)
+        told = json.dumps(dict(configuration), sort_keys=True).encode()
+        revise(chain(done.changes, identified(elf, done.pieces, told)))
         patched = done.applied(elf)
         pointers = address_takers(patched, [redirect.old for redirect in (*calls, *users)])
         called = [entry, barrier.function] if barrier.function else [entry]
@@ -104,6 +102,17 @@ def patch_image(
     remarks += _own_barriers(elf, done, plan, barrier.function) if barrier.function else []
     remarks += findings.remarks
     return {"sites": len(done.rewrites), "remark": "\n".join(remarks), "sections": _placed(elf)}
+
+
+def _refuse_nothing(elf: Elf, done: Patch, calls: Sequence[Redirect], plan: Plan) -> None:
+    """Raise UserError if no barrier is called at all."""
+    redirected = {rewrite.redirect.name for rewrite in done.rewrites}
+    barriers = [barrier.name for barrier in plan.barriers]
+    if not any(each.name in redirected or done.already[each.new] for each in calls if each.name in barriers):
+        raise UserError(
+            f"{elf.name}: no call site of {', '.join(barriers)}",
+            "no barrier was compiled in: is this the object of the Go release in use?",
+        )
 
 
 def _placed(elf: Elf) -> list[tuple[int, int, int]]:
@@ -414,11 +423,11 @@ def _addresses(done: Patch, redirect: Redirect, others: _Others) -> dict[str, An
 def _sites(elf: Elf, done: Patch) -> dict[int, list[str]]:
     """The sites of each redirect, by its id, as lines of JSON; made by hand, for there are tens of thousands."""
     lines: dict[int, list[str]] = defaultdict(list)
-    names = elf.symbols.function_names(rewrite.address for rewrite in done.rewrites)
-    last, function = "", json.dumps("")
+    names = elf.symbols.function_names(map(itemgetter(0), done.rewrites))
+    last, function = None, ""
     for (address, before, after, redirect), name in zip(done.rewrites, names, strict=True):
         if name != last:
-            last, function = name, json.dumps(name)
+            last, function = name, encode_basestring_ascii(name)  # what json.dumps comes to, for a string
         lines[id(redirect)].append(_SITE % (address, function, before, after))
     for address, before, after, redirect in done.entries:
         lines[id(redirect)].append(_SITE % (address, json.dumps(redirect.name), before, after))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -122,7 +123,7 @@ def task(opened: Outside, configuration: dict[str, Any], port: int) -> Iterator[
     kept = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONUNBUFFERED")}
     process = subprocess.Popen(
         named["command"], shell=True, cwd=opened.folder, env={**kept, "PATH": path},
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
     )  # fmt: skip
     assert process.stdout is not None
     said = ""
@@ -135,7 +136,7 @@ def task(opened: Outside, configuration: dict[str, Any], port: int) -> Iterator[
     try:
         yield process
     finally:
-        process.kill()
+        os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
 
 
@@ -146,7 +147,7 @@ def test_a_breakpoint_in_a_go_source_is_hit_and_locals_are_read(
     assert set(configuration) <= KNOWN
     assert (configuration["type"], configuration["request"], configuration["MIMode"]) == ("cppdbg", "launch", "gdb")
     source = opened.path("src/main.go")
-    is_program = "package main is a Go program" in source.read_text().lower().replace("\n// ", " ")
+    is_program = 'kind = "program"' in opened.path("buildsys.toml").read_text()
     text, local = ("lengths[word] = len(word)", "word") if is_program else ("greeting = &words", "table")
     line = next(number for number, each in enumerate(source.read_text().splitlines(), 1) if text in each)
     mi = Mi([configuration["miDebuggerPath"], "--interpreter=mi"], opened.folder, tmp_path)

@@ -166,7 +166,7 @@ def test_data_copied_after_the_flag_is_set_is_seen(built: Steps, case: Case, tmp
 @pytest.mark.parametrize("bound", ["__bss_start", "__bss_end"])
 def test_a_wrong_bound_of_bss_is_seen(built: Steps, case: Case, tmp_path: Path, only_red: OnlyRed, bound: str) -> None:
     sign = "+" if bound == "__bss_start" else "-"
-    mutant = relinked(built, case, tmp_path, {"boot.s.j2": {f":lo12:{bound}": f":lo12:({bound} {sign} 16)"}})
+    mutant = relinked(built, case, tmp_path, {"memory.s.j2": {f":lo12:{bound}": f":lo12:({bound} {sign} 16)"}})
     said = only_red(f".bss cleared from or to {bound} {sign} 16", mutant, "boot-code").figure
     section = mutant.elf.section(".bss")
     assert section is not None

@@ -47,7 +47,7 @@ def test_a_write_that_flash_loses_is_seen(built: Steps, tmp_path: Path, record_p
 def test_a_kernel_that_sleeps_is_seen(case: Case, tmp_path: Path, record_property: Record) -> None:
     calls = {address: word(WFI) for address in calls_in(case.elf)}
     assert calls
-    mutant = dataclasses.replace(patched(case, tmp_path, calls), time_limit=1.0)
+    mutant = dataclasses.replace(patched(case, tmp_path, calls), time_limit=3.0)
     verdict = caught(record_property, "wfi where the kernel should exit", mutant, CLAIM)
     assert "the guest did not exit: the time limit ended it" in verdict.figure
 
