@@ -8,6 +8,7 @@ editor has it; and shows what `fullname` tells of a frame.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -136,7 +137,8 @@ def task(opened: Outside, configuration: dict[str, Any], port: int) -> Iterator[
     try:
         yield process
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
 
 
