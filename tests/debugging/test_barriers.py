@@ -9,9 +9,12 @@ from collections import Counter
 
 import pytest
 
+from buildsys.barriers.places import places
 from buildsys.config.barrier import COUNT, BarrierPolicy
+from buildsys.formats.elf import Elf
 from buildsys.front import boot
 from buildsys.front.steps import Steps
+from buildsys.proof.lines import source_lines
 from tests.conftest import ROOT
 from tests.debugging.conftest import Session
 
@@ -36,6 +39,20 @@ def test_handlers_and_sites_are_those_the_patch_pass_tells(
             theirs[each["name"], int(each["new"], 16)] += each["count"]
     assert ours == {key: count for key, count in theirs.items() if count}
     assert re.search(r"^flag runtime\.writeBarrier at 0x\w+ is 1: barriers are called$", said, re.MULTILINE)
+
+
+def test_sites_of_a_programs_own_barriers_have_lines_as_pyelftools_reads_them(program: Steps) -> None:
+    told = json.loads(program.patch_json.read_text())["functions"]
+    sites = [int(site["address"], 16) for each in told if each["kind"] == "program" for site in each["sites"]]
+    assert len(sites) > 500
+    found = places(Elf.mapped(program.image), sites)
+    named = [(site, place.function.removeprefix("program.")) for site, place in found.items()]
+    theirs = source_lines(program.image, named)
+    ours = {site: place.line for site, place in found.items() if place.line}
+    assert set(ours) == set(sites)
+    # It looks for a function's unit by the name of its package, which for a few is that of another.
+    assert len(theirs) > len(sites) * 0.9
+    assert {site: ours[site] for site in theirs} == theirs
 
 
 @pytest.fixture(scope="module")
