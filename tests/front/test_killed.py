@@ -22,6 +22,7 @@ from tests.front.dying import STAGES, Place, finished, killed, without_power, wr
 from tests.front.inprocess import build, clean_build
 from tests.front.recording import EVERY, Recorded
 from tests.front.test_incremental import edit
+from tests.machines.conftest import needs
 
 pytest_plugins = ["tests.front.cached"]
 
@@ -145,6 +146,17 @@ def test_a_loss_of_power_at_a_write_is_never_taken_for_a_build(
     moments = spread(total, MOMENTS)
     lost = sum(survives_a_loss_of_power(victims(), whole, at, seed, reboot) for seed, at in enumerate(moments))
     assert lost > MOMENTS
+
+
+def test_go_ends_with_a_build_that_is_killed_and_writes_nothing_more(victims: Callable[[], Recorded]) -> None:
+    needs("setpriv", "apt-get install --no-install-recommends util-linux")
+    checkout = victims()
+    process = checkout.start("build")
+    wait_for(lambda: any("-buildmode=c-archive" in each for each in checkout.left()), "go")
+    process.kill()
+    process.communicate()
+    wait_for(lambda: not checkout.left(), "the end of what was orphaned")
+    assert [path.name for path in checkout.path("build").glob("kernel.a.*.partial")] == []
 
 
 @pytest.mark.campaign
