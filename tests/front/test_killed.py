@@ -10,6 +10,7 @@ import json
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -148,15 +149,18 @@ def test_a_loss_of_power_at_a_write_is_never_taken_for_a_build(
     assert lost > MOMENTS
 
 
-def test_go_ends_with_a_build_that_is_killed_and_writes_nothing_more(victims: Callable[[], Recorded]) -> None:
+def test_a_tool_that_takes_long_ends_with_who_started_it_even_by_a_kill(tmp_path: Path) -> None:
+    """As Go is run: what it would write much later has no owner any more."""
     needs("setpriv", "apt-get install --no-install-recommends util-linux")
-    checkout = victims()
-    process = checkout.start("build")
-    wait_for(lambda: any("-buildmode=c-archive" in each for each in checkout.left()), "go")
+    word = str(tmp_path / "told")
+    command = ["sh", "-c", 'echo $$ > "$0.part"; mv "$0.part" "$0"; exec sleep 1000', word]
+    running = f"from buildsys import processes; processes.run({command!r}, dies_with_us=True)"
+    process = subprocess.Popen([sys.executable, "-c", running])
+    wait_for(Path(word).exists, "the tool")
+    number = Path(word).read_text().strip()
     process.kill()
-    process.communicate()
-    wait_for(lambda: not checkout.left(), "the end of what was orphaned")
-    assert [path.name for path in checkout.path("build").glob("kernel.a.*.partial")] == []
+    process.wait()
+    wait_for(lambda: not Path("/proc", number).exists(), "its end")
 
 
 @pytest.mark.campaign
