@@ -96,14 +96,29 @@ def serve(image: Path, board: Board, port: int, script: Path) -> int:
     For debuggers in editors. Returns QEMU's exit status, -1 if it was interrupted. Raises UserError without QEMU.
     """
     Elf.read(image)
-    command = [
-        *qemu.command(image, board),
-        *("-chardev", "stdio,id=console,mux=on,signal=off", "-serial", "chardev:console"),
-        *("-gdb", f"tcp:localhost:{port}", "-S"),
-    ]
-    with Interruption() as interruption, qemu.ending(qemu.start(command)) as machine:
+    if not 0 < port < 1 << 16:
+        raise UserError(f"--server={port} is no port", "ports are numbers from 1 to 65535: --server=1234")
+    with socket.socket() as listening, contextlib.ExitStack() as stack:
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(("localhost", port))
+            listening.listen()
+        except OSError as error:
+            raise UserError(
+                f"--server={port}: {error.strerror}", "another debugger waits there, or choose another"
+            ) from error
+        number = listening.fileno()
+        command = [
+            *qemu.command(image, board),
+            *("-chardev", "stdio,id=console,mux=on,signal=off", "-serial", "chardev:console"),
+            *("-chardev", f"socket,id=gdb,server=on,wait=off,fd={number}", "-gdb", "chardev:gdb", "-S"),
+        ]
+        interruption = stack.enter_context(Interruption())
+        machine = stack.enter_context(qemu.ending(qemu.start(command, pass_fds=(number,))))
+        listening.close()
         gone = os.pidfd_open(machine.pid)
         try:
+            # Whoever connects from here on is heard when QEMU is ready.
             print(f"QEMU waits at reset for gdb: target remote localhost:{port}")
             print(f"({script} tells gdb of sources and commands; Ctrl-C ends QEMU)", flush=True)
             if gone not in select.select([gone, interruption.fd], [], [])[0]:
