@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from buildsys.errors import UserError
+
+ALIKE = 0.8  # of the letters of two names, from which on one may be meant to be the other
 
 
 class Table:
@@ -146,9 +149,12 @@ class Table:
 
     def _alike(self, key: str) -> str:
         """A hint naming the key nobody asked for that is most like `key`; empty if none is."""
+        unknown = [name for name in self._values if name not in self._known and _may_be_alike(key, name)]
+        if not unknown:
+            return ""
         from difflib import get_close_matches
 
-        near = get_close_matches(key, [name for name in self._values if name not in self._known], 1, 0.8)
+        near = get_close_matches(key, unknown, 1, ALIKE)
         return f"is `{self._prefix}{near[0]}` meant to be it?" if near else ""
 
     def _at(self, key: str) -> str:
@@ -156,6 +162,12 @@ class Table:
         table = self._prefix.rstrip(".")
         line = _line_of(self._text, table, key) or _line_of(self._text, *_parent(table))
         return f"{self._path}:{line}" if line else str(self._path)
+
+
+def _may_be_alike(one: str, other: str) -> bool:
+    """Whether two names have so many letters in common that difflib is worth loading (its own quick_ratio)."""
+    common = sum((Counter(one) & Counter(other)).values())
+    return 2 * common >= ALIKE * (len(one) + len(other))
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -125,8 +125,8 @@ class Steps:
 
         def run() -> dict[str, Any]:
             from buildsys.cache.lock import sweep
+            from buildsys.stages.compilation import make_object
             from buildsys.stages.directives import write
-            from buildsys.stages.objects import make_object
 
             sweep(project.build / ".tools")
             said = make_object(
@@ -146,7 +146,9 @@ class Steps:
             inputs=(
                 *self.go.files,
                 zig.program(),
-                *_code("go", "config/redirects.py", "stages/directives.py", "stages/objects.py", "toolchains/zig.py"),
+                *_code(
+                    "go", "config/redirects.py", "stages/directives.py", "stages/compilation.py", "toolchains/zig.py"
+                ),
             ),
             outputs=(self.archive, self.compiled, self.directives),
             parameters={
@@ -168,7 +170,7 @@ class Steps:
         sources, build = shipped("src"), self.project.build
 
         def run() -> dict[str, Any]:
-            from buildsys.stages.objects import make_object
+            from buildsys.stages.compilation import make_object
 
             make_object(
                 self.go,
@@ -183,7 +185,7 @@ class Steps:
 
         return Action(
             name="supervisor",
-            inputs=(*self._supervising, *self.go.files, zig.program(), *_code("go", "stages/objects.py")),
+            inputs=(*self._supervising, *self.go.files, zig.program(), *_code("go", "stages/compilation.py")),
             outputs=(self.go_object,),
             parameters={
                 "Go release": self.go.release,

@@ -129,7 +129,7 @@ def taken(functions: Collection[str], names: Collection[str]) -> tuple[Taken, ..
     return tuple(found)
 
 
-def matching(functions: Iterable[str], patterns: Iterable[str]) -> set[str]:
+def matching(functions: Iterable[str], patterns: Collection[str]) -> set[str]:
     """Those of `functions` that have one of the names `patterns`, in either ABI.
 
     A pattern names functions as the source does: a further dot marks a closure inside one, which only it calls.
@@ -138,8 +138,12 @@ def matching(functions: Iterable[str], patterns: Iterable[str]) -> set[str]:
     for each in patterns:
         by_dots.setdefault(each.count("."), []).append(fnmatch.translate(each))
     one_of = {dots: re.compile("|".join(each)) for dots, each in by_dots.items()}
+    # Few names begin as a pattern does: the others need no closer look.
+    begins = tuple({re.split(r"[*?[]", each, maxsplit=1)[0] for each in patterns})
     found = set()
-    for function in functions if one_of else ():
+    for function in functions:
+        if not function.startswith(begins):
+            continue
         plain = function.removesuffix(".abi0")
         pattern = one_of.get(plain.count("."))
         if pattern and pattern.match(plain):

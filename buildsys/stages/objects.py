@@ -1,41 +1,20 @@
-"""The first step: the kernel package to `kernel.a` and the Go object in it; and what that object's runtime asks."""
+"""What the runtime in a Go object asks of the image: read from the object, kept as `runtime.json`, and read again."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from buildsys.errors import UserError
-from buildsys.files import partial, put, replace
+from buildsys.files import replace
 from buildsys.formats.elf import Elf
-from buildsys.go import build
 from buildsys.go.layout import layouts
-from buildsys.go.options import GoOptions
 from buildsys.go.runtime import Barrier, Plan, plan
 from buildsys.go.sets import Taken
-from buildsys.go.toolchain import GoToolchain
 from buildsys.stages.originals import called
-
-
-def make_object(
-    go: GoToolchain,
-    package: Path,
-    options: GoOptions,
-    archive: Path,
-    go_object: Path,
-    archiver: Path,
-    meanwhile: Callable[[], object],
-) -> str:
-    """Compile `package` to `archive` and take `go_object` out of it; returns Go's warnings. Raises UserError."""
-    with partial(archive) as beside:
-        said = build.build(go, package, options, beside, archiver, meanwhile)
-        contents = build.extract(beside)
-        put(beside, archive)
-    replace(go_object, contents)
-    return said
 
 
 def describe_runtime(go_object: Path, output: Path, sets: Collection[str] = (), allocator: str = "") -> None:

@@ -17,7 +17,7 @@ from buildsys.errors import UserError
 from buildsys.go.build import AR_MAGIC, build, extract
 from buildsys.go.options import GoOptions
 from buildsys.go.toolchain import GoToolchain
-from buildsys.stages.objects import make_object
+from buildsys.stages.compilation import make_object
 from buildsys.toolchains.zig import archiver
 from tests.binutils import INSTALL, PREFIX
 from tests.machines.conftest import needs
