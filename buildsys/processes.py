@@ -26,8 +26,11 @@ def run(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
     meanwhile: Callable[[], object] | None = None,
+    dies_with_us: bool = False,
 ) -> subprocess.CompletedProcess[str]:
     """Run `command` to its end, capturing what it says; `meanwhile` is called while it runs.
+
+    What takes long and writes at its end `dies_with_us` even if we are killed, where the system has setpriv(1).
 
     It gets a session of its own, and whatever ends us (Ctrl-C, a signal turned
     into an exception, an error in `meanwhile`) ends it and all its children.
@@ -37,7 +40,7 @@ def run(
     try:
         # An exception between the start of a process and its assignment would leave it without an owner.
         with undisturbed():
-            process = _start(command, cwd, env)
+            process = _start([*(_bound() if dies_with_us else ()), *command], cwd, env)
             _running.add(process)
         if _no_more.is_set():
             raise UserError("interrupted")
@@ -91,6 +94,17 @@ def undisturbed() -> Iterator[None]:
             signal.signal(number, before[number])
         for each in seen:
             signal.raise_signal(each)
+
+
+def _bound() -> tuple[str, ...]:
+    """What a command is run by so that the kernel ends it with us (prctl(2), PR_SET_PDEATHSIG).
+
+    Between fork and exec nothing is run here, for that could wait for a lock that another thread holds.
+    """
+    import shutil
+
+    found = shutil.which("setpriv")
+    return (found, "--pdeathsig", "KILL") if found else ()
 
 
 def _start(command: Sequence[str], cwd: Path | None, env: Mapping[str, str] | None) -> subprocess.Popen[str]:

@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from buildsys.config import board as boards
@@ -502,6 +502,52 @@ def crash_in_gdb() -> str:
     return "\n".join(["```", f"$ doit debug --crash {crashed}", *lines, "```"])
 
 
+def debug_bare() -> str:
+    """What our commands say in gdb, of a kernel of `buildsys new`, at its entry."""
+    from buildsys.front.new import new
+
+    shown = ("info barriers", "break-barrier main.go:34", "info pages main.KernelMain")
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder, "mine")
+        new(root)
+        line = next(
+            at for at, each in enumerate((root / "src/main.go").read_text().splitlines(), 1) if "= &words" in each
+        )
+        return _debugging(root, tuple(each.replace(":34", f":{line}") for each in shown))
+
+
+def debug_program() -> str:
+    """The same of a program: the goroutines that wait for something."""
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder, "mine")
+        shutil.copytree(ROOT / "tests/kernels/debugged", root / "src")
+        (root / "buildsys.toml").write_text('kind = "program"\npackage = "src"\n')
+        said = _debugging(root, ("break main.look", "continue", "info goroutines"))
+    wanted = ("[running]", "[chan receive]", "[sync.Mutex.Lock]", "[sleep]", "[force gc (idle)]")
+    head, *blocks = re.split(
+        r"(?m)(?=^[* ] goroutines? )", said.removesuffix("\n```").partition("(gdb) info goroutines\n")[2]
+    )
+    assert not head
+    kept = [each.rstrip() for each in blocks if each.splitlines()[0].endswith(wanted)]
+    return "\n".join(["```", "(gdb) info goroutines", *kept, "```"])
+
+
+def _debugging(root: Path, shown: Sequence[str]) -> str:
+    """What gdb says to some commands, where `doit debug` stops in the project in `root`."""
+    commands = [part for each in shown for part in (f"echo (gdb) {each}\\n", each)]
+    debugging = (
+        "import sys; from buildsys.config.project import load; from buildsys.front.steps import Steps; "
+        "from buildsys.machines.gdb import debug; steps = Steps(load()); project = steps.project; steps.make_ready(); "
+        "[steps.records.perform(make()) for make in (steps.compile, steps.runtime, steps.link, steps.patch)]; "
+        "debug(steps.image, project.board, project.begins, project.package, steps.go.root, sys.argv[1:])"
+    )
+    # Behind the last of them the guest goes on.
+    command = [sys.executable, "-c", debugging, *commands, "echo (end)\\n"]
+    done = subprocess.run(command, cwd=root, check=True, capture_output=True, text=True)
+    said = done.stdout[done.stdout.index("(gdb) ") :].partition("(end)\n")[0].replace(f"{root}/", "")
+    return "\n".join(["```", *(line.rstrip() for line in said.splitlines()), "```"])
+
+
 def _crashing(source: str, uses: str, status: int) -> list[str]:
     """What `doit run` says of a kernel of `buildsys new` with this source file, that does what `uses` says."""
     with _own_kernel(source, uses) as root:
@@ -555,6 +601,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "a crash": crash,
     "a crash mended": crash_mended,
     "a crash in gdb": crash_in_gdb,
+    "debugging a kernel": debug_bare,
+    "debugging a program": debug_program,
     "hints": hint_table,
     "barriers counted": lambda: after_a_run('barrier = "count"'),
     "barriers recorded": lambda: after_a_run('barrier = "record"', shown=12),

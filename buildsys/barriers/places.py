@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from buildsys.formats import a64
 from buildsys.formats.elf import Elf
-from buildsys.proof.lines import source_lines
+from buildsys.formats.lines import Lines
 
 
 @dataclass(frozen=True)
@@ -21,14 +20,18 @@ class Place:
     line: str
 
 
-def places(image: Path, elf: Elf, sites: Iterable[int]) -> dict[int, Place]:
+def places(elf: Elf, sites: Iterable[int]) -> dict[int, Place]:
     """The place of each of `sites`."""
     wanted = sorted(set(sites))
-    functions = {site: found.name for site in wanted if (found := elf.symbols.function_at(site))}
-    lines = source_lines(image, functions.items())
+    functions = {site: found for site in wanted if (found := elf.symbols.function_at(site))}
+    inside: dict[int, list[int]] = {}
+    for site, function in functions.items():
+        inside.setdefault(function.value, []).append(site)
+    tables = Lines(elf)
+    lines = {site: line for function, sites in inside.items() for site, line in tables.of(function, sites).items()}
+    names = {site: function.name for site, function in functions.items()}
     return {
-        site: Place(site, _called(elf, site), functions.get(site, "no function"), lines.get(site, ""))
-        for site in wanted
+        site: Place(site, _called(elf, site), names.get(site, "no function"), lines.get(site, "")) for site in wanted
     }
 
 

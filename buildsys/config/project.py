@@ -73,6 +73,11 @@ class Project:
     setting: str = "tool.buildsys."
 
     @property
+    def begins(self) -> str:
+        """The Go function that is the first of the user's own to run."""
+        return "main.main" if self.program else self.entry
+
+    @property
     def build(self) -> Path:
         """The folder everything is made in; what runs the tests of a package has one of its own."""
         tests = self.options.tests.replace("+", "++").replace("/", "+")

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from buildsys.crash.context import Context
+from buildsys.crash.goroutine import Goroutines
 from buildsys.crash.text import whole
 from buildsys.crash.view import View
 from buildsys.errors import UserError
@@ -38,7 +39,7 @@ def save(build: Path, image: Path, snapshot: Snapshot, failed: Context, found: M
     folder = build / CRASHES / (identity(elf).hex()[:SHOWN] or "unknown")
     folder.mkdir(parents=True, exist_ok=True)
     share(image, folder / IMAGE)
-    replace(folder / CORE, *core(failed.registers, pieces(snapshot, elf)))
+    replace(folder / CORE, *core(threads(snapshot, elf, failed), pieces(snapshot, elf)))
     at = None if snapshot.at is None else {"name": snapshot.at.name, "meaning": snapshot.at.meaning}
     registers = {name: hex(value) for name, value in snapshot.registers.items()}
     replace(folder / REGISTERS, _json({"at": at, "registers": registers}))
@@ -46,6 +47,18 @@ def save(build: Path, image: Path, snapshot: Snapshot, failed: Context, found: M
     replace(folder / REPORT, _json({"identity": identity(elf).hex(), "image": str(image), **found}))
     _forget(folder.parent)
     return folder
+
+
+def threads(snapshot: Snapshot, elf: Elf, failed: Context) -> list[tuple[int, dict[str, int]]]:
+    """The code that failed, and each other goroutine of a program with its number, where it goes on."""
+    goroutines = Goroutines(elf, View(snapshot, elf))
+    every = list(goroutines.all())
+    g = failed.registers.get("x28", 0)
+    own = next((each.number for each in every if each.address == g), 0)
+    # What fails on no goroutine gets a number that none has.
+    number = own or (max((each.number for each in every), default=-1) + 1)
+    others = [(each.number, goroutines.stands(each, failed.registers)) for each in every if each.number != own]
+    return [(number, failed.registers), *((other, stands) for other, stands in others if stands)]
 
 
 def pieces(snapshot: Snapshot, elf: Elf) -> list[Piece]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from buildsys.crash.source import PROGRAM
-from buildsys.crash.view import View
+from buildsys.crash.threads import in_program, threads
+from buildsys.crash.view import Memory
 from buildsys.formats.dwarf import layout
 from buildsys.formats.elf import Elf
 
@@ -22,7 +23,7 @@ FIELDS = ("goid", "atomicstatus", "waitreason", "sched", "stack", "m", "gopc")
 
 @dataclass(frozen=True)
 class Goroutine:
-    """One goroutine: where its runtime.g is, its number, its state in words, where it stands if it does not run."""
+    """One goroutine: where its runtime.g is, its number, its state in words, what its runtime.g keeps of registers."""
 
     address: int
     number: int
@@ -34,7 +35,7 @@ class Goroutine:
 class Goroutines:
     """The goroutines of one image, in the memory of a machine that runs it."""
 
-    def __init__(self, elf: Elf, view: View) -> None:
+    def __init__(self, elf: Elf, view: Memory) -> None:
         self._elf, self._view = elf, view
         info, abbrev = elf.section(".debug_info"), elf.section(".debug_abbrev")
         tables = (bytes(elf.contents(info)), bytes(elf.contents(abbrev))) if info and abbrev else (b"", b"")
@@ -84,6 +85,18 @@ class Goroutines:
             if g and state is not None and state & ~SCAN != DEAD:
                 yield self._goroutine(g, state & ~SCAN)
 
+    def stands(self, each: Goroutine, live: Mapping[str, int]) -> dict[str, int] | None:
+        """The registers that `each` goes on with, `live` being those of the machine; None if they are not known."""
+        running = [dict(live)] if in_program(live) else []
+        running += [thread.registers for thread in threads(self._elf, self._view, live) if not thread.runs]
+        for registers in running:
+            g = registers.get("x28", 0)
+            if g == each.address:
+                return registers
+            if self._user(g) == each.address:
+                return _complete(each.registers)  # its thread is on another stack for a moment
+        return None if each.running else _complete(each.registers)
+
     def _goroutine(self, g: int, state: int) -> Goroutine:
         words = STATES.get(state, f"in state {state}")
         if state == WAITING:
@@ -114,3 +127,8 @@ class Goroutines:
 
     def _word(self, g: int, field: str, size: int = 8) -> int | None:
         return self._view.word(g + self._g[field], size) if field in self._g else None
+
+
+def _complete(registers: Mapping[str, int]) -> dict[str, int]:
+    """Where a goroutine that does not run goes on: it has stored all but these on its stack."""
+    return {"sp": 0, "pc": 0, **registers}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -65,9 +65,9 @@ def report(
         "places": _places(places, failed),
         "hint": None if hint is None else {"name": hint.name, "says": hint.says, "do": hint.do},
         "goroutine": goroutines.current(g),
-        "frames": [_frame(each, source) for each in frames],
+        "frames": [frame_told(each, source) for each in frames],
         "frames_left_out": left_out,
-        "goroutines": [] if not goroutines.of_program else list(_others(goroutines, unwinder, source, g)),
+        "goroutines": [] if not goroutines.of_program else list(_others(goroutines, unwinder, source, failed)),
         "threads": list(_threads(elf, view, goroutines, unwinder, source, snapshot)),
         "registers": {name: hex(failed.registers[name]) for name in (*GENERAL, *SYSTEM) if name in failed.registers},
         "serial": run.serial[-LAST:].decode("utf-8", "replace"),
@@ -106,7 +106,8 @@ def _both_ends(frames: Iterator[Frame]) -> tuple[list[Frame], int]:
     return [*first, *rest[-KEPT:]], max(len(rest) - KEPT, 0)
 
 
-def _frame(frame: Frame, source: Source) -> dict[str, Any]:
+def frame_told(frame: Frame, source: Source) -> dict[str, Any]:
+    """One frame, as it stands in a report."""
     return {
         "pc": hex(frame.pc),
         "sp": hex(frame.sp),
@@ -126,17 +127,19 @@ def _frame(frame: Frame, source: Source) -> dict[str, Any]:
     }
 
 
-def _others(goroutines: Goroutines, unwinder: Unwinder, source: Source, g: int) -> Iterator[dict[str, Any]]:
-    """Every goroutine but the one that failed, whose frames are told already."""
+def _others(goroutines: Goroutines, unwinder: Unwinder, source: Source, failed: Context) -> Iterator[dict[str, Any]]:
+    """Every goroutine, with its frames but for the one that failed, whose frames are told already."""
+    g = failed.registers.get("x28", 0)
     own = goroutines.of(g)
     for each in goroutines.all():
+        stands = None if each.address in (own, g) else goroutines.stands(each, failed.registers)
         yield {
             "goroutine": each.number,
             "state": each.state,
             "failed": each.address == own,
-            "frames": []
-            if each.running or each.address == g
-            else [_frame(frame, source) for frame in islice(unwinder.frames(_complete(each.registers)), OTHERS)],
+            "frames": [frame_told(frame, source) for frame in islice(unwinder.frames(stands), OTHERS)]
+            if stands
+            else [],
         }
 
 
@@ -149,10 +152,5 @@ def _threads(
             "thread": each.number,
             "state": each.state,
             "runs": goroutines.current(each.registers["x28"]),
-            "frames": [_frame(frame, source) for frame in islice(unwinder.frames(each.registers), OTHERS)],
+            "frames": [frame_told(frame, source) for frame in islice(unwinder.frames(each.registers), OTHERS)],
         }
-
-
-def _complete(registers: Mapping[str, int]) -> dict[str, int]:
-    """Where a goroutine that does not run goes on: it has stored all but these on its stack."""
-    return {"sp": 0, "pc": 0, **registers}

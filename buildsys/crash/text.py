@@ -13,7 +13,7 @@ OF_RUNTIME = ("runtime.", "runtime/", "internal/runtime/", "internal/abi", "inte
 
 def short(report: Mapping[str, Any]) -> list[str]:
     """What is shown right after the run."""
-    return [*_head(report), *_stack(report["frames"], report["frames_left_out"], SHOWN)]
+    return [*_head(report), *stack(report["frames"], report["frames_left_out"], SHOWN)]
 
 
 def whole(report: Mapping[str, Any]) -> list[str]:
@@ -22,15 +22,15 @@ def whole(report: Mapping[str, Any]) -> list[str]:
         f"{report['board']}, {report['machine']}; {report['ended']}",
         *_head(report),
         f"  on {report['goroutine']}",
-        *_stack(report["frames"], report["frames_left_out"], len(report["frames"])),
+        *stack(report["frames"], report["frames_left_out"], len(report["frames"])),
     ]
     for each in report["goroutines"]:
         failed = ", the one that failed" if each["failed"] else ""
         lines += ["", f"goroutine {each['goroutine']} [{each['state']}{failed}]"]
-        lines += _stack(each["frames"], 0, len(each["frames"]))
+        lines += stack(each["frames"], 0, len(each["frames"]))
     for each in report["threads"]:
         lines += ["", f"thread {each['thread']} [{each['state']}], on {each['runs']}"]
-        lines += _stack(each["frames"], 0, len(each["frames"]))
+        lines += stack(each["frames"], 0, len(each["frames"]))
     lines += ["", "registers", *_registers(report["registers"])]
     if sent := report["serial"].splitlines():
         lines += ["", "sent last", *(f"  {line}" for line in sent[-SHOWN:])]
@@ -54,7 +54,7 @@ def _stood(says: str) -> str:
     return f"was {says}"
 
 
-def _stack(frames: Sequence[Mapping[str, Any]], left_out: int, shown: int) -> Iterator[str]:
+def stack(frames: Sequence[Mapping[str, Any]], left_out: int, shown: int) -> Iterator[str]:
     """Each frame, in as many lines as functions were put into it; those of the runtime together in one."""
     told, at = 0, 0
     for of_runtime, group in groupby(frames, key=_is_runtime):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from buildsys.crash.source import PROGRAM, Position, Source
-from buildsys.crash.view import View
+from buildsys.crash.view import Memory
 from buildsys.formats.a64 import is_bl
 from buildsys.formats.cfi import FP, LR, SP, Frames, caller
 from buildsys.formats.elf import Elf
@@ -15,7 +15,7 @@ from buildsys.go.signatures import ABI0
 DEEPEST = 100_000  # frames
 # Nothing called these (src/runtime/asm_arm64.s); behind them there is nothing to be told.
 TOPS = ("runtime.goexit", "runtime.rt0_go", "runtime.mstart")
-SIGPANIC = "runtime.sigpanic"
+INSERTED = ("runtime.sigpanic", "runtime.asyncPreempt")  # signal handlers make a frame seem to have called them
 LINK_GUESS, POINTER_GUESS = "guess: the link register", "guess: the frame pointer"
 
 
@@ -42,7 +42,7 @@ class Frame:
 class Unwinder:
     """Unwinds the stacks of one image."""
 
-    def __init__(self, elf: Elf, view: View, source: Source) -> None:
+    def __init__(self, elf: Elf, view: Memory, source: Source) -> None:
         self._elf, self._view, self._source = elf, view, source
         self._frames = Frames(elf)
 
@@ -67,15 +67,16 @@ class Unwinder:
             if found[SP] < numbered[SP] or (depth and at_call and found[SP] == numbered[SP]):
                 return  # the stack leads in a circle
             pc, at_call, numbered = found[LR], True, found
-            if frame.name == SIGPANIC:
+            if frame.name in INSERTED:
                 at_call, numbered = False, self._interrupted(found)
             elif not self._goes_on(pc):
                 return
 
     def _interrupted(self, found: dict[int, int]) -> dict[int, int]:
-        """The registers of who seems to have called sigpanic, which no instruction did.
+        """The registers of who seems to have called what no instruction called.
 
-        src/runtime/signal_arm64.go, preparePanic: its x30 was put on the stack, and 16 bytes made room there.
+        src/runtime/signal_arm64.go, preparePanic and pushCall: its x30 was put on the stack, 16 bytes
+        below its own.
         """
         return {**found, LR: self._view.word(found[SP]) or 0, SP: found[SP] + 16}
 

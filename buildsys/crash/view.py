@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Protocol
 
 from buildsys.formats.elf import PT_LOAD, Elf
 from buildsys.machines.snapshot import Snapshot
 from buildsys.proof.paging import Mapping, NoTableError, mappings
 
 MMU = 1 << 0  # Arm ARM, SCTLR_EL1: M
+
+
+class Memory(Protocol):
+    """Memory as code on a machine sees it, kept or alive."""
+
+    def read(self, address: int, size: int) -> bytes | None:
+        """`size` bytes at `address`; None where nothing is seen."""
+
+    def word(self, address: int, size: int = 8) -> int | None:
+        """The little-endian word at `address`."""
 
 
 class View:

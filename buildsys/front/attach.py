@@ -8,12 +8,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from buildsys.errors import UserError
 from buildsys.files import replace
-from buildsys.formats.elf import Elf
 from buildsys.front.boot import SerialText
 from buildsys.front.steps import Steps
-from buildsys.machines import gdb, qemu
+from buildsys.machines import gdb, gdb_commands, qemu
 
 SCRIPT = "attach.gdb"
 KEPT = 1 << 16  # characters
@@ -25,14 +23,12 @@ class Waiting:
     def __init__(self, steps: Steps) -> None:
         project = steps.project
         debugger = gdb.program()
-        if project.entry not in Elf.read(steps.image).symbols.addresses(project.entry):
-            raise UserError(f"{steps.image}: there is no function {project.entry!r} to stop at")
+        said = gdb_commands.script(steps.image, project.begins, project.package, steps.go.root)
         # A socket's path may have 107 characters; one in the project could be longer.
         self._folder = tempfile.mkdtemp(prefix=gdb.PREFIX, dir=gdb.place_for_socket())
         address = str(Path(self._folder, gdb.SOCKET))
         script = project.build / SCRIPT
-        said = gdb.arguments(steps.image, address, project.entry, project.package, steps.go.root, ())
-        replace(script, as_script(said).encode())
+        replace(script, "\n".join([said, *gdb.connecting(address), "continue", ""]).encode())
         self.command = shlex.join([Path(debugger).name, "-q", "-x", str(script)])
         self._text, self.serial = SerialText(), ""
         reading, writing = os.pipe2(os.O_CLOEXEC)
@@ -70,17 +66,3 @@ class Waiting:
         self._process.wait()
         os.close(self._reading)
         shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def as_script(arguments: list[str]) -> str:
-    """gdb's arguments as the commands of a file, in the order gdb would carry them out."""
-    before: list[str] = []
-    after: list[str] = []
-    image = ""
-    words = iter(arguments)
-    for word in words:
-        if word in ("-iex", "-ex"):
-            (before if word == "-iex" else after).append(next(words))
-        elif not word.startswith("-"):
-            image = word
-    return "\n".join([*before, f'file "{Path(image).absolute()}"', *after, ""])

@@ -6,7 +6,7 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,23 @@ if TYPE_CHECKING:
 FORMAT = 1
 SHOWN = 20
 REPORT = "barriers.json"
+
+
+@dataclass(frozen=True)
+class Barriers:
+    """What is told of a run: in a few `lines`, and all of it, to be written to `report`; None if nothing is known."""
+
+    report: Path
+    lines: tuple[str, ...]
+    contents: bytes | None
+
+    def written(self) -> list[str]:
+        """The lines, and where all of it now is."""
+        if self.contents is None:
+            self.report.unlink(missing_ok=True)
+            return list(self.lines)
+        files.replace(self.report, self.contents)
+        return [*self.lines, f"{self.report}: all of it"]
 
 
 class Reporting:
@@ -54,13 +71,18 @@ class Reporting:
 
     def tell(self, outcome: Outcome) -> None:
         """Write the report of a run, and show what matters most of it."""
+        told = self.of(outcome)
+        if told is not None:
+            print("\n".join(told.written()), file=sys.stderr)
+
+    def of(self, outcome: Outcome) -> Barriers | None:
+        """What was kept of a run; None if the policy keeps nothing."""
         if self._policy.name not in VARIABLES:
-            return
+            return None
         told = TELLING[self._policy.name](self, outcome.memory)
         if told is None:
-            print(f"barriers: memory could not be read when the run ended: {outcome.end.value}", file=sys.stderr)
-            self._report.unlink(missing_ok=True)
-            return
+            words = f"barriers: memory could not be read when the run ended: {outcome.end.value}"
+            return Barriers(self._report, (words,), None)
         found, lines = told
         about = {
             "format": FORMAT,
@@ -70,8 +92,7 @@ class Reporting:
             "end": outcome.end.value,
             "exit_code": outcome.exit_code,
         }
-        files.replace(self._report, json.dumps(about | found, indent=1).encode() + b"\n")
-        print("\n".join([*lines, f"{self._report}: all of it"]), file=sys.stderr)
+        return Barriers(self._report, tuple(lines), json.dumps(about | found, indent=1).encode() + b"\n")
 
     def counted(self, memory: Mapping[int, bytes]) -> tuple[dict[str, Any], list[str]] | None:
         """Of the policy `count`."""
@@ -81,7 +102,7 @@ class Reporting:
         counts = read_counts(self._kept, memory)
         if counts is None:
             return None
-        known = places(self._image, self._elf, counts.sites)
+        known = places(self._elf, counts.sites)
         rows = [
             {
                 "address": hex(site),
@@ -108,7 +129,7 @@ class Reporting:
         records = read_records(self._kept, memory)
         if records is None:
             return None
-        rows = described(self._image, self._elf, self._plan, records)
+        rows = described(self._elf, self._plan, records)
         found = {"calls": records.calls, "kept": len(records.kept), "records": rows}
         return found, lines(records, rows, SHOWN)
 

@@ -50,6 +50,8 @@ def _boot(steps: Steps, run: Callable[..., Outcome], time_limit: float, machine:
         return Failed("--time-limit must be more than 0 seconds")
     text, addresses, stacks = SerialText(), Addresses(steps.image), Stacks(steps.image)
     reporting = Reporting(steps.project, steps.image, steps.runtime_json, machine)
+    if sys.stderr is not None and sys.stderr.isatty():
+        print(f"boots on {machine}; Ctrl-C ends it", file=sys.stderr)
     try:
         outcome = run(
             steps.image,

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any
 
 from buildsys.cache.action import OVERWRITTEN, UP_TO_DATE, Action, Records
-from buildsys.config.project import Project
 from buildsys.errors import UserError
 from buildsys.front import ahead
 from buildsys.front.ahead import Ahead
@@ -312,7 +311,9 @@ def debug_task(steps: Steps) -> Task:
     """Halt the image on QEMU and attach gdb, with symbols and Go sources, at the entry."""
 
     def perform(server: int, crash: str) -> Failed | None:
-        from buildsys.machines.gdb import debug, serve
+        from buildsys import files
+        from buildsys.machines import gdb_commands
+        from buildsys.machines.gdb import SCRIPT, debug, serve
 
         project = steps.project
         try:
@@ -321,9 +322,12 @@ def debug_task(steps: Steps) -> Task:
 
                 status = debug_crash(steps, crash)
             elif server:
-                status = serve(steps.image, project.board, server)
+                script = project.build / SCRIPT
+                written = gdb_commands.script(steps.image, project.begins, project.package, steps.go.root)
+                files.replace(script, written.encode())
+                status = serve(steps.image, project.board, server, script)
             else:
-                status = debug(steps.image, project.board, _begins(project), project.package, steps.go.root)
+                status = debug(steps.image, project.board, project.begins, project.package, steps.go.root)
         except UserError as error:
             return Failed(error)
         return Failed("", status) if status else None
@@ -528,11 +532,6 @@ def _boot(steps: Steps, perform: Callable[[float], Failed | None]) -> Task:
         "verbosity": 2,
         "io": {"capture": False},
     }  # fmt: skip
-
-
-def _begins(project: Project) -> str:
-    """The function a debugger stops at first."""
-    return "main.main" if project.program else project.entry
 
 
 def _to_the_end(perform: Callable[..., Failed | None]) -> Callable[..., Failed | None]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from buildsys.errors import UserError
 from buildsys.front.boot import SerialText
 from buildsys.front.verify import Line
 from buildsys.machines.outcome import End, Outcome
 from buildsys.proof.claim import Result
+
+if TYPE_CHECKING:
+    from buildsys.front.barriers import Barriers
 
 KEPT = 1 << 16  # characters of serial output that are kept, the last ones
 WRITES_SHOWN = 5
@@ -65,6 +68,7 @@ class Cycle:
     built: bool = False
     failure: Failure | None = None
     outcome: Outcome | None = None
+    barriers: Barriers | None = None
     text: SerialText = field(default_factory=SerialText)
     serial: str = ""
     serial_bytes: int = 0
@@ -81,6 +85,7 @@ class Cycle:
     def forget(self) -> None:
         """Forget what a run and checks told: they were of another image."""
         self.outcome, self.text, self.serial, self.serial_bytes = None, SerialText(), "", 0
+        self.barriers = None
         self.lines.clear()
         self.checking = frozenset()
 
@@ -194,6 +199,7 @@ class Cycle:
             },
             "serial": self.serial,
             "serial_bytes": self.serial_bytes,
+            "barriers": None if self.barriers is None else list(self.barriers.lines),
             "claims": self.claims_as_json(),
         }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,9 +45,13 @@ class Did:
 
 @dataclass(frozen=True)
 class Written:
-    """There is an image, at `path`; whether it is sound is still being found out: Made or another one will follow."""
+    """There is an image, at `path`; whether it is sound is still being found out: Made or another one will follow.
+
+    `dead_ends` are functions of the user's that no good end follows, names by address.
+    """
 
     path: Path
+    dead_ends: Mapping[int, str]
 
 
 @dataclass(frozen=True)
@@ -169,10 +173,10 @@ class Chain:
     def _make(self, begin: Callable[[], None], tell: Callable[[Told], None]) -> Failure | None:
         records = self.steps.records
 
-        def written(image: Path) -> None:
+        def written(image: Path, dead_ends: Mapping[int, str]) -> None:
             with suppress(OSError):  # then it is tried when it is where it belongs
                 share(image, self._trial)
-                tell(Written(self._trial))
+                tell(Written(self._trial, dead_ends))
 
         self.steps.written = written
         for name in STEPS:

@@ -54,7 +54,9 @@ def wrong_option(error: CmdParseError, options: Sequence[Any]) -> UserError:
             _nearest(value, known, f"known: {', '.join(known)}"),
         )
     if found := re.match(r"Error parsing parameter '(\w+)' <class '(\w+)'>\.\n", said):
-        return UserError(f"{longs.get(found[1], found[1])} takes a number: {said[found.end() :]}")
+        value = re.search(r": ('.*')$", said[found.end() :], re.DOTALL)
+        told = f"{longs.get(found[1], found[1])} takes a number" + (f", not {value[1]}" if value else "")
+        return UserError(told, "`doit help` and the name of the task tell more")
     return UserError(re.sub(r"^Error parsing (Command|Task): ", "", said))
 
 

@@ -61,8 +61,6 @@ def _for(settings: bytes, board: str) -> bytes:
 def _contents(program: bool) -> dict[str, bytes]:
     names = PROGRAM if program else {}
     found = {to: (STARTER / names.get(name, name)).read_bytes() for name, to in FILES.items()}
-    if program:  # it is the program's main that a debugger begins at
-        found[FILES["launch.json"]] = found[FILES["launch.json"]].replace(b"main.KernelMain", b"main.main")
     for package in OF_PROGRAMS if program else PACKAGES:
         for file in sorted((shipped("src") / package).iterdir()):
             if file.suffix in (".go", ".s") and not file.name.endswith("_test.go"):

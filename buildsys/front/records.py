@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from buildsys.barriers.pairing import Pairing, pairing
@@ -15,9 +14,9 @@ from buildsys.go.runtime import Plan
 Row = dict[str, Any]
 
 
-def described(image: Path, elf: Elf, plan: Plan, records: Records) -> list[Row]:
+def described(elf: Elf, plan: Plan, records: Records) -> list[Row]:
     """A row for each record, oldest first."""
-    known = places(image, elf, {record.site for record in records.kept})
+    known = places(elf, {record.site for record in records.kept})
     named = elf.symbols.named(*plan.collecting)
     ours = {each.value: name for name, found in named.items() for each in found if each.is_global}
     pairs: dict[tuple[int, int], Pairing] = {}

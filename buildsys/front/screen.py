@@ -123,7 +123,8 @@ def _lines(view: View, width: int, height: int) -> list[Text]:
     room = max(0, height - len(top) - len(foot))
     middle = _trouble(view.cycle, width, room)
     if (left := room - len(middle)) > 2:
-        middle += _serial(view, width, left)
+        middle += _serial(view, width, left - min(len(told := _barriers(view.cycle)), left // 2))
+        middle += told[: room - len(middle)]
     middle += [Text()] * (room - len(middle))
     return [*top[: height - len(foot)], *middle[:room], *foot]
 
@@ -227,6 +228,11 @@ def _message(message: str, width: int) -> list[Text]:
                 text.stylize("bold", *found.span())
             lines.append(text)
     return lines
+
+
+def _barriers(cycle: Cycle) -> list[Text]:
+    """What the barrier policy kept of the run."""
+    return [Text(), *(Text(line) for line in cycle.barriers.lines)] if cycle.barriers is not None else []
 
 
 def _serial(view: View, width: int, room: int) -> list[Text]:

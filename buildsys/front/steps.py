@@ -54,7 +54,8 @@ class Steps:
         # Called when Go has been started.
         self.compiling: Callable[[], object] = lambda: None
         # Called, in another thread, with the name of the moment of an image that is not known to be sound yet.
-        self.written: Callable[[Path], object] = lambda image: None
+        # and with the user's functions that no good end follows, names by address.
+        self.written: Callable[[Path, Mapping[int, str]], object] = lambda image, dead_ends: None
         self._told = False
         build = project.build
         self.records = Records(build / ".done", caches, lambda: self.places, self._waiting)

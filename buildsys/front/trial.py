@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
@@ -30,6 +30,7 @@ from buildsys.machines.outcome import Outcome
 from buildsys.proof.claim import Verdict
 
 if TYPE_CHECKING:
+    from buildsys.front.barriers import Barriers
     from buildsys.machines.embedded import Machine
 
 MACHINES = ("embedded", "qemu")
@@ -40,12 +41,16 @@ DETAILS = 50
 
 @dataclass(frozen=True)
 class Run:
-    """A job: run `image`, which is for the board of `project`, on `machine`, for at most `time_limit` seconds."""
+    """A job: run `image`, which is for the board of `project`, on `machine`, for at most `time_limit` seconds.
+
+    `dead_ends` are functions that no good end follows, names by address.
+    """
 
     project: Project
     image: Path
     machine: str
     time_limit: float
+    dead_ends: Mapping[int, str]
 
 
 @dataclass(frozen=True)
@@ -66,9 +71,10 @@ class Serial:
 
 @dataclass(frozen=True)
 class Ended:
-    """The run is over. Its serial output was told before."""
+    """The run is over; its serial output was told before. `barriers` is what the barrier policy kept of it."""
 
     outcome: Outcome
+    barriers: Barriers | None
 
 
 @dataclass(frozen=True)
@@ -229,18 +235,24 @@ class _Hand:
             self._machine = Machine(likely.board)
 
     def _run(self, job: Run) -> None:
+        from buildsys.front.barriers import Reporting
+        from buildsys.front.steps import Steps
         from buildsys.machines import qemu
         from buildsys.machines.embedded import Machine
 
         image, board = job.image, job.project.board
+        reporting = Reporting(job.project, image, Steps(job.project).runtime_json, job.machine)
         if job.machine == "qemu":
-            outcome = qemu.run(image, board, job.time_limit, self._serial.extend)
+            outcome = qemu.run(
+                image, board, job.time_limit, self._serial.extend, keep=reporting.ranges, dead_ends=job.dead_ends
+            )
         else:
             machine = self._machine if self._machine and self._machine.board == board else Machine(board)
-            machine.load(image)
+            machine.load(image, job.dead_ends)
             outcome = machine.run(job.time_limit, self._serial.extend)
+            outcome.memory.update(machine.kept(reporting.ranges))
         self._flush()
-        self._tell(Ended(replace(outcome, serial=b"")))
+        self._tell(Ended(replace(outcome, serial=b"", memory={}), reporting.of(outcome)))
 
     def _check(self, job: Check) -> None:
         from buildsys.front.steps import Steps

@@ -25,6 +25,7 @@ as soon as its verdict is there:
     run         null, or machine, end, status (null unless end is "exit"), seconds, lost_writes,
                 says (the end in words) and details
     serial      the guest's output, its last 65536 characters; serial_bytes is how much it was
+    barriers    null, or what the barrier policy kept of the run, in lines; all of it is in build/barriers.json
     claims      names: hold, not_run, unchecked; false, each with name, title, figure, details, advice
 
 The claims that take longer are checked behind the verdict, unless the run took longer still.
@@ -43,7 +44,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, redirect_stderr, suppress
 from functools import partial
 from multiprocessing.connection import Connection
@@ -59,6 +60,7 @@ from buildsys.errors import UserError
 from buildsys.front import follow, trial
 from buildsys.front.command import HUNG_UP, hang_up
 from buildsys.front.cycle import Cycle, Failure
+from buildsys.front.deadends import dead_ends
 from buildsys.front.reporter import Failed
 from buildsys.front.saves import Places, Saves
 from buildsys.front.verify import Line
@@ -223,7 +225,7 @@ class _Loop:
             self._cycle.stages.append(message.stage)
             self._cycle.doing = "", 0.0
         elif isinstance(message, follow.Written):
-            self._try(message.path)
+            self._try(message)
         elif isinstance(message, follow.Made):
             self._made(message.failure)
         elif isinstance(message, follow.Looked):
@@ -300,26 +302,27 @@ class _Loop:
             return
         cycle.built = True
         if self._running is None and cycle.outcome is None:
-            self._start(cycle, self._chain.steps.image)
+            steps = self._chain.steps
+            self._start(cycle, steps.image, dead_ends(steps.patch_json))
         elif cycle.complete:
             self._decide()
 
-    def _try(self, image: Path) -> None:
+    def _try(self, tried: follow.Written) -> None:
         """Run and check an image that is not known to be sound: what is seen counts once it is."""
         cycle = self._cycle
         if cycle is not None and not cycle.built and cycle.failure is None:
             self._untry(cycle)
-            self._start(cycle, image)
+            self._start(cycle, tried.path, tried.dead_ends)
 
     def _untry(self, cycle: Cycle) -> None:
         """End what goes on and forget what was seen: the image was not sound, or nothing came of it."""
         self._drop()
         cycle.forget()
 
-    def _start(self, cycle: Cycle, image: Path) -> None:
+    def _start(self, cycle: Cycle, image: Path, ends: Mapping[int, str]) -> None:
         project = self._chain.steps.project
         cycle.time_limit = self._time_limit or project.time_limit
-        self._running = self._bench.start(trial.Run(project, image, self._machine, cycle.time_limit))
+        self._running = self._bench.start(trial.Run(project, image, self._machine, cycle.time_limit, ends))
         self._check((*QUICK, *BEHIND), image)
         self._draw_soon(SOON)
 
@@ -388,7 +391,7 @@ class _Loop:
             self._draw_soon(SOON)
         elif isinstance(told, trial.Ended):
             cycle.add_serial(b"")
-            cycle.outcome = told.outcome
+            cycle.outcome, cycle.barriers = told.outcome, told.barriers
         elif isinstance(told, trial.Checked):
             claim = self._claims[told.number]
             cycle.lines[told.number] = Line(told.number, claim, told.verdict, told.seconds)
@@ -439,6 +442,9 @@ class _Loop:
         if cycle is None or cycle.decided or not self._begun:
             return
         cycle.decided = time.monotonic()
+        if cycle.barriers is not None and cycle.built:
+            with suppress(OSError):  # what is shown is there all the same
+                cycle.barriers.written()
         self._write(cycle)
         self._draw()
         # While nobody waits: have the next hands ready, and what was made in this cycle out of collections' way.

@@ -86,7 +86,7 @@ def run(
     if not package.is_dir():
         raise UserError(f"{package}: there is no such folder", "`package` in [tool.buildsys] names the kernel package")
     with TemporaryDirectory(prefix="buildsys-go-", ignore_cleanup_errors=True) as aside:
-        return processes.run(command, package, go.environment() | {"TMPDIR": aside}, meanwhile)
+        return processes.run(command, package, go.environment() | {"TMPDIR": aside}, meanwhile, dies_with_us=True)
 
 
 def located(said: str, package: Path) -> str:

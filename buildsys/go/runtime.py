@@ -19,7 +19,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from buildsys.errors import UserError
-from buildsys.go.sets import ALLOC, Taken, matching, taken
+from buildsys.go.sets import ALLOC, PANIC, Taken, matching, taken
 
 FLAG = "runtime.writeBarrier"
 G0 = "runtime.g0"
@@ -103,6 +103,11 @@ class Plan:
     def ends(self) -> tuple[str, ...]:
         """Those that do not return to who called them."""
         return (*self.fatal, *(name for each in self.sets if not each.returns for name in (*each.calls, *each.entries)))
+
+    @property
+    def ending(self) -> tuple[str, ...]:
+        """Those that a kernel comes to when it fails: after them there is no good end, whoever stands in for them."""
+        return (*self.fatal, *self.of_set(PANIC).functions)
 
     @property
     def allocates(self) -> bool:

@@ -16,6 +16,7 @@ ALLOC = "alloc"  # the one that has memory of its own: linker/kernel.ld.j2
 ADD_ITABS = "runtime.addModuleItabs"  # since Go 1.27: src/runtime/iface.go
 WAIT = "wait"
 PARK = "runtime.gopark"  # what ends there waits for another goroutine: src/runtime/proc.go
+PANIC = "panic"  # the one whose functions a kernel comes to when it fails
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ SETS = (
     # src/runtime/panic.go, stack.go, asm_arm64.s, error.go. What is called by compiled code prepares a value and
     # calls gopanic; on the way there, and to make a text of the value, memory is allocated.
     ReadySet(
-        "panic",
+        PANIC,
         "sets/panic.s",
         calls=("runtime.goPanic*", "runtime.panic*"),
         entries=("runtime.gopanic", "runtime.throw", "runtime.fatal", "runtime.morestack", "runtime.morestack_noctxt"),

@@ -93,9 +93,7 @@ def run(
     if prepare is not None:
         prepare(machine)
     outcome = machine.run(time_limit, on_serial)
-    for each in keep:
-        with contextlib.suppress(ValueError):
-            outcome.memory[each.start] = machine.read(each.start, len(each))
+    outcome.memory.update(machine.kept(keep))
     return outcome
 
 
@@ -135,6 +133,14 @@ class Machine:
             self._core.add_registers(device.base, device.size, model.read, model.write)
         self._core.on_exception(self._excepted)
         self._core.on_lost_write(self._wrote_flash)
+
+    def kept(self, ranges: Sequence[range]) -> dict[int, bytes]:
+        """What is in those of `ranges` that can be read, by their first addresses."""
+        found = {}
+        for each in ranges:
+            with contextlib.suppress(ValueError):
+                found[each.start] = self.read(each.start, len(each))
+        return found
 
     def load(self, image: Path, dead_ends: Mapping[int, str] = NOTHING, snapshot: bool = False) -> None:
         """Put the segments of the ELF file `image` at their load addresses. Raises UserError.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import select
 import shutil
 import signal
@@ -22,7 +21,7 @@ from pathlib import Path
 from buildsys.config.board import Board
 from buildsys.errors import UserError
 from buildsys.formats.elf import Elf
-from buildsys.machines import qemu
+from buildsys.machines import gdb_commands, qemu
 from buildsys.machines.interruption import Interruption
 
 # The last may know AArch64 or not, depending on how it was built.
@@ -30,6 +29,11 @@ PROGRAMS = ("gdb-multiarch", "aarch64-linux-gnu-gdb", "aarch64-none-elf-gdb", "g
 PREFIX, SOCKET = "buildsys-gdb-", "gdb"
 LONGEST = 107  # characters of a socket's path: unix(7), sun_path
 INSTALL = "apt-get install --no-install-recommends gdb-multiarch"
+
+CONSOLE = "Ctrl-C stops the guest, whose output appears here; Ctrl-D or quit ends it."
+KEPT = "Ctrl-D or quit ends it."
+
+SCRIPT = "debug.gdb"  # beside the image, for a gdb started elsewhere
 
 ANSWER = 60  # seconds gdb waits for QEMU to start and answer
 LINGER = 0.5  # seconds
@@ -50,16 +54,14 @@ def debug(
     commands and ends. No QEMU is left afterwards. Raises UserError without QEMU or a gdb for
     AArch64, and for an entry the image does not have.
     """
-    debugger = program()
-    if entry not in Elf.read(image).symbols.addresses(entry):
-        raise UserError(f"{image}: there is no function {entry!r} to stop at", "`entry` names the Go function")
+    debugger, stop = program(), gdb_commands.stop(image, entry)
     with tempfile.TemporaryDirectory(prefix=PREFIX, dir=place_for_socket()) as folder, _same_terminal(), Interruption():
         address = str(Path(folder, SOCKET))
         with socket.socket(socket.AF_UNIX) as listening:
             listening.bind(address)
             listening.listen()
             with subprocess.Popen(
-                [debugger, *arguments(image, address, entry, package, goroot, batch)],
+                [debugger, *arguments(image, address, stop, package, goroot, batch)],
                 # It has the terminal; asked to end, it leaves it as it was.
                 preexec_fn=qemu.dies_with_parent(signal.SIGTERM),
             ) as process:
@@ -74,36 +76,51 @@ def inspect(
 
     The rest is as for debug(). Raises UserError without a gdb for AArch64.
     """
-    with _same_terminal(), Interruption():
-        command = [
-            program(),
-            "-q",
-            *(["-batch"] if batch else []),
-            # Core files are those of Linux: without this gdb finds no registers in one.
-            *(part for each in ("set osabi GNU/Linux", *_sources(package, goroot)) for part in ("-iex", each)),
-            str(image),
-            str(core),
-            *(part for each in batch for part in ("-ex", each)),
-        ]
-        with subprocess.Popen(command, preexec_fn=qemu.dies_with_parent(signal.SIGTERM)) as process:
-            return process.wait()
+    # Core files are those of Linux: without this gdb finds no registers in one.
+    first = ["set osabi GNU/Linux", "set print thread-events off", *gdb_commands.before(package, goroot)]
+    then = [*([] if batch else _told(KEPT)), *gdb_commands.after(image, package, goroot, core.parent), *batch]
+    command = [program(), "-q", *(["-batch"] if batch else []), *_each("-iex", first), str(image), str(core)]
+    with (
+        _same_terminal(),
+        Interruption(),
+        subprocess.Popen([*command, *_each("-ex", then)], preexec_fn=qemu.dies_with_parent(signal.SIGTERM)) as process,
+    ):
+        return process.wait()
 
 
-def serve(image: Path, board: Board, port: int) -> int:
+def serve(image: Path, board: Board, port: int, script: Path) -> int:
     """QEMU with `image`, halted at reset, its gdb stub at `port` of localhost, until the guest exits or Ctrl-C.
+
+    A gdb that reads `script` knows sources and commands.
 
     For debuggers in editors. Returns QEMU's exit status, -1 if it was interrupted. Raises UserError without QEMU.
     """
     Elf.read(image)
-    command = [
-        *qemu.command(image, board),
-        *("-chardev", "stdio,id=console,mux=on,signal=off", "-serial", "chardev:console"),
-        *("-gdb", f"tcp:localhost:{port}", "-S"),
-    ]
-    with Interruption() as interruption, qemu.ending(qemu.start(command)) as machine:
+    if not 0 < port < 1 << 16:
+        raise UserError(f"--server={port} is no port", "ports are numbers from 1 to 65535: --server=1234")
+    with socket.socket() as listening, contextlib.ExitStack() as stack:
+        try:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(("localhost", port))
+            listening.listen()
+        except OSError as error:
+            raise UserError(
+                f"--server={port}: {error.strerror}", "another debugger waits there, or choose another"
+            ) from error
+        number = listening.fileno()
+        command = [
+            *qemu.command(image, board),
+            *("-chardev", "stdio,id=console,mux=on,signal=off", "-serial", "chardev:console"),
+            *("-chardev", f"socket,id=gdb,server=on,wait=off,fd={number}", "-gdb", "chardev:gdb", "-S"),
+        ]
+        interruption = stack.enter_context(Interruption())
+        machine = stack.enter_context(qemu.ending(qemu.start(command, pass_fds=(number,))))
+        listening.close()
         gone = os.pidfd_open(machine.pid)
         try:
-            print(f"QEMU waits at reset for gdb: target remote localhost:{port}", flush=True)
+            # Whoever connects from here on is heard when QEMU is ready.
+            print(f"QEMU waits at reset for gdb: target remote localhost:{port}")
+            print(f"({script} tells gdb of sources and commands; Ctrl-C ends QEMU)", flush=True)
             if gone not in select.select([gone, interruption.fd], [], [])[0]:
                 return -1
         finally:
@@ -154,45 +171,32 @@ def _halted(image: Path, board: Board, connection: socket.socket) -> subprocess.
 
 
 def arguments(
-    image: Path, address: str, entry: str, package: Path | None, goroot: Path | None, batch: Sequence[str]
+    image: Path, address: str, stop: str, package: Path | None, goroot: Path | None, batch: Sequence[str]
 ) -> list[str]:
-    """gdb's arguments for `image`, whose machine listens at `address`, a gdb remote target."""
-    before = _sources(package, goroot)
-    after = [
-        f"set remotetimeout {ANSWER}",
-        f"target remote {address}",
-        f"break '{entry}'",
+    """gdb's arguments for `image`, whose machine listens at `address`, a gdb remote target; it goes on to `stop`."""
+    then = [
+        *gdb_commands.after(image, package, goroot),
+        *([] if batch else _told(CONSOLE)),
+        *connecting(address),
+        stop,
         "continue",
         *batch,
     ]
-    return [
-        "-q",
-        *(["-batch"] if batch else []),
-        *(part for command in before for part in ("-iex", command)),
-        str(image),
-        *(part for command in after for part in ("-ex", command)),
-    ]
+    first = gdb_commands.before(package, goroot)
+    return ["-q", *(["-batch"] if batch else []), *_each("-iex", first), str(image), *_each("-ex", then)]
 
 
-def _sources(package: Path | None, goroot: Path | None) -> list[str]:
-    """What tells gdb where sources are."""
-    found = [f'set substitute-path {name} "{folder}"' for name, folder in modules(package)]
-    if goroot is not None:
-        # The image names Go's gdb commands by a path relative to these sources.
-        found.append(f'directory "{goroot / "src"}"')
-        found.append(f"add-auto-load-safe-path {goroot / 'src' / 'runtime' / 'runtime-gdb.py'}")
-    return found
+def connecting(address: str) -> list[str]:
+    """What gdb is told to reach the machine at `address`."""
+    return [f"set remotetimeout {ANSWER}", f"target remote {address}"]
 
 
-def modules(package: Path | None) -> list[tuple[str, Path]]:
-    """The Go module `package` is in, as (path, folder): `-trimpath` puts the one for the other."""
-    if package is None:
-        return []
-    for folder in (package.resolve(), *package.resolve().parents):
-        with contextlib.suppress(OSError):
-            found = re.search(r'^\s*module\s+"?([^\s"]+)', (folder / "go.mod").read_text("utf-8"), re.MULTILINE)
-            return [(found[1], folder)] if found else []
-    return []
+def _told(keys: str) -> list[str]:
+    return [f"echo {keys}\\n", f"echo Of buildsys: {gdb_commands.NAMES}\\n"]
+
+
+def _each(option: str, commands: Sequence[str]) -> list[str]:
+    return [part for command in commands for part in (option, command)]
 
 
 def program() -> str:

@@ -30,7 +30,8 @@ CPACR_EL1 = (1, 0, 3, 0, 2)
 NUMBERED = {"spsr_el1": SPSR_EL1, "tcr_el1": (2, 0, 3, 0, 2), "sctlr_el1": (1, 0, 3, 0, 0)}
 # Those it knows by name.
 NAMED = (
-    "pstate", "esr_el1", "far_el1", "elr_el1", "sp_el0", "sp_el1", "vbar_el1", "ttbr0_el1", "mair_el1", "tpidr_el1",
+    "pstate", "esr_el1", "far_el1", "elr_el1", "sp_el0", "sp_el1", "vbar_el1", "ttbr0_el1", "ttbr1_el1", "mair_el1",
+    "tpidr_el1",
 )  # fmt: skip
 SCR_EL3 = (1, 1, 3, 6, 0)
 SCR_RW, SCR_HCE, SCR_NS = 1 << 10, 1 << 8, 1 << 0

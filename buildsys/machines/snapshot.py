@@ -18,7 +18,7 @@ GENERAL = (*(f"x{number}" for number in range(31)), "sp", "pc")
 # Arm ARM, D17.2 and C5.2. `sp_el1` is out of date while the core is on it: `sp` is then the one.
 SYSTEM = (
     "pstate", "esr_el1", "far_el1", "elr_el1", "spsr_el1", "sp_el0", "sp_el1",
-    "vbar_el1", "sctlr_el1", "tcr_el1", "ttbr0_el1", "mair_el1", "tpidr_el1",
+    "vbar_el1", "sctlr_el1", "tcr_el1", "ttbr0_el1", "ttbr1_el1", "mair_el1", "tpidr_el1",
 )  # fmt: skip
 
 

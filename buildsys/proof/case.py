@@ -112,6 +112,12 @@ class Case:
         return {name: _pair(name, symbols) for name, symbols in named.items()}
 
     @cached_property
+    def dead_ends(self) -> dict[int, str]:
+        """Functions of the user's that no good end follows, for they stand in for a panic, say: names by address."""
+        names = set(self.plan.ending)
+        return {one.new.value: one.asked.to for one in self.redirected.values() if one.new and one.name in names}
+
+    @cached_property
     def redirected(self) -> dict[str, Redirected]:
         """Each function the user replaces, by its name: families are told again from this image's names."""
         names = [each.name for each in self.elf.symbols.functions()] if self.redirects else []

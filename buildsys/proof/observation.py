@@ -130,7 +130,7 @@ def observe_embedded(case: Case) -> Observation:
     from buildsys.machines.embedded import Machine
 
     unwatched, machine, seen = Machine(case.board), Machine(case.board), case.places
-    unwatched.load(case.image)
+    unwatched.load(case.image, case.dead_ends)
     machine.load(case.image)
     outcome = finished(unwatched.run(case.time_limit))
     flags: dict[str, int] = {}

@@ -38,7 +38,7 @@ def observe_qemu(case: Case) -> Observation | None:
         qemu.program()
     except UserError:
         return None
-    outcome = finished(qemu.run(case.image, case.board, case.time_limit))
+    outcome = finished(qemu.run(case.image, case.board, case.time_limit, dead_ends=case.dead_ends))
     if outcome.end is End.EMULATOR:
         return Observation(QEMU, outcome, lambda _: None)
     limit = patience(case, outcome)

@@ -1,7 +1,6 @@
 """Stage 1 page tables, read back: which addresses they map where, what may be done there, and what a board needs.
 
-Arm Architecture Reference Manual (DDI 0487), VMSAv8-64, 4 KiB granule, lower
-address range (TTBR0_EL1).
+Arm Architecture Reference Manual (DDI 0487), VMSAv8-64, 4 KiB granule.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from buildsys.formats.elf import SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, Elf
 
 TABLES = 4096  # more than 16 MiB of tables is no table but something else
 PAGE = 1 << 12
-_ADDRESS = 0x0000_FFFF_FFFF_F000
+ADDRESS = 0x0000_FFFF_FFFF_F000  # of a table, in TTBRn_EL1 and in an entry
 
 
 class NoTableError(ValueError):
@@ -57,21 +56,40 @@ class _Table:
     el0_execute_never: bool
 
 
-def mappings(read: Callable[[int], int | None], ttbr: int, tcr: int, mair: int) -> list[Mapping]:
-    """What the tables at `ttbr` map, lowest address first, neighbours of one kind joined.
+class Range(NamedTuple):
+    """The addresses that one table base register is for: `start` up to `end`, from table level `level` on."""
 
-    `read` gives the 64-bit word at an address, None if nothing is known to be there.
-    Raises NoTableError.
-    """
-    size = 64 - (tcr & 63)
-    if tcr >> 14 & 3:
+    start: int
+    end: int
+    level: int
+
+
+def addressed(tcr: int, upper: bool = False) -> Range | None:
+    """What TTBR0_EL1, or for the `upper` range TTBR1_EL1, translates; None if it is not used. Raises NoTableError."""
+    # Arm ARM, TCR_EL1: T1SZ, EPD1 and TG1 for the upper range, T0SZ, EPD0 and TG0 for the lower.
+    size, disabled, granule = (64 - (tcr >> 16 & 63), 23, 30) if upper else (64 - (tcr & 63), 7, 14)
+    if tcr >> disabled & 1:
+        return None
+    if tcr >> granule & 3 != (2 if upper else 0):
         raise NoTableError(f"TCR_EL1 {tcr:#x} asks for another granule than 4 KiB")
     if not 25 <= size <= 48:
         raise NoTableError(f"TCR_EL1 {tcr:#x} asks for addresses of {size} bits")
-    level = 3 - (size - 13) // 9
+    start = (1 << 64) - (1 << size) if upper else 0
+    return Range(start, start + (1 << size), 3 - (size - 13) // 9)
+
+
+def mappings(read: Callable[[int], int | None], ttbr: int, tcr: int, mair: int, upper: bool = False) -> list[Mapping]:
+    """What the tables at `ttbr` map, lowest address first, neighbours of one kind joined.
+
+    `read` gives the 64-bit word at an address, None if nothing is known to be there. `upper` tells that `ttbr` is
+    TTBR1_EL1. Raises NoTableError.
+    """
+    of = addressed(tcr, upper)
+    if of is None:
+        return []
     joined: list[list[Mapping]] = []  # the first of each row of neighbours, and its last
     count = [0]
-    for found in _walk(read, _Table(ttbr & _ADDRESS, 0, level, False, False, False), 1 << size, mair, count):
+    for found in _walk(read, _Table(ttbr & ADDRESS, of.start, of.level, False, False, False), of.end, mair, count):
         last = joined[-1][-1] if joined else None
         if last and last.end == found.start and _continues(last, found):
             joined[-1][1:] = [found]
@@ -101,7 +119,7 @@ def _walk(read: Callable[[int], int | None], table: _Table, end: int, mair: int,
             continue
         if entry & 2 and table.level < 3:
             below = _Table(
-                entry & _ADDRESS,
+                entry & ADDRESS,
                 start,
                 table.level + 1,
                 table.read_only or bool(entry >> 62 & 1),  # APTable[1]
@@ -122,7 +140,7 @@ def _leaf(entry: int, start: int, span: int, table: _Table, mair: int) -> Mappin
     return Mapping(
         start,
         start + span,
-        entry & _ADDRESS & ~(span - 1),
+        entry & ADDRESS & ~(span - 1),
         writable,
         not (never or (writable and entry >> 6 & 1)),  # what EL0 may write EL1 never executes
         not (table.el0_execute_never or entry >> 54 & 1),  # UXN

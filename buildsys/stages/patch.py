@@ -53,7 +53,7 @@ def patch_image(
     report: Path,
     wanted: Sequence[Redirection] = (),
     package: str = "",
-    written: Callable[[Path], object] = lambda image: None,
+    written: Callable[[Path, Mapping[int, str]], object] = lambda image, dead_ends: None,
     barrier: BarrierPolicy = DISCARDING,
     allocator: str = "",
     configuration: Mapping[str, Any] = NO_CONFIGURATION,
@@ -65,13 +65,16 @@ def patch_image(
     name source files, `barrier` is what our barriers do, `allocator` the function of the kernel's that
     allocates, if there is one. `configuration` is what the image's identity tells of beside its contents.
     `passing` are functions of a program beside the kernel whose calls go to ours of the same names, which go on
-    to them. `written` is told, in another thread, where the image is before it is known to
-    be sound. Raises UserError, leaving earlier files alone, if not all of the job can be done.
+    to them. `written` is told, in another thread, where the image is before it is known to be sound, and which
+    functions of the user's no good end follows, names by address. Raises UserError, leaving earlier files alone, if
+    not all of the job can be done.
     """
     elf = Elf.mapped(unpatched)
-    with revising(image, 0o755, elf.data, written) as revise:
+    dead_ends: dict[int, str] = {}
+    with revising(image, 0o755, elf.data, lambda path: written(path, dead_ends)) as revise:
         base = resolve(elf, plan.functions)
         users = resolved(elf, wanted, plan, package)
+        dead_ends |= ending(users, plan)
         calls, entries = shared(base, users, plan)
         _refuse_return(elf, users, plan)
         counted = resolve(elf, passing)
@@ -352,6 +355,12 @@ def _remarks(
                 f"the first at {kept[0].place:#x}: {kept[0].why}"
             )
     return remarks
+
+
+def ending(users: Sequence[Redirect], plan: Plan) -> dict[int, str]:
+    """The user's functions that took the place of what ends a kernel: names by address."""
+    names = set(plan.ending)
+    return {each.new: each.to for each in users if each.name in names}
 
 
 def _report(

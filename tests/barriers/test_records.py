@@ -26,7 +26,7 @@ def recorded(case: Case, machine: str = "embedded") -> tuple[int, list[Row]]:
     records = read_records(kept, outcome.memory)
     assert records is not None
     assert len(records.kept) == min(records.calls, case.barrier.ring)
-    return records.calls, described(case.image, case.elf, case.plan, records)
+    return records.calls, described(case.elf, case.plan, records)
 
 
 class Watcher:
@@ -107,7 +107,7 @@ def test_the_newest_are_shown(recording: Case) -> None:
     outcome, kept = ran(recording)
     records = read_records(kept, outcome.memory)
     assert records is not None
-    rows = described(recording.image, recording.elf, recording.plan, records)
+    rows = described(recording.elf, recording.plan, records)
     shown = lines(records, rows, 3)
     assert shown[0] == f"barriers: {records.calls} calls, the last {len(rows)} kept; the newest 3, the last one last:"
     assert len(shown) == 1 + sum(len(row["stores"]) for row in rows[-3:])

@@ -10,6 +10,7 @@ import json
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from tests.front.dying import STAGES, Place, finished, killed, without_power, wr
 from tests.front.inprocess import build, clean_build
 from tests.front.recording import EVERY, Recorded
 from tests.front.test_incremental import edit
+from tests.machines.conftest import needs
 
 pytest_plugins = ["tests.front.cached"]
 
@@ -145,6 +147,20 @@ def test_a_loss_of_power_at_a_write_is_never_taken_for_a_build(
     moments = spread(total, MOMENTS)
     lost = sum(survives_a_loss_of_power(victims(), whole, at, seed, reboot) for seed, at in enumerate(moments))
     assert lost > MOMENTS
+
+
+def test_a_tool_that_takes_long_ends_with_who_started_it_even_by_a_kill(tmp_path: Path) -> None:
+    """As Go is run: what it would write much later has no owner any more."""
+    needs("setpriv", "apt-get install --no-install-recommends util-linux")
+    word = str(tmp_path / "told")
+    command = ["sh", "-c", 'echo $$ > "$0.part"; mv "$0.part" "$0"; exec sleep 1000', word]
+    running = f"from buildsys import processes; processes.run({command!r}, dies_with_us=True)"
+    process = subprocess.Popen([sys.executable, "-c", running])
+    wait_for(Path(word).exists, "the tool")
+    number = Path(word).read_text().strip()
+    process.kill()
+    process.wait()
+    wait_for(lambda: not Path("/proc", number).exists(), "its end")
 
 
 @pytest.mark.campaign

@@ -39,6 +39,21 @@ WAIT = 30.0  # seconds
 
 FromNothing = Callable[[Checkout], bytes]
 
+REPLACED = """
+import "kernel/semihosting"
+
+//buildsys:redirect runtime.panic* mode=both allow=signature
+//go:noinline
+func quiet() {
+	semihosting.Exit(0)
+	for {
+	}
+}
+
+//go:noinline
+func beyond() int { return len(table) }
+"""
+
 
 @dataclass
 class Watching:
@@ -337,6 +352,31 @@ def test_nothing_is_told_of_the_run_of_an_image_that_is_refused(checkout: Checko
         assert watch.passed("compile", "runtime", "link", "patch")["serial"] == "very well\n"
     assert checkout.image == from_nothing(checkout)
     assert list(checkout.path("build").glob("*.partial")) == []
+
+
+def test_what_the_barrier_policy_kept_is_told_after_each_cycle_as_after_a_run(checkout: Checkout) -> None:
+    checkout.set('barrier = "count"')
+    with watching(checkout) as watch:
+        told = watch.next()
+        assert told["state"] == "passed"
+        assert re.match(r"barriers: \d+ calls from \d+ places, on \d+ lines$", told["barriers"][0])
+        written = json.loads(checkout.path("build/barriers.json").read_text())
+        assert written["exit_code"] == 0
+    run = checkout.doit("run")
+    assert run.status == 0
+    assert "\n".join(told["barriers"]) in run.err
+
+
+def test_what_took_the_place_of_a_panic_makes_no_good_end_here_either(checkout: Checkout) -> None:
+    """It ends the run with 0, and is not believed; nor is the image tried before all is known of it."""
+    checkout.kernel("if number > 0 {\n\tquiet()\n}\nreturn table[beyond()]", REPLACED)
+    with watching(checkout) as watch:
+        told = watch.failed("run")
+        assert told["run"]["status"] == 0
+        assert "no good end: " in told["run"]["says"]
+        assert "main.quiet" in told["run"]["says"]
+    assert checkout.doit("run").status == 4
+    assert "main.quiet" in checkout.doit("verify", "-v", "--claim", "outcome").out
 
 
 def test_a_run_ends_at_the_time_limit(checkout: Checkout) -> None:

@@ -18,7 +18,7 @@ from buildsys.config.board import Board
 from buildsys.errors import UserError
 from buildsys.formats.elf import Elf
 from buildsys.go.build import extract
-from buildsys.machines import gdb
+from buildsys.machines import gdb, gdb_commands
 
 from .conftest import Image, assemble, gone, needs, prelude, read, running
 
@@ -167,6 +167,45 @@ def test_the_death_of_this_process_is_the_death_of_qemu_and_gdb(image: Image, bo
     terminal.close()
 
 
+def test_keys_and_commands_are_shown_before_the_first_stop(image: Image, board: Board) -> None:
+    path = image("test: putc 'z'\n b .")
+    code = SESSION.format(image=str(path), board=str(board.path))
+    terminal = Terminal([sys.executable, "-c", code])
+    said = terminal.until("(gdb) ")
+    before, _, _ = said.partition("Breakpoint 1, ")
+    assert "Ctrl-C stops the guest" in before
+    assert "Ctrl-D or quit ends it." in before
+    assert "info goroutines" in before
+    terminal.type("quit\ny\n")
+    terminal.until("[0]")
+    terminal.close()
+
+
+def test_ctrl_d_ends_it_and_leaves_the_terminal_as_it_was(image: Image, board: Board) -> None:
+    path = image("test: putc 'z'\n b .")
+    terminal, _ = session(path, board)
+    terminal.type("\x04")
+    said = terminal.until("(y or n) ")
+    assert "Quit anyway?" in said
+    terminal.type("\x04")  # the end of input is a yes
+    terminal.until("[0]")
+    assert termios.tcgetattr(terminal.theirs) == terminal.before
+    assert not running(path)
+    terminal.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_asked_to_end_it_leaves_no_process_and_the_terminal_as_it_was(
+    number: signal.Signals, image: Image, board: Board
+) -> None:
+    path = image("test: putc 'z'\n b .")
+    terminal, process = session(path, board)
+    os.kill(process, number)
+    assert gone(path)
+    assert termios.tcgetattr(terminal.theirs) == terminal.before
+    terminal.close()
+
+
 # Go sources.
 
 MAIN = """package main
@@ -272,9 +311,9 @@ def test_go_sources_of_module_and_runtime_are_shown(
 @pytest.mark.slow
 def test_a_package_below_its_module_finds_the_module(go_kernel: tuple[Path, Path, Path]) -> None:
     _, folder, _ = go_kernel
-    assert gdb.modules(folder / "port") == gdb.modules(folder) == [("kernel", folder)]
+    assert gdb_commands.modules(folder / "port") == gdb_commands.modules(folder) == [("kernel", folder)]
 
 
 def test_a_package_without_a_module_has_none(tmp_path: Path) -> None:
-    assert gdb.modules(tmp_path) == []
-    assert gdb.modules(None) == []
+    assert gdb_commands.modules(tmp_path) == []
+    assert gdb_commands.modules(None) == []

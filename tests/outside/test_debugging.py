@@ -66,6 +66,16 @@ def test_a_gdb_started_elsewhere_stops_at_the_entry_and_goes_on_to_the_exit(
     assert waiting.returncode == 0
 
 
+def test_a_port_that_is_taken_or_none_is_refused(project: Outside) -> None:
+    with socket.socket() as other:
+        other.bind(("localhost", 0))
+        other.listen()
+        taken = other.getsockname()[1]
+        project.doit("debug", "--server", str(taken)).refused(f"--server={taken}: Address already in use", "hint: ")
+    project.doit("debug", "--server", "99999").refused("--server=99999 is no port", "--server=1234")
+    project.doit("debug", "--server", "x").refused("--server takes a number, not 'x'", "hint: ")
+
+
 def test_ctrl_c_ends_it_and_leaves_no_qemu(project: Outside, waiting: subprocess.Popen[str]) -> None:
     waiting.send_signal(signal.SIGINT)
     waiting.communicate(timeout=60)
