@@ -39,6 +39,9 @@ def table(project: Project) -> str:
     return "\n".join(rows)
 
 
+GIVING = ("buildsys.give", "buildsys.give_dropped")  # templates/barrier-user.s.j2
+
+
 def _row(project: Project, policy: BarrierPolicy, folder: Path) -> str:
     assembly: tuple[Path, ...] = ()
     if policy.function:
@@ -90,7 +93,7 @@ def _counted(elf: Elf, made: Steps, barriers: list[str]) -> tuple[int, int, dict
     calls, machine = _Calls(starts), Machine(made.project.board)
     machine.load(made.image)
     for function in elf.symbols.functions():
-        if function.value in starts or function.name.startswith(("buildsys.count_slots", "buildsys.give")):
+        if function.value in starts or function.name.startswith("buildsys.count_slots") or function.name in GIVING:
             for address in range(function.value, function.end, 4):
                 _watch(machine, address, calls)
     outcome = machine.run(made.project.time_limit)
