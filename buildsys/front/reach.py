@@ -237,7 +237,7 @@ def as_json(answer: Answer) -> dict[str, Any]:
                 "service": use.service.name,
                 "why": use.service.why,
                 "instead": use.service.instead,
-                "set": use.service.set or None,
+                "set": use.service.ready_set or None,
                 "first": [plain(each) for each in use.first],
                 "way": as_way(answer, found.near.way(use.first[0].value)) if use.first else [],
                 "behind": [plain(each) for each in use.behind],

@@ -155,10 +155,11 @@ def _show_causes(console: Console, answer: Answer, details: bool) -> None:
     more = f"; and from {len(named) - len(shown)} more places" if len(named) > len(shown) else ""
     if named:
         console.print(_hanging(console, "comes of", "; ".join(shown) + more, "bold"))
-    sets = {use.service.set: use.service.name for use in found.unserved if available(use.service.set)}
-    if sets:
-        quoted = ", ".join(f'"{name}"' for name in sets)
-        console.print(_hanging(console, "", f"→ sets = [{quoted}] serves {', '.join(sets.values())}", "green"))
+    served = [use.service for use in found.unserved if available(use.service.ready_set)]
+    if served:
+        quoted = ", ".join(f'"{name}"' for name in dict.fromkeys(each.ready_set for each in served))
+        names = ", ".join(each.name for each in served)
+        console.print(_hanging(console, "", f"→ sets = [{quoted}] serves {names}", "green"))
     what = "do without that" if named else "do without what leads there"
     rest = "" if len(found.unserved) <= FEW or details else "; -v says what to do about each service"
     console.print(_hanging(console, "", f"→ {what}, or redirect it to functions of your own{rest}", "green"))

@@ -33,7 +33,10 @@ _AHEAD = 16  # instructions that a copy of g is followed for
 
 @dataclass(frozen=True)
 class Service:
-    """One service. `why` it cannot be had on bare metal, what to do `instead`, and the ready set that serves it."""
+    """One service. `why` it cannot be had on bare metal, what to do `instead`, and the ready `set` that serves it.
+
+    `by_itself` is the ready set with which its functions work as they are.
+    """
 
     name: str
     why: str
@@ -41,11 +44,19 @@ class Service:
     functions: tuple[str, ...] = ()
     found: str = ""
     set: str = ""
+    by_itself: str = ""
+
+    @property
+    def ready_set(self) -> str:
+        """The ready set with which it is none that is missing; empty if there is none."""
+        return self.set or self.by_itself
 
 
 def services() -> tuple[Service, ...]:
     """Every service, in the order that decides whose a function is."""
     told = tomllib.loads(FILE.read_text("utf-8"))["service"]
+    for each in told:
+        each["by_itself"] = each.pop("with", "")
     return tuple(replace(Service(**each), functions=tuple(each["functions"])) for each in told)
 
 

@@ -90,20 +90,25 @@ def touched(
     """What the functions at `entries` touch. `thread` is the offset of `m` in `runtime.g`.
 
     `replaced` are the functions taken over: name, address, and that of the one in its place. Those at `stops`
-    are not followed. A service that one of the ready sets `sets` provides is none that is missing.
+    are not followed. A service that one of the ready sets `sets` provides is none that is missing, nor one that
+    works with it as it is: what lies behind that is its own affair.
     """
     known = services()
     modules = own_modules(elf)
     classes = Classes(known, thread, modules)
     reach = search(graph, entries, stops)
     ours = {new for _, _, new in replaced}
-    found = {
+    missing = {
         address: service
         for address, function in reach.functions.items()
         if address not in reach.entered and address not in ours and address not in entries
         if (service := classes.of(function, graph.words(function))) and service.set not in sets
     }
-    near = search(graph, entries, {*found, *stops})
+    found = {address: service for address, service in missing.items() if service.by_itself not in sets}
+    near = search(graph, entries, {*missing, *stops})
+    # What works by itself may come to the kernel's own code again: to its allocator.
+    back = [new for new in ours if new in reach.functions and new not in near.functions]
+    near = search(graph, (*entries, *back), {*missing, *stops}) if back else near
     named: dict[str, tuple[list[Symbol], list[Symbol]]] = {}
     for address, service in found.items():
         first, behind = named.setdefault(service.name, ([], []))
@@ -119,7 +124,7 @@ def touched(
         if service.name in named
     ]
     uses.sort(key=lambda use: distance[use.first[0].value] if use.first else len(distance))
-    before = [function for address, function in near.functions.items() if address not in {*found, *stops}]
+    before = [function for address, function in near.functions.items() if address not in {*missing, *stops}]
     return Touched(
         graph,
         reach,

@@ -174,3 +174,30 @@ def test_several_kernels_are_asked_one_by_one(copies: Copies) -> None:
     checkout.path("dodo.py").write_text("from buildsys.tasks import DOIT_CONFIG, task_kernel  # noqa: F401\n")
     assert "two: main.run reaches " in checkout.doit("reach:two").succeeded().out
     assert "one: main.KernelMain reaches " in checkout.doit("reach:one").succeeded().out
+
+
+def test_what_works_with_a_set_is_not_missing_with_it_and_is_without(checkout: Checkout) -> None:
+    checkout.kernel(
+        'found := map[string]int{"one": 1}\nqueue := make(chan int32, len(found))\n'
+        "for range found {\n\tdefer func() { number++ }()\n}\nqueue <- 1\nreturn <-queue - int32(found[key])",
+        'var key = "one"\n',
+    )
+    with_sets = {each["service"] for each in asked(checkout)["services"] if each["first"]}
+    assert not with_sets & {"maps", "channels", "deferred calls", "getg().m"}
+    checkout.set('sets = ["print", "panic"]')
+    without = {each["service"]: each["set"] for each in asked(checkout)["services"] if each["first"]}
+    assert {"maps", "channels", "deferred calls"} <= without.keys()
+    assert {without[name] for name in ("maps", "channels", "deferred calls")} == {"alloc"}
+
+
+def test_what_an_allocator_needs_is_seen_behind_what_works_with_it(checkout: Checkout) -> None:
+    checkout.set('sets = ["print", "panic", "alloc"]\nalloc = "main.allocate"')
+    checkout.kernel(
+        "found := map[int32]int32{}\nfor each := int32(0); each < 99; each++ {\n\tfound[each*number] = each\n}\nreturn int32(len(found))",
+        'import (\n\t"time"\n\t"unsafe"\n)\n\nvar memory [1 << 16]byte\n\n'
+        "//go:noinline\nfunc allocate(size uintptr, _ unsafe.Pointer, _ bool) unsafe.Pointer {\n"
+        "\tnumber += int32(time.Now().Nanosecond())\n\treturn unsafe.Pointer(&memory[size])\n}\n",
+    )
+    checkout.replace("src/main.go", "\tKernelMain(nil)\n", "\tKernelMain(nil)\n\tallocate(0, nil, false)\n")
+    [clock] = [each for each in asked(checkout)["services"] if each["service"] == "timers and clocks"]
+    assert "main.allocate" in [step["function"] for step in clock["way"]]
