@@ -193,7 +193,8 @@ def test_what_works_with_a_set_is_not_missing_with_it_and_is_without(checkout: C
 def test_what_an_allocator_needs_is_seen_behind_what_works_with_it(checkout: Checkout) -> None:
     checkout.set('sets = ["print", "panic", "alloc"]\nalloc = "main.allocate"')
     checkout.kernel(
-        "found := map[int32]int32{}\nfor each := int32(0); each < 99; each++ {\n\tfound[each*number] = each\n}\nreturn int32(len(found))",
+        "found := map[int32]int32{}\n"
+        "for each := int32(0); each < 99; each++ {\n\tfound[each*number] = each\n}\nreturn int32(len(found))",
         'import (\n\t"time"\n\t"unsafe"\n)\n\nvar memory [1 << 16]byte\n\n'
         "//go:noinline\nfunc allocate(size uintptr, _ unsafe.Pointer, _ bool) unsafe.Pointer {\n"
         "\tnumber += int32(time.Now().Nanosecond())\n\treturn unsafe.Pointer(&memory[size])\n}\n",
