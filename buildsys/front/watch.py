@@ -154,6 +154,7 @@ class _Loop:
         self._asked = self._forced = False
         self._changed: set[str] = set()  # what the look that goes on is about
         self._changed_at = self._saved_at
+        self._unnamed = False  # that look was not asked for by a save
         self._places = Places()
         self._watched: frozenset[str] = frozenset()
         self._begun = False  # whether these are watched by now
@@ -251,6 +252,10 @@ class _Loop:
         if not self._saved and not self._asked:
             self._saved_at = time.monotonic()
         self._saved |= paths
+        if self._unnamed:  # the look that goes on may see a save before it is told: then this is what it is about
+            self._changed |= paths
+            if self._cycle is not None and not self._cycle.decided and not self._cycle.changed:
+                self._cycle.changed = self._named(paths)
         self._asked = True
         # That folders are watched is told for the first time: this is when to begin.
         self._forced = self._forced or not self._count
@@ -259,6 +264,7 @@ class _Loop:
         if self._looking is not None or not (self._asked or self._forced):
             return
         forced, self._forced, self._asked = self._forced, False, False
+        self._unnamed = not forced and not self._saved
         self._changed, self._saved, self._changed_at = self._saved, set(), self._saved_at
 
         def look() -> None:
