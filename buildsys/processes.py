@@ -40,7 +40,8 @@ def run(
     try:
         # An exception between the start of a process and its assignment would leave it without an owner.
         with undisturbed():
-            process = _start([*(_bound() if dies_with_us else ()), *command], cwd, env)
+            bound = _bound() if dies_with_us and not _missing(command) else ()
+            process = _start([*bound, *command], cwd, env)
             _running.add(process)
         if _no_more.is_set():
             raise UserError("interrupted")
@@ -105,6 +106,11 @@ def _bound() -> tuple[str, ...]:
 
     found = shutil.which("setpriv")
     return (found, "--pdeathsig", "KILL") if found else ()
+
+
+def _missing(command: Sequence[str]) -> bool:
+    """Whether a command named by its place cannot be run: setpriv would say so in words of its own."""
+    return os.sep in command[0] and not os.access(command[0], os.X_OK)
 
 
 def _start(command: Sequence[str], cwd: Path | None, env: Mapping[str, str] | None) -> subprocess.Popen[str]:

@@ -43,6 +43,10 @@ STORED_TO, STORED = "x2", "x3"  # arguments of the barrier that makes the store 
 FOLLOWED = 5000  # executions of one group that are followed; a kernel may make millions
 
 
+# Variables of ours that the runtime goes on by: templates/sets/alloc.s.j2.
+KEPT = frozenset(("buildsys.allocated", "buildsys.p", "buildsys.deferpool"))
+
+
 @dataclass(frozen=True)
 class Followed:
     """What became of the barriered stores of one run.
@@ -140,7 +144,7 @@ class _Namer:
         return address in self._stack
 
     def owner(self, address: int) -> str:
-        """Whose memory `address` is, as far as the kernel is concerned: nothing for ours and no one's."""
+        """Whose memory `address` is to the kernel: nothing for no one's, and for ours that nobody goes on by."""
         if address in self._stack:
             return "the stack"
         if address in self._heap:
@@ -150,7 +154,7 @@ class _Namer:
         if address not in self._ram:
             return "outside RAM"
         variable = self._symbols.object_at(address)
-        return variable.name if variable and not variable.is_global else ""
+        return variable.name if variable and (not variable.is_global or variable.name in KEPT) else ""
 
 
 class Follower:
