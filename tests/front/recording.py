@@ -47,7 +47,7 @@ class Recorded(Checkout):
         log.unlink(missing_ok=True)
         return lines
 
-    def made(self) -> dict[str, bytes]:
+    def made(self) -> dict[str, str]:
         """What steps made, by name, without what they work with."""
         return {name: contents for name, contents in self.artifacts().items() if name[0] != "."}
 
