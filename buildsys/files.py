@@ -33,6 +33,11 @@ def partial(path: Path) -> Iterator[Path]:
     beside.unlink(missing_ok=True)
     try:
         yield beside
+    except BaseException:
+        # LLVM's tools write to a name of their own first, and leave that behind if they cannot go on.
+        for left in beside.parent.glob(f"{beside.name}.tmp*"):
+            left.unlink(missing_ok=True)
+        raise
     finally:
         beside.unlink(missing_ok=True)
 

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from buildsys.cache.lock import sweep
 from buildsys.files import opened, partial, replace, revising, share
 
 
@@ -187,3 +188,23 @@ def test_only_a_regular_file_is_opened(tmp_path: Path) -> None:
         with pytest.raises(OSError, match=re.escape(str(other))) as caught:
             opened(other)
         assert str(caught.value.filename) == str(other)
+
+
+def test_what_a_linker_left_beside_a_partial_file_goes_with_it_if_it_failed(tmp_path: Path) -> None:
+    def fail() -> None:
+        with partial(tmp_path / "file") as beside:
+            beside.with_name(f"{beside.name}.tmp12ab34c").write_bytes(b"half")
+            raise OSError("no room")
+
+    with pytest.raises(OSError, match="no room"):
+        fail()
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_a_killed_linker_left_is_swept_when_nobody_lives_who_wants_it(tmp_path: Path) -> None:
+    gone, ours = tmp_path / ".linked.elf.7.999999999.partial", tmp_path / f".linked.elf.7.{os.getpid()}.partial"
+    for each in (gone, ours):
+        each.write_bytes(b"half")
+        each.with_name(f"{each.name}.tmp12ab34c").write_bytes(b"half")
+    sweep(tmp_path)
+    assert sorted(os.listdir(tmp_path)) == sorted([ours.name, f"{ours.name}.tmp12ab34c"])

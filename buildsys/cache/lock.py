@@ -78,13 +78,17 @@ class Lock:
         os.close(self._file)
 
 
+# A partial file, or what one of LLVM's tools writes before it is called that: who it belongs to.
+_PARTIAL = re.compile(r".*\.([0-9]{1,9})\.partial(?:\.tmp[0-9a-f]+)?", re.DOTALL)
+
+
 def sweep(*folders: Path) -> None:
     """Remove the partial files that processes which are no more left in `folders` (files.partial names them)."""
     for folder in folders:
         with suppress(OSError):
             for name in os.listdir(folder):
-                owner = name.removesuffix(".partial").rpartition(".")[2]
-                if name.endswith(".partial") and re.fullmatch("[0-9]{1,9}", owner) and not _lives(int(owner)):
+                found = _PARTIAL.fullmatch(name)
+                if found and not _lives(int(found[1])):
                     with suppress(OSError):
                         (folder / name).unlink()
 
