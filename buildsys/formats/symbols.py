@@ -6,6 +6,7 @@ A table is four parallel arrays over the raw entries (System V ABI, figure
 
 from __future__ import annotations
 
+import re
 import sys
 from array import array
 from bisect import bisect_left, bisect_right
@@ -123,6 +124,14 @@ class Symbols:
     def _text(self, start: int) -> bytes:
         """The text that begins at `start` of the string table."""
         return self._strings[start : max(self._strings.find(b"\0", start), start)]
+
+    def matching(self, pattern: bytes) -> list[Symbol]:
+        """Every defined symbol whose whole name `pattern`, a regular expression that matches no zero byte, matches."""
+        whole = re.compile(rb"(?<=\0)(?:%s)(?=\0)" % pattern)
+        names = {found[0] for found in whole.finditer(self._strings)}
+        names |= {text for text in self._places[1] if re.fullmatch(pattern, text)}  # tails of other names
+        found = self.named(*(name.decode("utf-8", "surrogateescape") for name in names))
+        return [symbol for each in sorted(found) for symbol in found[each]]
 
     def addresses(self, *names: str) -> dict[str, int]:
         """The address of each of `names` that exactly one value can be told for."""

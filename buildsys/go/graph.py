@@ -135,6 +135,14 @@ class Graph:
             self._nodes[function.value] = self._node(function)
         return self._nodes[function.value]
 
+    def may_form(self, function: Symbol, addresses: Container[int]) -> bool:
+        """Whether `function` may form one of `addresses`: `node` tells, and takes far longer to."""
+        known = self._relations
+        low, high = self._go
+        if known is None or not low <= function.value < high or function.value not in known:
+            return True
+        return any(each.target in addresses for each in known.between(function.value, function.end))
+
     def by_type(self, place: int, kind: str) -> tuple[list[Edge], list[int]]:
         """What calls through the type at `place` can come to, and the types it names that then count as well."""
         if (place, kind) not in self._by_type:

@@ -12,12 +12,13 @@ from typing import NamedTuple
 
 from buildsys.formats import a64
 from buildsys.formats.elf import Elf
-from buildsys.formats.symbols import Symbol
+from buildsys.formats.symbols import STT_FUNC, Symbol
 from buildsys.go.graph import Graph
 
 # cmd/compile: `p.init` for the variables of package p, `p.init.0` and on for its func init, `p.map.init.0`.
 RUNTIME = "runtime."  # what it does without its own initialisers is told by its services
-_INITIALISER = re.compile(r"(.*)\.(map\.)?init(\.\d+)?$")
+_NAME = rb"[^\0]*\.(?:map\.)?init(?:\.[0-9]+)?"
+_INITIALISER = re.compile(_NAME.decode())
 
 
 class Unset(NamedTuple):
@@ -38,18 +39,22 @@ def unset(elf: Elf, graph: Graph, functions: Iterable[Symbol]) -> Iterator[Unset
     run = {function.value for function in functions}
     uses: dict[int, tuple[Symbol, int]] = {}
     for function in functions:
-        if not _INITIALISER.match(function.name):
+        if not _INITIALISER.fullmatch(function.name):
             for place, target in graph.node(function).formed:
                 uses.setdefault(target, (function, place))
+    variables = {target: elf.symbols.object_at(target) for target in uses}
+    named = {target: each for target, each in variables.items() if each and not each.name.startswith(RUNTIME)}
+    if not named:
+        return
     told = set()
-    for initialiser in elf.symbols.functions():
-        if _INITIALISER.match(initialiser.name) and initialiser.value not in run:
+    initialisers = {each.value: each for each in elf.symbols.matching(_NAME) if each.kind == STT_FUNC}
+    for address, initialiser in sorted(initialisers.items()):
+        if address not in run and graph.may_form(initialiser, named):
             for place, target in graph.node(initialiser).formed:
-                if target in uses and _stores(graph, initialiser, place):
-                    variable = elf.symbols.object_at(target)
-                    if variable and variable.value not in told and not variable.name.startswith(RUNTIME):
-                        told.add(variable.value)
-                        yield Unset(variable, initialiser, *uses[target])
+                variable = named.get(target)
+                if variable and variable.value not in told and _stores(graph, initialiser, place):
+                    told.add(variable.value)
+                    yield Unset(variable, initialiser, *uses[target])
 
 
 def _stores(graph: Graph, function: Symbol, place: int) -> bool:
