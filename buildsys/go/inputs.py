@@ -14,6 +14,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -123,9 +124,14 @@ def _telling(found: Inputs, name: Callable[[Path], str]) -> str:
     for file in found.files:
         whole = file.name in ("go.mod", "go.sum", "modules.txt")
         contents = file.read_bytes() if file.suffix == ".go" or whole else b""
-        lines: Iterable[bytes] = (contents,) if whole else TELLING.findall(contents)
+        lines = (contents,) if whole else _lines(contents)
         digest.update(b"\n".join((name(file).encode(), *lines)) + b"\0")
     return digest.hexdigest()
+
+
+@lru_cache(maxsize=256)  # it is asked before a build, while Go compiles, and after: most files are as they were
+def _lines(contents: bytes) -> tuple[bytes, ...]:
+    return tuple(TELLING.findall(contents))
 
 
 def inputs(go: GoToolchain, package: Path, options: GoOptions) -> Inputs:
