@@ -25,7 +25,7 @@ from buildsys.formats.identity import identity
 from buildsys.front.reporter import Failed
 from buildsys.front.size import measured
 from buildsys.front.steps import BINDINGS, ORIGINALS, SCRIPT, Steps
-from buildsys.machines.gdb_commands import modules
+from buildsys.machines.gdb_startup import modules
 from buildsys.sizes.account import LEFT, Account
 
 FORMAT = 1

@@ -11,7 +11,7 @@ from pathlib import Path
 from buildsys.files import replace
 from buildsys.front.boot import SerialText
 from buildsys.front.steps import Steps
-from buildsys.machines import gdb, gdb_commands, qemu
+from buildsys.machines import gdb, gdb_startup, qemu
 
 SCRIPT = "attach.gdb"
 KEPT = 1 << 16  # characters
@@ -23,7 +23,7 @@ class Waiting:
     def __init__(self, steps: Steps) -> None:
         project = steps.project
         debugger = gdb.program()
-        said = gdb_commands.script(steps.image, project.begins, project.package, steps.go.root)
+        said = gdb_startup.script(steps.image, project.begins, project.package, steps.go.root)
         # A socket's path may have 107 characters; one in the project could be longer.
         self._folder = tempfile.mkdtemp(prefix=gdb.PREFIX, dir=gdb.place_for_socket())
         address = str(Path(self._folder, gdb.SOCKET))

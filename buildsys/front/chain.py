@@ -312,7 +312,7 @@ def debug_task(steps: Steps) -> Task:
 
     def perform(server: int, crash: str) -> Failed | None:
         from buildsys import files
-        from buildsys.machines import gdb_commands
+        from buildsys.machines import gdb_startup
         from buildsys.machines.gdb import SCRIPT, debug, serve
 
         project = steps.project
@@ -323,7 +323,7 @@ def debug_task(steps: Steps) -> Task:
                 status = debug_crash(steps, crash)
             elif server:
                 script = project.build / SCRIPT
-                written = gdb_commands.script(steps.image, project.begins, project.package, steps.go.root)
+                written = gdb_startup.script(steps.image, project.begins, project.package, steps.go.root)
                 files.replace(script, written.encode())
                 status = serve(steps.image, project.board, server, script)
             else:

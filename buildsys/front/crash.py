@@ -38,7 +38,7 @@ def explain(steps: Steps, outcome: Outcome, machine: str, ended: str) -> None:
 def roots(steps: Steps) -> list[tuple[str, Path]]:
     """The modules whose sources are here, and their folders."""
     from buildsys.config.project import shipped
-    from buildsys.machines.gdb_commands import modules
+    from buildsys.machines.gdb_startup import modules
 
     supervisor = modules(shipped("src")) if steps.project.program else []
     return [*modules(steps.project.package), *supervisor]

@@ -15,8 +15,8 @@ from buildsys.formats.elf import Elf
 from buildsys.formats.symbols import STT_FUNC, Symbol
 from buildsys.go.graph import Graph
 
-# cmd/compile: `p.init` for the variables of package p, `p.init.0` and on for its func init, `p.map.init.0`.
 RUNTIME = "runtime."  # what it does without its own initialisers is told by its services
+# cmd/compile: `p.init` for the variables of package p, `p.init.0` and on for its func init, `p.map.init.0`.
 _NAME = rb"[^\0]*\.(?:map\.)?init(?:\.[0-9]+)?"
 _INITIALISER = re.compile(_NAME.decode())
 

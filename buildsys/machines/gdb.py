@@ -21,7 +21,7 @@ from pathlib import Path
 from buildsys.config.board import Board
 from buildsys.errors import UserError
 from buildsys.formats.elf import Elf
-from buildsys.machines import gdb_commands, qemu
+from buildsys.machines import gdb_startup, qemu
 from buildsys.machines.interruption import Interruption
 
 # The last may know AArch64 or not, depending on how it was built.
@@ -54,7 +54,7 @@ def debug(
     commands and ends. No QEMU is left afterwards. Raises UserError without QEMU or a gdb for
     AArch64, and for an entry the image does not have.
     """
-    debugger, stop = program(), gdb_commands.stop(image, entry)
+    debugger, stop = program(), gdb_startup.stop(image, entry)
     with tempfile.TemporaryDirectory(prefix=PREFIX, dir=place_for_socket()) as folder, _same_terminal(), Interruption():
         address = str(Path(folder, SOCKET))
         with socket.socket(socket.AF_UNIX) as listening:
@@ -77,8 +77,8 @@ def inspect(
     The rest is as for debug(). Raises UserError without a gdb for AArch64.
     """
     # Core files are those of Linux: without this gdb finds no registers in one.
-    first = ["set osabi GNU/Linux", "set print thread-events off", *gdb_commands.before(package, goroot)]
-    then = [*([] if batch else _told(KEPT)), *gdb_commands.after(image, package, goroot, core.parent), *batch]
+    first = ["set osabi GNU/Linux", "set print thread-events off", *gdb_startup.before(package, goroot)]
+    then = [*([] if batch else _told(KEPT)), *gdb_startup.after(image, package, goroot, core.parent), *batch]
     command = [program(), "-q", *(["-batch"] if batch else []), *_each("-iex", first), str(image), str(core)]
     with (
         _same_terminal(),
@@ -175,14 +175,14 @@ def arguments(
 ) -> list[str]:
     """gdb's arguments for `image`, whose machine listens at `address`, a gdb remote target; it goes on to `stop`."""
     then = [
-        *gdb_commands.after(image, package, goroot),
+        *gdb_startup.after(image, package, goroot),
         *([] if batch else _told(CONSOLE)),
         *connecting(address),
         stop,
         "continue",
         *batch,
     ]
-    first = gdb_commands.before(package, goroot)
+    first = gdb_startup.before(package, goroot)
     return ["-q", *(["-batch"] if batch else []), *_each("-iex", first), str(image), *_each("-ex", then)]
 
 
@@ -192,7 +192,7 @@ def connecting(address: str) -> list[str]:
 
 
 def _told(keys: str) -> list[str]:
-    return [f"echo {keys}\\n", f"echo Of buildsys: {gdb_commands.NAMES}\\n"]
+    return [f"echo {keys}\\n", f"echo Of buildsys: {gdb_startup.NAMES}\\n"]
 
 
 def _each(option: str, commands: Sequence[str]) -> list[str]:

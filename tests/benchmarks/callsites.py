@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -31,7 +30,6 @@ def large(folder: Path) -> Steps:
     steps = Steps(load(folder / "large"))
     for action in (steps.compile, steps.runtime, steps.link, steps.patch):
         steps.records.perform(action())
-    os.sync()  # what the build wrote is else still on its way to the disk when the pass is timed, and in its way
     return steps
 
 

@@ -18,7 +18,7 @@ from buildsys.config.board import Board
 from buildsys.errors import UserError
 from buildsys.formats.elf import Elf
 from buildsys.go.build import extract
-from buildsys.machines import gdb, gdb_commands
+from buildsys.machines import gdb, gdb_startup
 
 from .conftest import Image, assemble, gone, needs, prelude, read, running
 
@@ -311,9 +311,9 @@ def test_go_sources_of_module_and_runtime_are_shown(
 @pytest.mark.slow
 def test_a_package_below_its_module_finds_the_module(go_kernel: tuple[Path, Path, Path]) -> None:
     _, folder, _ = go_kernel
-    assert gdb_commands.modules(folder / "port") == gdb_commands.modules(folder) == [("kernel", folder)]
+    assert gdb_startup.modules(folder / "port") == gdb_startup.modules(folder) == [("kernel", folder)]
 
 
 def test_a_package_without_a_module_has_none(tmp_path: Path) -> None:
-    assert gdb_commands.modules(tmp_path) == []
-    assert gdb_commands.modules(None) == []
+    assert gdb_startup.modules(tmp_path) == []
+    assert gdb_startup.modules(None) == []
