@@ -1,10 +1,11 @@
 """What is made from what. `doit list` shows the tasks; this page is all of them.
 
-src/*.go ──compile──▶ build/kernel.a ─▶ go.o ──runtime──▶ runtime.json
-                                         │                    │
-templates/*.j2, linker/*.j2, board ──────┴───────link─────────┴─▶ kernel.unpatched.elf
-                                                                          │
-                                                      kernel.elf ◀──patch─┘
+src/*.go ──compile──▶ build/go.o ──runtime──▶ runtime.json
+                           │                        │
+templates/*.j2,            │                        │
+linker/*.j2, board ────────┴─────────link───────────┴─▶ kernel.unpatched.elf, kernel.a
+                                                                 │
+                                             kernel.elf ◀──patch─┘
 
 kernel.elf ──▶ run-qemu, run (embedded emulator), verify, debug, crash, size, stack, archive; watch does it at each save
 src/*.go ──▶ matrix: all of the above with every Go, toolchain and emulator

@@ -3,11 +3,13 @@
 Plain Python is made fast by doing to all words at once what can be done so, at
 C speed. The top byte of a word says whether it is a `B` or `BL`, which
 `bytes.translate` marks. And for the word at index i of a section that begins
-at `base`, imm26 + i = (target - base) / 4 (mod 2**26). Of each number two bytes
-are looked at. The second: one addition of two very long integers, a lane of 8 bits
+at `base`, imm26 + i = (target - base) / 4 (mod 2**26). Of each number three bytes
+are looked at. The lower two: one addition of two very long integers, a lane of 8 bits
 for each word, makes all those sums but for carries. The third: in a part of the
-section of 65536 words, i moves it by less than one. What both leave is
-decoded and looked up, so that any number of targets costs little more than one.
+section of 65536 words, i moves it by less than one. Each byte is looked up in a table
+that has a bit for each eighth of the targets, so that with hundreds of them, too, the three
+must be those of some few. What has a bit in common is decoded and looked up: any number of
+targets costs little more than one.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from buildsys.formats.elf import Elf, Section
 from buildsys.formats.veneers import veneers_to
 
 # 000101xx is B, 100101xx is BL: top bytes 0x14-0x17 and 0x94-0x97.
-_BRANCH = bytes(byte & 0x7C == 0x14 for byte in range(256))
+_BRANCH = bytes(0xFF * (byte & 0x7C == 0x14) for byte in range(256))
 # xxx10000 is ADR and ADRP.
 _FORMING = bytes(byte & 0x1F == 0x10 for byte in range(256))
 # 01010100 is B.cond, x011010x CBZ and CBNZ, x011011x TBZ and TBNZ.
@@ -31,8 +33,10 @@ _CONDITIONAL = bytes(byte == 0x54 or byte & 0x7C == 0x34 for byte in range(256))
 _MASK26, _MASK21, _MASK14 = 0x3FF_FFFF, 0x1F_FFFF, 0x3FFF
 _SIGN26 = 0x200_0000
 _PART = 1 << 16  # words that are looked at together
-# A long integer of a lane of 8 bits a word: the second byte of its index.
-_INDICES = int.from_bytes(b"".join(bytes([second]) * 256 for second in range(256)), "little")
+# Long integers of a lane of 8 bits a word: the first byte of its index, and the second.
+_FIRST = int.from_bytes(bytes(range(256)) * 256, "little")
+_SECOND = int.from_bytes(b"".join(bytes([second]) * 256 for second in range(256)), "little")
+_ANY = bytes([0, *[1] * 255])
 
 
 class CallSite(NamedTuple):
@@ -108,12 +112,27 @@ def data_sites(elf: Elf, targets: Container[int]) -> list[tuple[int, int]]:
 
 def _candidates(part: bytes, goals: Set[int]) -> Iterator[int]:
     """The indices in `part` of all branches to one of `goals`, which are such indices too, and of few others."""
-    seconds = int.from_bytes(part[1::4], "little") + _INDICES
-    sums = seconds.to_bytes(_PART + 1, "little")[: len(part) // 4]
-    # What the lowest bytes carry is not known, nor what the lane before did.
-    second = marking((goal >> 8) + carry for goal in goals for carry in (-1, 0, 1))
-    third = marking(goal - index >> 16 for goal in goals for index in (0, _PART - 1))
-    return marked(part[3::4].translate(_BRANCH), sums.translate(second), part[2::4].translate(third))
+    tables = [bytearray(256) for _ in range(3)]
+    for at, goal in enumerate(sorted(goals)):
+        bit = 1 << 8 * at // len(goals)
+        for table, values in zip(
+            tables,
+            (
+                (goal, goal + 1),  # what the lane before carries is not known
+                (goal >> 8, (goal >> 8) - 1, (goal >> 8) + 1),  # nor is what the lowest bytes do
+                (goal >> 16, goal - _PART + 1 >> 16),
+            ),
+            strict=True,
+        ):
+            for value in values:
+                table[value & 0xFF] |= bit
+    count = len(part) // 4
+    fits = int.from_bytes(part[3::4].translate(_BRANCH), "little")
+    for place, indices, table in ((0, _FIRST, tables[0]), (1, _SECOND, tables[1])):
+        sums = int.from_bytes(part[place::4], "little") + indices
+        fits &= int.from_bytes(sums.to_bytes(_PART + 1, "little")[:count].translate(table), "little")
+    fits &= int.from_bytes(part[2::4].translate(tables[2]), "little")
+    return marked(fits.to_bytes(count, "little").translate(_ANY))
 
 
 def by_top(words: array[int], table: bytes) -> Iterator[int]:

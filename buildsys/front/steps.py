@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import cache, cached_property
 from importlib.util import find_spec
@@ -109,7 +109,7 @@ class Steps:
         )
 
     def compile(self) -> Action:
-        """The kernel package ─go build─▶ kernel.a ─▶ go.o; its redirects ─▶ directives.json."""
+        """The kernel package ─go build─▶ go.o; its redirects ─▶ directives.json."""
         project = self.project
 
         def discover() -> Discovered:
@@ -133,9 +133,8 @@ class Steps:
                 self.go,
                 project.package,
                 project.options,
-                self._made(self.archive),
-                self.compiled,
-                zig.archiver(project.build / ".tools" / "ar"),
+                self._made(self.compiled),
+                project.build / ".tools",
                 meanwhile,
             )
             write(directed, self.directives)
@@ -145,12 +144,9 @@ class Steps:
             name="compile",
             inputs=(
                 *self.go.files,
-                zig.program(),
-                *_code(
-                    "go", "config/redirects.py", "stages/directives.py", "stages/compilation.py", "toolchains/zig.py"
-                ),
+                *_code("go", "config/redirects.py", "stages/directives.py", "stages/compilation.py"),
             ),
-            outputs=(self.archive, self.compiled, self.directives),
+            outputs=(self.compiled, self.directives),
             parameters={
                 "package": self.places.name(project.package),
                 "tags": project.options.tags,
@@ -172,20 +168,12 @@ class Steps:
         def run() -> dict[str, Any]:
             from buildsys.stages.compilation import make_object
 
-            make_object(
-                self.go,
-                sources / SUPERVISOR,
-                GoOptions(),
-                build / "supervisor.a",
-                self.go_object,
-                zig.archiver(build / ".tools" / "ar"),
-                lambda: None,
-            )
+            make_object(self.go, sources / SUPERVISOR, GoOptions(), self.go_object, build / ".tools")
             return {}
 
         return Action(
             name="supervisor",
-            inputs=(*self._supervising, *self.go.files, zig.program(), *_code("go", "stages/compilation.py")),
+            inputs=(*self._supervising, *self.go.files, *_code("go", "stages/compilation.py")),
             outputs=(self.go_object,),
             parameters={
                 "Go release": self.go.release,
@@ -253,22 +241,28 @@ class Steps:
             )
 
     def link(self) -> Action:
-        """templates, linker script, board, runtime.json and go.o ─▶ kernel.unpatched.elf, addresses bound."""
+        """templates, linker script, board, runtime.json and go.o ─▶ kernel.unpatched.elf, addresses bound.
+
+        And go.o ─▶ kernel.a, which is for others.
+        """
         project, build = self.project, self.project.build
 
         def run() -> dict[str, Any]:
             from buildsys.stages.link import link
 
-            passes = link(self._linked, project.entry, self._made(self.unpatched), self.binding, project.barrier)
+            with self._packing():
+                passes = link(self._linked, project.entry, self._made(self.unpatched), self.binding, project.barrier)
             self.records.alike(self.linked, self.unpatched)
+            self.records.alike(self.archive, self.archive)
             return {"passes": passes}
 
         return Action(
             name="link",
             inputs=(
                 self.go_object,
-                *((self.program_object, self.program_json) if project.program else ()),
+                *((self.compiled, self.program_object, self.program_json) if project.program else ()),
                 self.runtime_json,
+                zig.program(),
                 project.board.path,
                 *self.binutils.files,
                 *_code("config", "formats", "go/runtime.py", "go/sets.py", "go/sites.py", "stages", "toolchains"),
@@ -278,6 +272,7 @@ class Steps:
                 *(build / name for name in self.templates),
                 *((build / name).with_suffix(".o") for name in self.templates),
                 build / SCRIPT,
+                self.archive,
                 self.unpatched,
                 self.binding,
             ),
@@ -294,6 +289,38 @@ class Steps:
             run=run,
             tells=("passes",),
             discover=self._templates,
+        )
+
+    @contextmanager
+    def _packing(self) -> Iterator[None]:
+        """Have the archive made, if it must be, while the body runs."""
+        action = self.pack()
+        if not self.records.stale(action):
+            yield
+            return
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(1) as pool:
+            packed = pool.submit(self.records.perform, action)
+            yield
+            packed.result()
+
+    def pack(self) -> Action:
+        """go.o ─▶ kernel.a."""
+
+        def run() -> dict[str, Any]:
+            from buildsys.stages.compilation import pack
+
+            pack(zig.program(), self.compiled, self.archive)
+            return {}
+
+        return Action(
+            name="pack",
+            inputs=(self.compiled, zig.program(), *_code("stages/compilation.py", "toolchains/zig.py")),
+            outputs=(self.archive,),
+            parameters={},
+            run=run,
+            kept=False,
         )
 
     def _linked(self, known: Mapping[str, int]) -> tuple[Path, list[str]]:
@@ -833,6 +860,6 @@ def _import_what_follows() -> None:
     """Load what the next steps need while Go, in processes of its own, compiles."""
     from importlib import import_module
 
-    for name in ("buildsys.stages.objects", "buildsys.stages.link", "buildsys.stages.patch"):
+    for name in ("buildsys.stages.objects", "buildsys.stages.link", "buildsys.stages.patch", "concurrent.futures"):
         import_module(name)
     files.prepare()

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 from pathlib import Path
-from shlex import quote
 
 from buildsys.errors import MissingError
-from buildsys.files import replace
 from buildsys.toolchains.binary import LINK_FLAGS, BinaryToolchain
 
 
@@ -21,19 +19,6 @@ def program() -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise MissingError("the `ziglang` wheel is not installed", "run ./dev, which installs what is needed")
     return Path(spec.submodule_search_locations[0]) / "zig"
-
-
-def archiver(path: Path) -> Path:
-    """Write the archiver Go's linker is given to `path`: zig's, under a name of its own; returns it, absolute.
-
-    Go runs `ar` to pack a c-archive; a machine without binutils has none.
-    """
-    script = f'#!/bin/sh\nexec {quote(str(program()))} ar "$@"\n'.encode()
-    if not path.is_file() or path.read_bytes() != script:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        replace(path, script)
-    path.chmod(0o755)
-    return path.resolve()
 
 
 def toolchain() -> BinaryToolchain:

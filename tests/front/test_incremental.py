@@ -154,7 +154,7 @@ DAMAGES = (
         Story(f"{name} is {word}", how(f"build/{name}"), redone)
         for word, how in (("deleted", delete), ("corrupt", corrupt))
         for name, redone in (
-            ("kernel.a", CHECK),
+            ("kernel.a", ("link",)),
             ("go.o", CHECK),
             ("runtime.json", ("runtime",)),
             ("boot.s", ("link",)),

@@ -3,52 +3,60 @@
 from __future__ import annotations
 
 import io
+import shlex
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from elftools.elf.elffile import ELFFile
-from hypothesis import given
-from hypothesis import strategies as st
 
 from buildsys.errors import UserError
-from buildsys.go.build import AR_MAGIC, build, extract
+from buildsys.go.build import FLAGS, LDFLAGS
 from buildsys.go.options import GoOptions
 from buildsys.go.toolchain import GoToolchain
-from buildsys.stages.compilation import make_object
-from buildsys.toolchains.zig import archiver
+from buildsys.stages.compilation import make_object, pack
+from buildsys.toolchains.zig import program
 from tests.binutils import INSTALL, PREFIX
 from tests.machines.conftest import needs
 
 from .conftest import MAIN, MODULE, write
 
 NONE = GoOptions()
-ARCHIVE = Path("kernel.a")
+OBJECT, ARCHIVE = Path("go.o"), Path("kernel.a")
 
 
-def ar() -> Path:
-    """The archiver of this run of the tests, beside the working folders of all of them."""
-    return archiver(Path.cwd().parent / "ar")
+def tools() -> Path:
+    """What Go's linker is given to run, of this run of the tests: beside the working folders of all of them."""
+    return Path.cwd().parent / "tools"
+
+
+def compiled(
+    go: GoToolchain,
+    package: Path,
+    made: Path = OBJECT,
+    options: GoOptions = NONE,
+    meanwhile: Callable[[], object] = lambda: None,
+) -> str:
+    return make_object(go, package, options, made, tools(), meanwhile)
 
 
 def refused(go: GoToolchain, package: Path, options: GoOptions = NONE) -> UserError:
     with pytest.raises(UserError) as caught:
-        build(go, package, options, ARCHIVE, ar())
-    assert not ARCHIVE.exists()
+        compiled(go, package, options=options)
+    assert not OBJECT.exists()
     return caught.value
 
 
-def test_the_object_in_the_archive_is_relocatable_aarch64(go: GoToolchain, kernel: Path) -> None:
-    assert build(go, kernel, NONE, ARCHIVE, ar()) == ""
-    made = extract(ARCHIVE)
-    elf: Any = ELFFile(io.BytesIO(made))
+def test_the_object_is_relocatable_aarch64(go: GoToolchain, kernel: Path) -> None:
+    assert compiled(go, kernel) == ""
+    assert sorted(path.name for path in Path().iterdir()) == ["go.o", "src"]
+    elf: Any = ELFFile(io.BytesIO(OBJECT.read_bytes()))
     assert (elf["e_type"], elf["e_machine"], elf.elfclass) == ("ET_REL", "EM_AARCH64", 64)
     assert any(symbol.name == "main.Start" for symbol in elf.get_section_by_name(".symtab").iter_symbols())
-    needs(PREFIX + "ar", INSTALL)
-    told = subprocess.run([PREFIX + "ar", "p", ARCHIVE, "go.o"], capture_output=True, check=True).stdout
-    assert made == told
 
 
 def test_a_compile_error_is_shown_once_as_go_wrote_it(go: GoToolchain, kernel: Path) -> None:
@@ -124,28 +132,27 @@ def test_a_go_tree_without_its_compiler_is_refused_in_gos_words(go: GoToolchain,
     assert "compile" in error.message
 
 
-def test_an_earlier_archive_survives_an_error(go: GoToolchain, kernel: Path) -> None:
-    made = Path("go.o")
-    make_object(go, kernel, NONE, ARCHIVE, made, ar(), lambda: None)
-    before = ARCHIVE.read_bytes(), made.read_bytes()
+def test_an_earlier_object_survives_an_error(go: GoToolchain, kernel: Path) -> None:
+    compiled(go, kernel)
+    before = OBJECT.read_bytes()
     write(kernel, {"main.go": "package main\nfunc main() { 1 }\n"})
     with pytest.raises(UserError):
-        make_object(go, kernel, NONE, ARCHIVE, made, ar(), lambda: None)
-    assert (ARCHIVE.read_bytes(), made.read_bytes()) == before
-    assert sorted(path.name for path in Path().iterdir()) == ["go.o", "kernel.a", "src"]
+        compiled(go, kernel)
+    assert OBJECT.read_bytes() == before
+    assert sorted(path.name for path in Path().iterdir()) == ["go.o", "src"]
 
 
 def test_the_same_source_in_another_folder_makes_the_same_object(go: GoToolchain, kernel: Path, tmp_path: Path) -> None:
     shutil.copytree(kernel, tmp_path / "some" / "where")
-    build(go, kernel, NONE, ARCHIVE, ar())
-    build(go, tmp_path / "some" / "where", NONE, Path("other.a"), ar())
-    assert extract(ARCHIVE) == extract(Path("other.a"))
+    compiled(go, kernel)
+    compiled(go, tmp_path / "some" / "where", Path("other.o"))
+    assert OBJECT.read_bytes() == Path("other.o").read_bytes()
 
 
 def test_tags_and_flags_reach_the_compiler(go: GoToolchain, kernel: Path) -> None:
     write(kernel, {"tagged.go": "//go:build extra\n\npackage main\n\nvar x int = nothing\n"})
-    build(go, kernel, NONE, ARCHIVE, ar())
-    ARCHIVE.unlink()
+    compiled(go, kernel)
+    OBJECT.unlink()
     assert "src/tagged.go:5:13: undefined: nothing" in refused(go, kernel, GoOptions(tags=("extra",))).message
     assert "-nonsense" in refused(go, kernel, GoOptions(gcflags="-nonsense")).message
     assert "-nonsense" in refused(go, kernel, GoOptions(ldflags="-nonsense")).message
@@ -156,34 +163,50 @@ def test_what_breaks_off_meanwhile_ends_go(go: GoToolchain, kernel: Path) -> Non
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        build(go, kernel, NONE, ARCHIVE, ar(), interrupt)
-    assert not ARCHIVE.exists()
+        compiled(go, kernel, meanwhile=interrupt)
+    assert not OBJECT.exists()
 
 
-@given(st.binary(max_size=200), st.booleans())
-def test_what_is_no_archive_is_refused(tmp_path_factory: pytest.TempPathFactory, data: bytes, magic: bool) -> None:
-    path = tmp_path_factory.getbasetemp() / "noise.a"
-    path.write_bytes(AR_MAGIC * magic + data)
-    with pytest.raises(UserError, match=r"noise\.a: holds no go\.o; it is no Go c-archive"):
-        extract(path)
+def test_an_object_that_goes_elsewhere_is_missed(go: GoToolchain, kernel: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other-ar"
+    other.write_text("#!/bin/sh\n: >$4\n")
+    other.chmod(0o755)
+    error = refused(go, kernel, GoOptions(ldflags=f"-extar={other}"))
+    assert error.message == "go build of src left no object"
+    assert "-extar" in error.hint
 
 
-def member(name: str, size: str, data: bytes = b"") -> bytes:
-    return f"{name:<16}{0:<12}{0:<6}{0:<6}{0:<8}{size:<10}`\n".encode() + data
+def test_the_object_is_handed_over_to_another_file_system(go: GoToolchain, kernel: Path) -> None:
+    """Where no link can be made, it is copied; to a name with blanks and quotes in it, too."""
+    elsewhere = Path(tempfile.mkdtemp(prefix="it's a ", dir="/dev/shm"))
+    try:
+        assert elsewhere.stat().st_dev != Path(tempfile.gettempdir()).stat().st_dev
+        compiled(go, kernel, elsewhere / OBJECT)
+        compiled(go, kernel)
+        assert (elsewhere / OBJECT).read_bytes() == OBJECT.read_bytes()
+    finally:
+        shutil.rmtree(elsewhere)
 
 
-@pytest.mark.parametrize("size", ["-60", "x", "", "99", "1_0"])
-def test_a_damaged_member_header_is_refused(tmp_path: Path, size: str) -> None:
-    path = tmp_path / "damaged.a"
-    for first in ("other", "go.o"):
-        path.write_bytes(AR_MAGIC + member(first, size, b"12") + member("go.o", "99"))
-        with pytest.raises(UserError, match="holds no go"):
-            extract(path)
+def test_the_archive_is_what_gos_linker_would_have_packed(go: GoToolchain, kernel: Path) -> None:
+    compiled(go, kernel)
+    pack(program(), OBJECT, ARCHIVE)
+    packer = Path("ar").resolve()
+    packer.write_text(f'#!/bin/sh\nexec {shlex.quote(str(program()))} ar "$@"\n')
+    packer.chmod(0o755)
+    subprocess.run(
+        [go.command, "build", *FLAGS, f"-ldflags={LDFLAGS} '-extar={packer}'", "-o", Path("gos.a").resolve(), "."],
+        cwd=kernel, env=go.environment(), check=True,
+    )  # fmt: skip
+    assert ARCHIVE.read_bytes() == Path("gos.a").read_bytes()
+    needs(PREFIX + "ar", INSTALL)
+    told = subprocess.run([PREFIX + "ar", "p", ARCHIVE, "go.o"], capture_output=True, check=True).stdout
+    assert OBJECT.read_bytes() == told
 
 
-def test_the_object_is_found_behind_other_members(tmp_path: Path) -> None:
-    path = tmp_path / "two.a"
-    path.write_bytes(
-        AR_MAGIC + member("other", "3", b"abc\n") + member("go.o/", "2", b"xy") + member("last", "1", b"z")
-    )
-    assert bytes(extract(path)) == b"xy"
+def test_an_archive_that_cannot_be_packed_leaves_the_one_before(tmp_path: Path) -> None:
+    ARCHIVE.write_bytes(b"before")
+    with pytest.raises(UserError, match=r"kernel\.a: it could not be packed\n.*missing\.o"):
+        pack(program(), tmp_path / "missing.o", ARCHIVE)
+    assert ARCHIVE.read_bytes() == b"before"
+    assert list(Path().glob("*.partial*")) == []

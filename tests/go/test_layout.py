@@ -16,12 +16,11 @@ from buildsys.formats.dwarf import layout
 from buildsys.formats.elf import Elf
 from buildsys.front.steps import Steps
 from buildsys.go import layout as go_layout
-from buildsys.go.build import build, extract
 from buildsys.go.layout import WANTED, layouts
 from buildsys.go.options import GoOptions
 from buildsys.go.toolchain import GoToolchain
+from buildsys.stages.compilation import make_object
 from buildsys.stages.objects import describe_runtime
-from buildsys.toolchains.zig import archiver
 
 
 def structures(path: Path) -> Iterator[tuple[str, dict[str, int]]]:
@@ -105,9 +104,8 @@ def test_a_field_there_is_none_of_is_an_error(go_object: Elf, monkeypatch: pytes
 def test_an_object_that_lacks_what_is_needed_is_an_error_with_the_flag(
     go: GoToolchain, kernel: Path, tmp_path: Path, ldflags: str, message: str, hint: str
 ) -> None:
-    archive, made, output = tmp_path / "kernel.a", tmp_path / "go.o", tmp_path / "runtime.json"
-    build(go, kernel, GoOptions(ldflags=ldflags), archive, archiver(tmp_path / "ar"))
-    made.write_bytes(extract(archive))
+    made, output = tmp_path / "go.o", tmp_path / "runtime.json"
+    make_object(go, kernel, GoOptions(ldflags=ldflags), made, tmp_path / "tools")
     if not message:
         describe_runtime(made, output)
         assert output.exists()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import pty
 import re
@@ -17,8 +16,10 @@ import pytest
 from buildsys.config.board import Board
 from buildsys.errors import UserError
 from buildsys.formats.elf import Elf
-from buildsys.go.build import extract
+from buildsys.go import toolchain
+from buildsys.go.options import GoOptions
 from buildsys.machines import gdb, gdb_startup
+from buildsys.stages.compilation import make_object
 
 from .conftest import Image, assemble, gone, needs, prelude, read, running
 
@@ -249,22 +250,14 @@ SECTIONS {
 @pytest.fixture(scope="module")
 def go_kernel(board: Board, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
     """An image of a Go module, the module's folder (with a space in its name), and the Go tree."""
-    spec = importlib.util.find_spec("go")
-    assert spec is not None, "Go is a dependency of the project"
-    assert spec.origin is not None
-    goroot = Path(spec.origin).parent
+    go = toolchain.find("wheel", "a test")
     folder = tmp_path_factory.mktemp("a kernel")
     (folder / "port").mkdir()
     (folder / "go.mod").write_text("// a module\nmodule kernel\n\ngo 1.19\n")
     (folder / "main.go").write_text(MAIN)
     (folder / "port" / "port.go").write_text(PORT)
     made = tmp_path_factory.mktemp("go")
-    goal = {"CGO_ENABLED": "0", "GOOS": "linux", "GOARCH": "arm64", "GOTOOLCHAIN": "local", "GOFLAGS": ""}
-    subprocess.run(
-        [goroot / "bin" / "go", "build", "-buildmode=c-archive", "-trimpath", "-o", made / "kernel.a", "."],
-        cwd=folder, env={**os.environ, **goal}, check=True, capture_output=True,
-    )  # fmt: skip
-    (made / "go.o").write_bytes(extract(made / "kernel.a"))
+    make_object(go, folder, GoOptions(), made / "go.o", made / "tools")
     script = made / "kernel.ld"
     script.write_text(GO_SCRIPT % (board.text, board.bss) + f'INPUT("{made / "go.o"}")\n')
     image, entry = made / "kernel.elf", board.text
@@ -284,7 +277,7 @@ test:   mov     x0, #3 << 20                // floating point on, for Go
 """
         assemble(prelude(board) + calling, image, script)
         entry = Elf.read(image).symbols.addresses("main.KernelMain")["main.KernelMain"]
-    return image, folder, goroot
+    return image, folder, go.root
 
 
 @pytest.mark.slow
