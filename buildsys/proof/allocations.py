@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from buildsys.config.board import Board
+from buildsys.config.board import Board, Region
 from buildsys.errors import UserError
 from buildsys.formats.elf import PF_W, PT_LOAD, Elf
 from buildsys.formats.symbols import Symbol
@@ -126,10 +126,9 @@ class _Bench:
         self._uc.ctl_set_cpu_model(getattr(self._arm, MODELS[board.cpu]))
         self._uc.reg_write(self._arm.UC_ARM64_REG_CP_REG, (*SCR_EL3, SCR_RW))
         self._uc.reg_write(self._arm.UC_ARM64_REG_CP_REG, (*CPACR_EL1, 3 << 20))
-        rights = self._unicorn
         for region in board.regions:
             if region.kind != "device":
-                self._uc.mem_map(region.origin, region.length, rights.UC_PROT_READ | rights.UC_PROT_EXEC)
+                self._map(region)
         self._returned = max(region.end for region in board.regions) + _PAGE & -_PAGE
         self._stack = self._returned + 2 * _PAGE
         self._uc.mem_map(self._returned, 2 * _PAGE)
@@ -137,6 +136,10 @@ class _Bench:
         for fatal in (names[THROW], names[FATAL]):
             self._uc.hook_add(self._unicorn.UC_HOOK_CODE, self._end, begin=fatal, end=fatal)
         self._fatal = False
+        self._registers = {
+            name: getattr(self._arm, f"UC_ARM64_REG_{name.upper()}")
+            for name in (*(f"x{number}" for number in range(31)), "sp", "pc")
+        }
         self._largest = min(LARGEST, (self._high - self._low) // 8)
         self._blocks: list[tuple[int, int]] = []
         self._slack: list[range] = []
@@ -239,8 +242,8 @@ class _Bench:
 
     def _judge(self, wish: _Wish, kept: dict[str, int]) -> None:
         given = self._register(0)
-        for name, value in kept.items():
-            now = self._uc.reg_read(getattr(self._arm, f"UC_ARM64_REG_{name.upper()}"))
+        held = self._uc.reg_read_batch([self._registers[name] for name in kept])
+        for (name, value), now in zip(kept.items(), held, strict=True):
             if now != value:
                 raise _WrongError(f"{wish}, and {name} became {now:#x}, from {value:#x}")
         if not wish.size:
@@ -294,7 +297,7 @@ class _Bench:
     # The core
 
     def _fill(self) -> None:
-        """The image as after boot, and noise in what is to be handed out; these can be written, and no more."""
+        """The image as after boot, and noise in what is to be handed out."""
         for segment in self._elf.segments:
             if segment.kind == PT_LOAD and segment.memory_size:
                 size = min(segment.file_size, segment.memory_size)
@@ -303,8 +306,6 @@ class _Bench:
                 self._write(segment.vma, data)
                 if segment.flags & PF_W:
                     self._expected[segment.vma] = data
-                    self._may_be_written(segment.vma, segment.vma + segment.memory_size)
-        self._may_be_written(self._low, self._high)
         first = min(self._low + NOISE, self._high)
         for low, high in ((self._low, first), (max(first, self._high - TAIL), self._high)):
             self._expected[low] = bytearray(self._random.randbytes(high - low))
@@ -316,9 +317,23 @@ class _Bench:
         except self._unicorn.UcError as error:
             raise UserError(f"{self._elf.name}: {start:#x} does not lie in memory: {error}") from error
 
-    def _may_be_written(self, low: int, high: int) -> None:
-        low, high = low & -_PAGE, high + _PAGE - 1 & -_PAGE
-        self._uc.mem_protect(low, high - low, self._unicorn.UC_PROT_ALL)
+    def _map(self, region: Region) -> None:
+        """Give the core the memory of `region`: what the image or we hand out can be written, and no more.
+
+        In pieces, each mapped as it is to be: to protect a part of one afterwards has all of it copied.
+        """
+        writable = [(self._low, self._high)]
+        loaded = [each for each in self._elf.segments if each.kind == PT_LOAD and each.flags & PF_W]
+        writable += [(each.vma, each.vma + each.memory_size) for each in loaded]
+        readable, at = self._unicorn.UC_PROT_READ | self._unicorn.UC_PROT_EXEC, region.origin
+        for start, end in (*sorted(writable), (region.end, region.end)):
+            low, high = max(start & -_PAGE, at), min(end + _PAGE - 1 & -_PAGE, region.end)
+            if at < low <= region.end:
+                self._uc.mem_map(at, low - at, readable)
+                at = low
+            if low < high:
+                self._uc.mem_map(low, high - low, self._unicorn.UC_PROT_ALL)
+                at = high
 
     def _enter(self, wish: _Wish, sp: int | None = None) -> dict[str, int]:
         """Set every register for a call; gives those that must be the same after it."""
@@ -327,8 +342,8 @@ class _Bench:
         values |= {"x0": wish.size, "x30": self._returned, "sp": self._stack if sp is None else sp & -16}
         if wish.align:
             values["x1"] = wish.align
-        for name, value in {**values, "pc": wish.function.value}.items():
-            self._uc.reg_write(getattr(self._arm, f"UC_ARM64_REG_{name.upper()}"), value)
+        values["pc"] = wish.function.value
+        self._uc.reg_write_batch([(self._registers[name], value) for name, value in values.items()])
         return {name: values[name] for name in (*(f"x{number}" for number in _KEPT), "sp")}
 
     def _run(self, wish: _Wish, pc: int, count: int = _LIMIT) -> None:
