@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import cached_property, lru_cache
 from typing import NamedTuple
 
@@ -231,28 +231,23 @@ class DebugInfo:
         """DIEs of one of `tags` whose first attribute is `first`, and has one of the values `wanted`."""
         if not wanted:
             return
-        info, size = self._info, 4 if first[1] == _REF_ADDR else 0
-        sweeps: dict[int, tuple[re.Pattern[bytes], re.Pattern[bytes]]] = {}
+        info = self._info
+        sweeps: dict[int, re.Pattern[bytes]] = {}
         for unit in self.units:
             if unit.table not in sweeps:
                 table = self._table(unit.table)
                 stops = {code for code, each in table.items() if each.tag in tags and each.attributes[:1] == [first]}
-                sweeps[unit.table] = _sweep(table, stops, wanted), _sweep(table, table.keys() - stops, (), once=True)
-            over, one = sweeps[unit.table]
-            at = unit.first
+                sweeps[unit.table] = _sweep(table, stops, wanted)
+            sweep, at = sweeps[unit.table], unit.first
             while at < unit.end:
-                if (passed := over.match(info, at, unit.end)) and passed.end() == unit.end:
-                    break
+                passed = sweep.match(info, at, unit.end)
+                value = passed.lastindex if passed else None
                 at = passed.end() if passed else at
-                end = at + 1 + size if size else info.find(b"\0", at) + 1
-                known = one.match(info, at, unit.end)
-                if known is None or info[at + 1 : end] in wanted:
-                    die = self.die(unit, at)  # raises for what is no DIE
-                    if known:
-                        yield unit, die
-                    at = die.end
-                else:
-                    at = known.end()
+                if passed and value:
+                    if passed[value] in wanted:
+                        yield unit, self.die(unit, passed.start(value) - 1)
+                elif at < unit.end:
+                    at = self.die(unit, at).end  # raises for what is no DIE
 
     def low_pc(self, unit: Unit, die: Die) -> int | None:
         """The address of the code a DIE describes: its first, if it is in several pieces."""
@@ -367,30 +362,38 @@ class DebugInfo:
             raise Unreadable(f"the line table at {at:#x} is damaged") from error
 
 
-def _sweep(
-    table: dict[int, Abbreviation], stops: Collection[int], wanted: Collection[bytes], once: bool = False
-) -> re.Pattern[bytes]:
-    """Steps over DIEs that are none of the codes `stops`, or begin with none of the values `wanted`, if these are few.
+def _sweep(table: dict[int, Abbreviation], stops: Collection[int], wanted: Collection[bytes]) -> re.Pattern[bytes]:
+    """Steps over DIEs to behind the first that is one of the codes `stops`; its first attribute is the last group.
 
-    What it does not know, such as a long block, it stops at as well. With `once` it steps over a single one.
+    If the values `wanted` are few, those of the codes that begin with none of them are stepped over as well. What is
+    not known, such as a long block, is not stepped over: there is then no such group.
     """
     few = b"(?!%s)" % b"|".join(map(re.escape, wanted)) if 0 < len(wanted) <= _FEW else None
     alike: dict[bytes, list[int]] = {}
+    stopping: dict[bytes, list[int]] = {}
     for code, abbreviation in table.items():
-        pattern = _pattern(abbreviation) if code < 0x80 else None
-        if pattern is None or (code in stops and few is None):
+        pattern = _pattern(abbreviation.attributes) if code < 0x80 else None
+        if pattern is None:
             continue
-        alike.setdefault((few if code in stops and few else b"") + pattern, []).append(code)
-    rows = [b"[%s]%s" % (b"".join(rb"\x%02x" % code for code in codes), pattern) for pattern, codes in alike.items()]
-    if once:
-        return re.compile(b"|".join(rows) or b"(?!)", re.DOTALL)
-    return re.compile(b"(?:%s)*+" % b"|".join([rb"\x00", *rows]), re.DOTALL)
+        if code not in stops:
+            alike.setdefault(pattern, []).append(code)
+            continue
+        first, rest = (_pattern(part) or b"" for part in (abbreviation.attributes[:1], abbreviation.attributes[1:]))
+        stopping.setdefault(b"(%s)%s" % (first, rest), []).append(code)
+        if few is not None:
+            alike.setdefault(few + pattern, []).append(code)
+    over, stop = b"|".join([rb"\x00", *_rows(alike)]), b"|".join(_rows(stopping)) or b"(?!)"
+    return re.compile(b"(?:%s)*+(?:%s)?" % (over, stop), re.DOTALL)
 
 
-def _pattern(abbreviation: Abbreviation) -> bytes | None:
-    """What follows the code of such a DIE; None if it holds a form of no known length."""
+def _rows(alike: dict[bytes, list[int]]) -> list[bytes]:
+    return [b"[%s]%s" % (b"".join(rb"\x%02x" % code for code in codes), pattern) for pattern, codes in alike.items()]
+
+
+def _pattern(attributes: Iterable[tuple[int, int]]) -> bytes | None:
+    """What a DIE has for these; None if that is of no known length."""
     parts: list[bytes | int] = []
-    for _, form in abbreviation.attributes:
+    for _, form in attributes:
         if form == _FLAG_PRESENT:
             continue
         size = _FIXED.get(form)
