@@ -24,7 +24,7 @@ POLICIES = (
     BarrierPolicy(USER, 64, "batch"),
     BarrierPolicy(USER, 4096, "batch"),
 )
-VARIABLES = ("slots", "counts", "uncounted", "ring", "batch", "batch_g", "batch_stack")
+VARIABLES = ("slots", "counts", "uncounted", "ring", "batch", "batch_g", "batch_guard", "batch_stack")
 
 
 def table(project: Project) -> str:

@@ -153,7 +153,10 @@ def _image_map(board: Board) -> str:
         stored = f"`{segment.lma:#010x}` {_region(board, segment.lma)}" if segment.file_size else "nowhere"
         names = " ".join(f"`{name}`" for name in inside)
         rows.append(f"| {lives} | {stored} | {segment.memory_size:,} | {segment.file_size:,} | {access} | {names} |")
-    bounds = ("__exception_stack_low", "__stack_low", "__stack_high", "__heap_low", "__heap_high")
+    bounds = (
+        "__exception_stack_guard", "__exception_stack_low", "__exception_stack_high",
+        "__stack_guard", "__stack_low", "__stack_high", "__heap_low", "__heap_high",
+    )  # fmt: skip
     found = elf.symbols.addresses(*bounds)
     rows += ["", "| boundary | address |", "|---|---|"]
     rows += [f"| `{name}` | `{found[name]:#010x}` |" for name in bounds]

@@ -13,6 +13,7 @@ SCRIPT = """SECTIONS
     .text {text:#x} : {{ *(.text) }}
     .data {data:#x} : {{ *(.data) }}
     .bss : {{ *(.bss) }}
+    .stacks : {{ *(.stacks) }}
     .symtab 0 : {{ *(.symtab) }}
     .strtab 0 : {{ *(.strtab) }}
     .shstrtab 0 : {{ *(.shstrtab) }}

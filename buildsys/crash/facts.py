@@ -22,6 +22,12 @@ WFI = 0xD503207F
 BUFFER = 25  # x25: src/runtime/asm_arm64.s, gcWriteBarrier
 NO_SERVICE = ("panics", "stack growth")  # they end a kernel, and are told as what they are
 CALLED_BACK = 16  # instructions that may lie between a barrier's call and the last store it made room for
+# What can be done for a stack that is too small, by its name.
+LARGER = {
+    "boot": "make `stack` in the board's [layout] larger",
+    "exception": "make `exception-stack` in the board's [layout] larger",
+}
+SMALLER = "let the function that batches are given to need less of it"
 # A64 loads and stores: Arm ARM C4.1.66, op0 = x1x0; their base register is in bits 9:5.
 _LOAD_STORE, _LOAD_STORE_BITS = 0x0800_0000, 0x0A00_0000
 
@@ -56,7 +62,7 @@ def facts(stopped: Stopped) -> Facts:
     called = context.called
     words: set[str] = set()
     word = stopped.view.word(pc, 4)
-    stack = places.stack_of(sp)
+    stack, over = places.stack_of(sp), places.guarded(context.address)
     values = {
         "pc": hex(pc),
         "sp": places.stack(sp),
@@ -66,6 +72,8 @@ def facts(stopped: Stopped) -> Facts:
         "called": called.removesuffix(".abi0"),
         "function": stopped.frames[0].name if stopped.frames else hex(pc),
         "stack": stack.name if stack else "current",
+        "guarded": over.name if over else "",
+        "larger": LARGER.get(over.name, SMALLER) if over else "",
         "word": "which cannot be read" if word is None else f"{word:#010x}",
         "vectors": hex(registers.get("vbar_el1", 0)),
         "boots": str(stopped.boots),
@@ -117,6 +125,7 @@ def _of_exception(stopped: Stopped, told: syndrome.Syndrome) -> set[str]:
         words.add("pc nil" if told.is_fetch else "address nil")
     region = stopped.board.region_at(address)
     section = next((each for each in stopped.elf.sections if each.flags & SHF_ALLOC and address in each), None)
+    words |= {"in guard"} if not told.is_fetch and stopped.places.guarded(address) else set()
     words |= {"in flash"} if region is not None and region.kind == "flash" else set()
     words |= {"read-only"} if section is not None and not section.flags & SHF_WRITE else set()
     if told.is_fetch and not (section is not None and section.flags & SHF_EXECINSTR):

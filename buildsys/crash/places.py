@@ -9,16 +9,21 @@ from buildsys.crash.view import View
 from buildsys.formats.elf import SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, Elf
 
 NEAR = 1 << 20  # bytes: what is farther from a stack than that is told by its own place
+OF_BATCHES, GUARD_OF_BATCHES = "buildsys.batch_stack", "buildsys.batch_guard"
 NIL = 1 << 12  # src/runtime/signal_unix.go, sigpanic: so near to 0 a pointer was nil
 
 
 @dataclass(frozen=True)
 class Stack:
-    """One of the stacks that boot code gives: it begins at `high` and grows down to `low`."""
+    """One of the stacks that boot code gives: it begins at `high` and grows down to `low`.
+
+    What lies from `guard` on to `low` is not mapped; None if the image has no guard below this stack.
+    """
 
     name: str
     low: int
     high: int
+    guard: int | None = None
 
 
 class Places:
@@ -30,7 +35,13 @@ class Places:
 
     def stack_of(self, address: int) -> Stack | None:
         """The stack `address` is on; its upper bound counts as well, for there it is empty."""
-        return next((each for each in self.stacks if each.low < address <= each.high), None)
+        inside = (each for each in self.stacks if each.low < address <= each.high)
+        return next(inside, next((each for each in self.stacks if each.low == address), None))
+
+    def guarded(self, address: int) -> Stack | None:
+        """The stack in whose guard `address` is, if nothing is mapped there."""
+        stack = next((each for each in self.stacks if each.guard is not None and each.guard <= address < each.low), None)
+        return stack if stack is not None and self._unmapped(address) else None
 
     def stack(self, address: int) -> str:
         """Where a stack pointer points."""
@@ -42,7 +53,7 @@ class Places:
             default=None,
         )
         if below is not None and not self.stack_of(address):
-            return f"{_bytes(below.low - address)} below the {below.name} stack"
+            return f"{_bytes(below.low - address)} below the {below.name} stack{self._unguarded(below)}"
         return f"on no stack that boot code gave: {self.of(address)}"
 
     def of(self, address: int) -> str:
@@ -52,6 +63,8 @@ class Places:
         for each in self.stacks:
             if each.low <= address < each.high:
                 return f"in the {each.name} stack, {_bytes(address - each.low)} above its lower end"
+        if over := self.guarded(address):
+            return f"{_bytes(over.low - address)} below the {over.name} stack, in its guard"
         if named := self._named(address):
             return named
         region = self._board.region_at(address)
@@ -67,6 +80,14 @@ class Places:
         if heap := self._bound("heap", address):
             return f"{where}, {heap}"
         return where
+
+    def _unguarded(self, stack: Stack) -> str:
+        """That nothing stops who runs off the end of `stack`, if so."""
+        if stack.guard is None:
+            return ", which has no guard, for boot code is the kernel's own"
+        if self._view is not None and not self._unmapped(stack.guard):
+            return ", whose guard is off, for the page tables of boot code are not in use"
+        return ""
 
     def _named(self, address: int) -> str:
         """In which function or variable it is, and of which section."""
@@ -110,14 +131,18 @@ class Places:
 
 
 def stacks(elf: Elf) -> tuple[Stack, ...]:
-    """The stacks of an image, as the linker script bounds them."""
-    found = elf.symbols.addresses("__stack_low", "__stack_high", "__exception_stack_low", "__exception_stack_high")
+    """The stacks of an image, as the linker script bounds them; that of batches as templates/barrier-user.s.j2 does."""
     pairs = (("boot", "__stack"), ("exception", "__exception_stack"))
-    return tuple(
-        Stack(name, found[f"{prefix}_low"], found[f"{prefix}_high"])
+    found = elf.symbols.addresses(*(f"{prefix}_{end}" for _, prefix in pairs for end in ("low", "high", "guard")))
+    stacks = [
+        Stack(name, found[f"{prefix}_low"], found[f"{prefix}_high"], found.get(f"{prefix}_guard"))
         for name, prefix in pairs
         if f"{prefix}_low" in found and f"{prefix}_high" in found
-    )
+    ]
+    guards = elf.symbols.addresses(GUARD_OF_BATCHES)
+    batches = elf.symbols.named(OF_BATCHES)[OF_BATCHES]
+    stacks += [Stack("batch", each.value, each.end, guards.get(GUARD_OF_BATCHES)) for each in batches]
+    return tuple(stacks)
 
 
 def _bytes(count: int) -> str:

@@ -50,11 +50,15 @@ class DeadEnd:
 
 @dataclass(frozen=True)
 class Stack:
-    """One of the stacks that boot code gives: it grows down to `low`, and `below` that is what it would overwrite."""
+    """One of the stacks that boot code gives: it grows down to `low`, and `below` that is what it would overwrite.
+
+    A frame larger than the guard of one that is `guarded` may step over that.
+    """
 
     name: str
     low: int
     below: str
+    guarded: bool = False
 
 
 @dataclass
@@ -126,15 +130,16 @@ class Ends:
         """
         for each in self.stacks:
             if any(read(each.low, OVERFLOW) or b""):
+                under = f"its guard, and under that {each.below}, lie" if each.guarded else f"{each.below} lies"
                 return (
                     f"the {each.name} stack was used to its end at {each.low:#x}, and maybe beyond: "
-                    f"{each.below} lies below it (`doit stack` tells which calls need how much)"
+                    f"{under} below it (`doit stack` tells which calls need how much)"
                 )
         return ""
 
 
 def _stacks(elf: Elf) -> Iterator[Stack]:
-    found = elf.symbols.addresses(*(f"{prefix}_low" for _, prefix, _ in STACKS))
+    found = elf.symbols.addresses(*(f"{prefix}_{end}" for _, prefix, _ in STACKS for end in ("low", "guard")))
     for name, prefix, below in STACKS:
         if f"{prefix}_low" in found:
-            yield Stack(name, found[f"{prefix}_low"], below)
+            yield Stack(name, found[f"{prefix}_low"], below, f"{prefix}_guard" in found)

@@ -157,12 +157,20 @@ class Need(NamedTuple):
     use: str
 
 
-def needs(board: Board, elf: Elf) -> list[Need]:
+class Guard(NamedTuple):
+    """Addresses `low` up to `high`, right below the stack called `stack`: nothing may be mapped there."""
+
+    low: int
+    high: int
+    stack: str
+
+
+def needs(board: Board, elf: Elf, guards: Sequence[Guard] = ()) -> list[Need]:
     """What must be mapped, and for what, told from the board and from the sections of the image.
 
     Just the pages with code may be run. In the region it is in, nothing below it is mapped, so
     that following a nil pointer faults; what follows it may not be written as far as read-only
-    sections go, nor anywhere in flash.
+    sections go, nor anywhere in flash. `guards` are left out.
     """
     allocated = [section for section in elf.sections if section.flags & SHF_ALLOC and section.size]
     found = []
@@ -182,17 +190,20 @@ def needs(board: Board, elf: Elf) -> list[Need]:
             Need(high, fixed, region, "constants"),
             Need(fixed, region.end, region, rest),
         ]
-    return [need for need in found if need.low < need.high]
+    holes = [(guard.low, guard.high) for guard in guards]
+    return [Need(*part, need.region, need.use) for need in found for part in gaps(need.low, need.high, holes)]
 
 
-def wrong(board: Board, elf: Elf, mapped: Sequence[Mapping]) -> Iterator[str]:
+def wrong(board: Board, elf: Elf, mapped: Sequence[Mapping], guards: Sequence[Guard] = ()) -> Iterator[str]:
     """What `mapped` does that it must not: each need identical, whole, with the rights it has; nothing else."""
-    needed = needs(board, elf)
+    needed = needs(board, elf, guards)
     for each in mapped:
         if each.physical != each.start:
             yield f"map {each.start:#x} to {each.physical:#x}, not to itself"
         for low, high in gaps(each.start, each.end, [(need.low, need.high) for need in needed]):
-            yield f"map {low:#x}..{high:#x}, where nothing may be mapped"
+            guard = next((guard for guard in guards if low < guard.high and guard.low < high), None)
+            what = f": it guards the {guard.stack} stack" if guard else ""
+            yield f"map {low:#x}..{high:#x}, where nothing may be mapped{what}"
     for need in needed:
         for start, end in gaps(need.low, need.high, [(each.start, each.end) for each in mapped]):
             yield f"do not map {start:#x}..{end:#x} of {need.region.name}"

@@ -8,6 +8,7 @@ from buildsys.config.board import Region
 from buildsys.formats.elf import PT_LOAD, SHF_ALLOC, SHF_WRITE, Elf, Section
 
 SHF_TLS = 0x400
+STACKS = ".stacks"  # of linker/kernel.ld.j2: nothing there is read before it is written
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ def areas(elf: Elf) -> list[Area]:
     found: list[Area] = []
     for section in sorted(elf.sections, key=lambda section: section.address):
         wanted = SHF_WRITE | SHF_ALLOC
-        if section.flags & wanted != wanted or section.flags & SHF_TLS or not section.size:
+        if section.flags & wanted != wanted or section.flags & SHF_TLS or not section.size or section.name == STACKS:
             continue
         source = load_address(elf, section) if section.in_file else None
         if section.in_file and source in (None, section.address):

@@ -24,7 +24,9 @@ KINDS = (CODE, RODATA, DATA, BSS)
 BETWEEN, NAMELESS, STACKS, FREE = "(padding)", "(no symbol)", "(stacks)", "(left)"
 # What lies in RAM behind the sections: section, kind, package, its bounds in the linker script.
 RESERVED = (
+    ("guard", STACK, STACKS, "__exception_stack_guard", "__exception_stack_low"),
     ("exception stack", STACK, STACKS, "__exception_stack_low", "__exception_stack_high"),
+    ("guard", STACK, STACKS, "__stack_guard", "__stack_low"),
     ("stack", STACK, STACKS, "__stack_low", "__stack_high"),
     ("heap", LEFT, FREE, "__heap_low", "__heap_high"),
     ("alloc", LEFT, FREE, "__alloc_low", "__alloc_high"),

@@ -9,14 +9,12 @@ from buildsys.formats.elf import Elf
 from buildsys.stacks.account import EXCEPTION, Extent
 
 GUARDS = ("runtime.g.stackguard0", "runtime.g.stackguard1")  # what compiled code compares sp with
-OF_BATCHES = "buildsys.batch_stack"  # templates/barrier-user.s.j2
 BOOT = "boot"
 
 
 def extents(elf: Elf) -> list[Extent]:
     """The stacks that there is room for."""
-    found = [Extent(each.name, each.low, each.high) for each in stacks(elf)]
-    return [*found, *(Extent("batch", each.value, each.end) for each in elf.symbols.named(OF_BATCHES)[OF_BATCHES])]
+    return [Extent(each.name, each.low, each.high) for each in stacks(elf)]
 
 
 def handled_on(program: bool) -> str:

@@ -210,8 +210,8 @@ def _values(sources: Sources, addresses: Callable[[str], int]) -> dict[str, Any]
 
     from buildsys.stages.translation import Translation, translation
 
-    def translate(code_end: int, constants_end: int) -> Translation:
-        return translation(sources.board, code_end, constants_end, sources.variant.flash_writable)
+    def translate(code_end: int, constants_end: int, guards: Sequence[int] = ()) -> Translation:
+        return translation(sources.board, code_end, constants_end, guards, sources.variant.flash_writable)
 
     return {
         "address": addresses,

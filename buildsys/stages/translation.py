@@ -39,7 +39,7 @@ ATTRIBUTES = {
 }
 USES = {"flash": "constants", "ram": "writable", "device": "device"}
 
-# The ends of code and of read-only data each need at most one level 3 table, wherever they are.
+# The ends of code and of read-only data, and each guard, need at most one level 3 table, wherever they are.
 _MOVING = 2
 
 
@@ -87,10 +87,13 @@ class Span:
     use: str
 
 
-def translation(board: Board, code_end: int, constants_end: int, flash_writable: bool = False) -> Translation:
+def translation(
+    board: Board, code_end: int, constants_end: int, guards: Sequence[int] = (), flash_writable: bool = False
+) -> Translation:
     """The tables of `board` for an image whose code ends at `code_end`, what else is read-only at `constants_end`.
 
-    Both are rounded up to pages; a guess that cannot be is taken for the nearest that can. With
+    Both are rounded up to pages; a guess that cannot be is taken for the nearest that can. The pages `guards`
+    are not mapped; a guess that is no page of what may be written is none. With
     `flash_writable` a store to flash, other than to code, does not fault, it is lost.
     Raises UserError if a region does not consist of whole pages or ends too far up.
     """
@@ -101,7 +104,7 @@ def translation(board: Board, code_end: int, constants_end: int, flash_writable:
                 f"origin and length must be multiples of {PAGE:#x}, and it must end below {1 << ADDRESS_BITS:#x}",
             )
     attributes = ATTRIBUTES | ({"constants": ATTRIBUTES["writable"]} if flash_writable else {})
-    mapped = spans(board, code_end, constants_end)
+    mapped = list(_without(spans(board, code_end, constants_end), guards))
     level1: list[str | None] = []
     level2: list[Table] = []
     level3: list[Table] = []
@@ -114,7 +117,7 @@ def translation(board: Board, code_end: int, constants_end: int, flash_writable:
             level2.append((name, runs))
             level3 += below
     fixed = {edge // BLOCK for region in board.regions for edge in (region.origin, region.end) if edge % BLOCK}
-    room = len(fixed | {board.text // BLOCK}) + _MOVING
+    room = len(fixed | {board.text // BLOCK}) + _MOVING + len(guards)
     return Translation(MAIR, TCR, SCTLR, tuple(level1), tuple(level2), tuple(level3), room - len(level3))
 
 
@@ -130,6 +133,19 @@ def spans(board: Board, code_end: int, constants_end: int) -> list[Span]:
         Span(constants_end, code.end, USES[code.kind]),
     ]
     return sorted((span for span in found if span.low < span.high), key=lambda span: span.low)
+
+
+def _without(mapped: Sequence[Span], guards: Sequence[int]) -> Iterator[Span]:
+    """`mapped` less the pages `guards` of what may be written."""
+    for span in mapped:
+        low = span.low
+        if span.use == "writable":
+            for guard in sorted(each for each in set(guards) if each % PAGE == 0 and span.low <= each < span.high):
+                if low < guard:
+                    yield Span(low, guard, span.use)
+                low = guard + PAGE
+        if low < span.high:
+            yield Span(low, span.high, span.use)
 
 
 def _level2(mapped: Sequence[Span], start: int, attributes: dict[str, int]) -> tuple[Runs, list[Table]]:

@@ -38,6 +38,7 @@ class Animal:
     cause: str | None = None
     sentence: str = ""
     hint: str = ""
+    place: str = ""
     frames: tuple[str, ...] = ()
     on: tuple[str, ...] = MACHINES
     settings: str = ""
@@ -77,7 +78,8 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("zoo") / "kernel"
     new(root)
     shutil.copy2(SOURCES / "main.go", root / "src")
-    shutil.copytree(SOURCES / "asm", root / "asm")
+    for folder in ("asm", "boot"):
+        shutil.copytree(SOURCES / folder, root / folder)
     wrong = root / "wrong"
     wrong.mkdir()
     text = (shipped("templates") / "writebarrier.s.j2").read_text()

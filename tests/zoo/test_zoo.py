@@ -30,6 +30,7 @@ def test_a_broken_kernel_never_passes_and_says_what_broke_it(animal: Animal, mac
     assert run.report["machine"] == machine
     assert animal.cause in run.report["cause"]["says"]
     assert (run.report["hint"] or {"name": ""})["name"] == animal.hint
+    assert animal.place in run.report["places"].get("address", "")
     assert tuple(frame["function"] for frame in run.report["frames"])[: len(animal.frames)] == tuple(animal.frames)
     if animal.frames and animal.frames[-1] == "_start":
         assert len(run.report["frames"]) == len(animal.frames), "the stack ends where boot code called the kernel"

@@ -12,6 +12,7 @@ from typing import Any
 
 from buildsys.config.board import Board
 from buildsys.config.project import ADDRESS_OF, BOARD_TABLE
+from buildsys.crash.places import stacks
 from buildsys.formats.elf import SHF_ALLOC, SHF_WRITE
 from buildsys.formats.symbols import SHN_ABS
 from buildsys.go.runtime import FLAG, G0, M0, STACK_GUARD
@@ -20,7 +21,7 @@ from buildsys.proof.case import Case
 from buildsys.proof.claim import Claim, Verdict, verdict
 from buildsys.proof.events import Call, Dsb, Store, SystemWrite, system_register
 from buildsys.proof.levels import descents
-from buildsys.proof.paging import NoTableError, mappings, wrong
+from buildsys.proof.paging import PAGE, Guard, NoTableError, mappings, wrong
 from buildsys.proof.places import Area, areas, at_variable, place
 from buildsys.proof.places import load_address as load_address  # for those who look for it here
 from buildsys.proof.values import UNKNOWN, Value
@@ -387,13 +388,24 @@ def _translation(case: Case, found: _Findings) -> None:
     except NoTableError as error:
         found.problems.append(f"the page tables at {at_variable(case.elf, table)}: {error}")
         return
+    guards = _guards(case)
     found.problems += [
-        f"the page tables at {at_variable(case.elf, table)} {each}" for each in wrong(case.board, case.elf, mapped)
+        f"the page tables at {at_variable(case.elf, table)} {each}"
+        for each in wrong(case.board, case.elf, mapped, guards)
     ]
+    found.evidence["guards"] = {each.stack: {"low": hex(each.low), "high": hex(each.high)} for each in guards}
+    found.details += [f"not mapped {each.low:#x}..{each.high:#x}: it guards the {each.stack} stack" for each in guards]
     found.evidence["translation"] = [
         {"start": hex(each.start), "end": hex(each.end), "rights": each.rights} for each in mapped
     ]
     found.details += [f"mapped {each.start:#x}..{each.end:#x} {each.rights}" for each in mapped]
+
+
+def _guards(case: Case) -> list[Guard]:
+    """The page below each stack. Boot code of the user's has stacks where it likes, and none of them is guarded."""
+    if case.own_boot:
+        return []
+    return [Guard(each.low // PAGE * PAGE - PAGE, each.low // PAGE * PAGE, each.name) for each in stacks(case.elf)]
 
 
 def _system_registers(boot: Boot) -> dict[int, Value]:

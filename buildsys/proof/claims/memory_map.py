@@ -40,6 +40,11 @@ RESERVED = (
     ("the stack", "__stack_low", "__stack_high"),
     ("the heap", "__heap_low", "__heap_high"),
 )
+# The page below each of the stacks, unless boot code is the user's.
+GUARDS = (
+    ("the guard of the exception stack", "__exception_stack_guard", "__exception_stack_low"),
+    ("the guard of the stack", "__stack_guard", "__stack_low"),
+)
 # And where a ready set hands out memory of its own.
 ALLOCATED = ("the memory of alloc", "__alloc_low", "__alloc_high")
 HANDED_OUT = ("the heap", ALLOCATED[0])
@@ -208,6 +213,7 @@ def _shown(elf: Elf, section: Section) -> str:
 def _reserved(case: Case) -> Iterator[str]:
     """Stacks and heap are there, in RAM, and as large as the board says; what is handed out, as the kernel does."""
     sizes = {"the exception stack": case.board.exception_stack, "the stack": case.board.stack}
+    sizes |= dict.fromkeys((name for name, _, _ in GUARDS), PAGE)
     sizes |= {} if case.alloc_memory is None else {ALLOCATED[0]: case.alloc_memory}
     reserved = _to_reserve(case)
     names = case.elf.symbols.addresses(*(name for _, low, high in reserved for name in (low, high)))
@@ -224,7 +230,8 @@ def _reserved(case: Case) -> Iterator[str]:
 
 
 def _to_reserve(case: Case) -> tuple[tuple[str, str, str], ...]:
-    return (*RESERVED, ALLOCATED) if case.plan.allocates and not case.allocator else RESERVED
+    reserved = RESERVED if case.own_boot else (*GUARDS, *RESERVED)
+    return (*reserved, ALLOCATED) if case.plan.allocates and not case.allocator else reserved
 
 
 def _outside(taken: Sequence[Extent], board: Board) -> Iterator[str]:

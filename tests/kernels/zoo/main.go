@@ -53,12 +53,17 @@ const (
 	overrun
 	turnedOff
 	talks
+	exceptionOverflow
+	reportOverflow
+	batchOverflow
+	leaps
 )
 
 // main is never run. It is the reason that Go keeps what only assembly and redirects name.
 func main() {
 	KernelMain(nil, 0)
 	quiet(nil)
+	deeply(nil)
 }
 
 var (
@@ -128,6 +133,12 @@ func fail(given *board.Table, console uart.Port, which uintptr) int32 {
 			console.PutDecimal(uint64(at))
 			console.Puts("\r\n")
 		}
+	case reportOverflow:
+		panic(bottomless{})
+	case batchOverflow:
+		for at := 0; at < 100; at++ {
+			deep = pointer
+		}
 	case lastLine:
 		console.Puts("the last line has no end")
 	case fine:
@@ -161,6 +172,26 @@ func quiet(value any) {
 	semihosting.Exit(0)
 	for {
 	}
+}
+
+// bottomless is an error that needs more stack than there is to say what it is.
+type bottomless struct{}
+
+func (bottomless) Error() string {
+	inAssembly(unchecked)
+	return ""
+}
+
+type entry struct {
+	caller, count uintptr
+	slots         [8]uintptr
+}
+
+// deeply is given batches of what barriers recorded, and runs off its stack.
+//
+//go:noinline
+func deeply(batch []entry) {
+	inAssembly(unchecked)
 }
 
 // inAssembly is in asm/zoo.s.

@@ -53,6 +53,10 @@ zoo.fail:
     b.eq    nested
     cmp     x0, #37
     b.eq    overrun
+    cmp     x0, #40
+    b.eq    exception_overflow
+    cmp     x0, #43
+    b.eq    leaps
     ldp     x29, x30, [sp], #16
     ret
 
@@ -126,6 +130,21 @@ overrun:                                    // deeper than the stack, and back a
 1:  stp     x1, x30, [sp, #-64]!
     subs    x2, x2, #1
     b.ne    1b
+    mov     sp, x1
+    ldp     x29, x30, [sp], #16
+    ret
+exception_overflow:                         // as a handler would that needs more than there is
+    msr     spsel, #1
+1:  stp     x29, x30, [sp, #-256]!
+    b       1b
+leaps:                                      // to the last byte, and with one frame over the guard
+    mov     x1, sp
+    adrp    x2, __stack_low
+    add     x2, x2, :lo12:__stack_low
+    mov     sp, x2
+    stp     x1, x30, [sp]
+    sub     sp, sp, #0x2000
+    stp     x1, x30, [sp]
     mov     sp, x1
     ldp     x29, x30, [sp], #16
     ret
