@@ -160,6 +160,7 @@ FAULTS = {
         0x0C,
         "buildsys.board",
     ),
+    "a stack is run off": ("    adrp x1, __stack_guard\n    str x1, [x1]\n", 0x25, 0x04, "__stack_guard"),
     "data is run": ("    adrp x1, __stack_low\n    br x1\n", 0x21, 0x0C, "__stack_low"),
 }
 

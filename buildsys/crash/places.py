@@ -40,8 +40,8 @@ class Places:
 
     def guarded(self, address: int) -> Stack | None:
         """The stack in whose guard `address` is, if nothing is mapped there."""
-        stack = next((each for each in self.stacks if each.guard is not None and each.guard <= address < each.low), None)
-        return stack if stack is not None and self._unmapped(address) else None
+        above = (each for each in self.stacks if each.guard is not None and each.guard <= address < each.low)
+        return next(above, None) if self._unmapped(address) else None
 
     def stack(self, address: int) -> str:
         """Where a stack pointer points."""

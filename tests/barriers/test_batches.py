@@ -17,6 +17,7 @@ from buildsys.front.verify import case_of
 from buildsys.machines import embedded
 from buildsys.machines.outcome import End
 from buildsys.proof.case import Case
+from buildsys.proof.claims import boot_code, memory_map
 
 from .conftest import FUNCTION, Relink, ran
 
@@ -39,6 +40,20 @@ def test_every_call_is_given_once(machine: str, giving: Case) -> None:
     calls = sum(count for (name, _), count in giving.embedded.executions.items() if name in giving.barriers)
     assert found == Batches(calls // 64, calls - calls % 64, calls % 64, 0)
     assert (sums["main.batches"], sums["main.calls"]) == (found.batches, found.given)
+
+
+def test_its_stack_is_guarded(giving: Case, relink: Relink) -> None:
+    """Boot code leaves the page below it unmapped, and does not clear either: a mutant that maps it is told."""
+    symbols = giving.elf.symbols.addresses("buildsys.batch_guard", "buildsys.batch_stack", "__bss_end")
+    guard, low = symbols["buildsys.batch_guard"], symbols["buildsys.batch_stack"]
+    assert (low - guard, guard % 4096) == (4096, 0)
+    assert symbols["__bss_end"] <= guard
+    verdict = boot_code.check(giving)
+    assert verdict.passed, verdict.details
+    assert verdict.evidence["guards"]["batch"] == {"low": hex(guard), "high": hex(low)}
+    assert memory_map.check(giving).passed
+    said = boot_code.check(relink(USER, edits={"boot.s.j2": {"guards + of_batches": "guards"}})).figure
+    assert "where nothing may be mapped: it guards the batch stack" in said
 
 
 def test_the_pointers_given_are_those_recorded(giving: Case, recording: Case) -> None:

@@ -331,6 +331,73 @@ def test_page_tables_are_read_back(
     assert "buildsys.translation" in verdict.figure
 
 
+GUARDED = {"__exception_stack": "exception", "__stack": "boot"}
+
+
+def with_entries(case: Case, folder: Path, entries: dict[int, int]) -> Case:
+    """`case` whose tables have `entries` for some pages: what the page above the guard has, if mapped."""
+    return patched(
+        case,
+        folder,
+        {entry_of(case, page): entry.to_bytes(8, "little") for page, entry in entries.items()},
+        linked=True,
+    )
+
+
+def page_entry(case: Case, page: int) -> int:
+    """The entry of the table that maps `page`, which is one of level 3."""
+    entry = case.elf.word(entry_of(case, page), 8)
+    assert entry is not None
+    return entry
+
+
+def test_the_guards_are_told(case: Case) -> None:
+    """By the way of the linker script: a page below each stack, of which the tables have an empty entry."""
+    evidence = boot_code.check(case).evidence["guards"]
+    for stack, name in GUARDED.items():
+        found = case.elf.symbols.addresses(f"{stack}_guard", f"{stack}_low")
+        low, high = found[f"{stack}_guard"], found[f"{stack}_low"]
+        assert evidence[name] == {"low": hex(low), "high": hex(high)}
+        assert high - low == 0x1000
+        assert page_entry(case, low) == 0
+        assert page_entry(case, low - 0x1000) & 3 == page_entry(case, high) & 3 == 3
+
+
+@pytest.mark.parametrize("stack", GUARDED)
+def test_a_guard_that_is_mapped_is_seen(case: Case, tmp_path: Path, only_red: OnlyRed, stack: str) -> None:
+    low = case.elf.symbols.addresses(f"{stack}_low")[f"{stack}_low"]
+    guard = low - 0x1000
+    mutant = with_entries(case, tmp_path, {guard: page_entry(case, low) - 0x1000})
+    said = only_red(f"the guard of the {GUARDED[stack]} stack mapped", mutant, "boot-code").figure
+    assert f"map {guard:#x}..{low:#x}, where nothing may be mapped: it guards the {GUARDED[stack]} stack" in said
+
+
+@pytest.mark.parametrize("stack", GUARDED)
+@pytest.mark.parametrize("aside", [-0x1000, 0x1000])
+def test_a_guard_elsewhere_is_seen(case: Case, tmp_path: Path, only_red: OnlyRed, stack: str, aside: int) -> None:
+    low = case.elf.symbols.addresses(f"{stack}_low")[f"{stack}_low"]
+    guard = low - 0x1000
+    mutant = with_entries(case, tmp_path, {guard: page_entry(case, low) - 0x1000, guard + aside: 0})
+    verdict = only_red(f"the guard of the {GUARDED[stack]} stack {aside:+} bytes away", mutant, "boot-code")
+    told = "\n".join(verdict.details)
+    assert f"where nothing may be mapped: it guards the {GUARDED[stack]} stack" in told
+    assert f"do not map {guard + aside:#x}..{guard + aside + 0x1000:#x} of ram" in told
+
+
+@pytest.mark.parametrize("stack", GUARDED)
+def test_a_stack_that_is_not_all_mapped_is_seen(case: Case, tmp_path: Path, only_red: OnlyRed, stack: str) -> None:
+    high = case.elf.symbols.addresses(f"{stack}_high")[f"{stack}_high"]
+    mutant = with_entries(case, tmp_path, {high - 0x2000: 0})
+    said = only_red(f"a page of the {GUARDED[stack]} stack not mapped", mutant, "boot-code").figure
+    assert f"do not map {high - 0x2000:#x}..{high - 0x1000:#x} of ram" in said
+
+
+def test_tables_without_any_guard_are_seen(built: Steps, case: Case, tmp_path: Path, only_red: OnlyRed) -> None:
+    mutant = relinked(built, case, tmp_path, {"boot.s.j2": {", guards + of_batches)": ")"}})
+    told = "\n".join(only_red("tables without guards", mutant, "boot-code").details)
+    assert all(f"it guards the {name} stack" in told for name in GUARDED.values())
+
+
 def test_a_page_mapped_below_the_code_is_seen(case: Case, tmp_path: Path, only_red: OnlyRed) -> None:
     code = case.elf.word(entry_of(case, case.board.text), 8)
     assert code is not None

@@ -159,6 +159,12 @@ def test_a_segment_that_lies_beside_its_section_is_seen(case: Case, tmp_path: Pa
             "__data_start",
             ".data",
         ),
+        (
+            "the guard of the stack on that of exceptions",
+            "ALIGN(__exception_stack_high, 4096)",
+            "__exception_stack_high - 4096",
+            "the guard of the stack",
+        ),
         ("the heap on the stack", HEAP, "    __heap_low = __stack_low;\n", "the heap"),
         ("the stack 16 bytes short", "= __stack_low + {{", "= __stack_low - 16 + {{", "__stack_high"),
         (
@@ -233,10 +239,19 @@ def test_vectors_out_of_line_are_seen(built: Steps, case: Case, tmp_path: Path, 
 
 def test_a_stack_out_of_line_is_seen(built: Steps, case: Case, tmp_path: Path, only_red: OnlyRed) -> None:
     """Boot code is wrong, too: it loads sp with that address, and sp must be a multiple of 16."""
-    script = {"__stack_low  = __exception_stack_high;": "__stack_low = __exception_stack_high + 8;"}
+    script = {"__stack_low  = __stack_guard + 4096;": "__stack_low = __stack_guard + 4104;"}
     mutant = relinked(built, case, tmp_path, {"kernel.ld.j2": script})
     verdict = only_red("the stack 8 bytes further", mutant, "memory-map", also={"boot-code"})
     assert f"__stack_low {symbol(mutant, '__stack_low'):#x}" in verdict.figure
+
+
+def test_a_stack_without_a_guard_is_seen(built: Steps, case: Case, tmp_path: Path, only_red: OnlyRed) -> None:
+    """Boot code is wrong, too: its tables unmap the first page of the stack, and map what is below it."""
+    script = {"__stack_low  = __stack_guard + 4096;": "__stack_low = __stack_guard;"}
+    mutant = relinked(built, case, tmp_path, {"kernel.ld.j2": script})
+    verdict = only_red("no room for a guard below the stack", mutant, "memory-map", also={"boot-code"})
+    assert "the guard of the stack (__stack_guard" in verdict.figure
+    assert "has 0x0 bytes, and must have 0x1000 bytes" in verdict.figure
 
 
 @pytest.mark.parametrize(

@@ -26,14 +26,15 @@ Walk = Callable[[int], tuple[int, int]]
 
 @dataclass(frozen=True)
 class Placed:
-    """A board, and where an image's code and what else of it is read-only end."""
+    """A board, where an image's code and what else of it is read-only end, and which pages are to guard stacks."""
 
     board: Board
     code_end: int
     constants_end: int
+    guards: tuple[int, ...] = ()
 
     def translation(self) -> Translation:
-        return translation(self.board, self.code_end, self.constants_end)
+        return translation(self.board, self.code_end, self.constants_end, self.guards)
 
 
 def board_of(regions: list[Region], text: int, bss: int) -> Board:
@@ -65,7 +66,9 @@ def boards(draw: st.DrawFn, blocks: int = 8 * ENTRIES) -> Placed:
     ends = sorted(draw(st.lists(st.integers(0, home.length // PAGE - 1), min_size=3, max_size=3)))
     text, code, constants = (home.origin + end * PAGE for end in ends)
     code += draw(st.integers(1, PAGE))
-    return Placed(board_of(draw(st.permutations(regions)), text, ram.origin), code, max(code, constants))
+    writable = st.integers(0, ram.length // PAGE - 1).map(lambda at: ram.origin + at * PAGE)
+    guards = tuple(draw(st.lists(writable | st.sampled_from([ram.origin, ram.end - PAGE]), max_size=3)))
+    return Placed(board_of(draw(st.permutations(regions)), text, ram.origin), code, max(code, constants), guards)
 
 
 def walk_of(tables: Translation) -> Walk:
@@ -107,6 +110,8 @@ def use_of(placed: Placed, address: int) -> str:
             return "code"
         if page < placed.constants_end:
             return "constants"
+    if page in placed.guards and region.kind == "ram":
+        return ""
     return {"flash": "constants", "ram": "data", "device": "device"}[region.kind]
 
 
@@ -137,7 +142,7 @@ def check(placed: Placed, walk: Walk, tables: Translation, address: int) -> None
 
 def edges(placed: Placed) -> set[int]:
     """The addresses at which anything changes, and their neighbours, below the top of what can be mapped."""
-    places = {0, TOP - 1, placed.board.text, placed.code_end, placed.constants_end}
+    places = {0, TOP - 1, placed.board.text, placed.code_end, placed.constants_end, *placed.guards}
     for region in placed.board.regions:
         places |= {region.origin, region.end, region.origin // GIB * GIB, -(-region.end // GIB) * GIB}
     return {place + by for place in places for by in (-1, 0, PAGE, BLOCK) if 0 <= place + by < TOP}
@@ -167,7 +172,8 @@ def test_memory_far_up_can_be_mapped(placed: Placed) -> None:
 def test_the_tables_are_as_large_wherever_the_code_ends(placed: Placed, data: st.DataObject) -> None:
     """Else the image's layout would depend on its own addresses; a guess from another image is no harm."""
     guess = st.integers(0, 2 * TOP)
-    other = dataclasses.replace(placed, code_end=data.draw(guess), constants_end=data.draw(guess))
+    guards = tuple(data.draw(guess) for _ in placed.guards)
+    other = dataclasses.replace(placed, code_end=data.draw(guess), constants_end=data.draw(guess), guards=guards)
     sizes = {
         len(tables.level2) + len(tables.level3) + tables.spare for tables in (placed.translation(), other.translation())
     }
@@ -245,9 +251,12 @@ def test_the_tables_in_the_image_are_those_of_the_board(built: Steps) -> None:
     text, rodata = elf.section(".text"), elf.section(".rodata")
     assert text is not None
     assert rodata is not None
-    placed = Placed(board, text.end, rodata.end)
+    names = ("__exception_stack_guard", "__stack_guard")
+    placed = Placed(board, text.end, rodata.end, tuple(elf.symbols.addresses(*names)[name] for name in names))
     tables = placed.translation()
     top = max(region.end for region in board.regions)
-    near = range(board.text - BLOCK, rodata.end + BLOCK, PAGE)
+    blocks = {each // BLOCK * BLOCK for each in placed.guards}
+    near = {*range(board.text - BLOCK, rodata.end + BLOCK, PAGE)}
+    near.update(page for block in blocks for page in range(block, block + BLOCK, PAGE))
     for address in {*range(0, top + GIB, BLOCK), *range(0, TOP, GIB), *near, *edges(placed)}:
         check(placed, walk, tables, address)

@@ -62,6 +62,22 @@ def test_there_are_as_many_as_were_promised() -> None:
     assert sum(animal.status == 0 for animal in ANIMALS) == 1, "one is healthy, so that the others mean something"
 
 
+def test_where_no_guard_is_that_is_said(seen: Run) -> None:
+    for name, why in (
+        (
+            "stack overflow in assembly, with boot code of its own",
+            "which has no guard, for boot code is the kernel's own",
+        ),
+        (
+            "stack overflow in assembly, with the MMU off",
+            "whose guard is off, for the page tables of boot code are not in use",
+        ),
+    ):
+        animal = next(each for each in ANIMALS if each.name == name)
+        run = seen(animal, "embedded")
+        assert f"bytes below the exception stack, {why}" in run.err
+
+
 def test_addresses_are_resolved_as_they_appear(seen: Run) -> None:
     animal = next(each for each in ANIMALS if each.name == "store to flash")
     run = seen(animal, "embedded")

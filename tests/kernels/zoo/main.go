@@ -57,6 +57,7 @@ const (
 	reportOverflow
 	batchOverflow
 	leaps
+	uncheckedNoMMU
 )
 
 // main is never run. It is the reason that Go keeps what only assembly and redirects name.

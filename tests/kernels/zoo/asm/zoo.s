@@ -57,10 +57,17 @@ zoo.fail:
     b.eq    exception_overflow
     cmp     x0, #43
     b.eq    leaps
+    cmp     x0, #44
+    b.eq    unchecked_no_mmu
     ldp     x29, x30, [sp], #16
     ret
 
-unchecked:                                  // runs down its stack, and the next, and what lies below
+unchecked_no_mmu:                           // no guard is in its way then
+    mrs     x1, sctlr_el1
+    bic     x1, x1, #1                      // Arm ARM: SCTLR_EL1: M
+    msr     sctlr_el1, x1
+    isb
+unchecked:                                  // runs down its stack, and on if nothing guards its end
     stp     x29, x30, [sp, #-256]!
     stp     x29, x30, [sp, #128]
     b       unchecked
