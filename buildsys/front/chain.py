@@ -144,7 +144,9 @@ def build_task(steps: Steps) -> Task:
             return f"{about}; everything is up to date"
         from buildsys.front.share import memory_line
 
-        return f"{memory_line(facts['sections'], steps.project.board)}\n{about}, {seconds:.2f} s"
+        project = steps.project
+        memory = memory_line(facts["sections"], project.board, guarded=project.boot is None)
+        return f"{memory}\n{about}, {seconds:.2f} s"
 
     return {
         "actions": [],

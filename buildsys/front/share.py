@@ -9,14 +9,16 @@ from buildsys.front.lines import NAME
 from buildsys.front.quantity import amount
 
 
-def taken(sections: Sequence[Sequence[int]], board: Board) -> list[tuple[str, int, int]]:
+def taken(sections: Sequence[Sequence[int]], board: Board, guarded: bool) -> list[tuple[str, int, int]]:
     """(region, bytes taken, bytes there are) of each region an image may use.
 
     `sections` are (address, where it is stored, size) of each that takes memory. Stacks follow the last of
-    them in RAM, on a page of their own: linker/kernel.ld.j2.
+    them in RAM, on a page of their own, each behind a guard if they are `guarded`: linker/kernel.ld.j2.
     """
+    guard = PAGE if guarded else 0
     ends = [address + size for address, _, size in sections if address in board.ram]
-    last = -(-max(ends, default=board.bss) // PAGE) * PAGE + board.exception_stack + board.stack
+    last = _page(max(ends, default=board.bss)) + guard + board.exception_stack
+    last = (_page(last) + guard if guarded else last) + board.stack
     if board.code == board.ram:
         low = min(board.text, board.bss)
         return [(board.ram.name, last - low, board.ram.end - low)]
@@ -27,10 +29,15 @@ def taken(sections: Sequence[Sequence[int]], board: Board) -> list[tuple[str, in
     ]
 
 
-def memory_line(sections: Sequence[Sequence[int]], board: Board) -> str:
+def _page(address: int) -> int:
+    """The first page that does not begin below `address`."""
+    return -(-address // PAGE) * PAGE
+
+
+def memory_line(sections: Sequence[Sequence[int]], board: Board, guarded: bool) -> str:
     """That in words, as a line below those of the steps."""
     told = (
         f"{name} {used / 1024:.0f} KiB of {amount(room)}, {100 * used / room:.1f} %"
-        for name, used, room in taken(sections, board)
+        for name, used, room in taken(sections, board, guarded)
     )
     return f"{'memory':{NAME}} {'; '.join(told)}"

@@ -345,7 +345,9 @@ def test_any_regions_at_all_are_refused_or_possible(tmp_path: Path, text: str) -
         assert found.message.startswith(f"{path}:")
         assert found.hint
         drawing = found.message.splitlines()[1:]
-        assert all(re.match(r"  (0x[0-9a-f]{10}|            )  [-+|# ]", line) for line in drawing), found.message
+        assert all(re.match(r"  (0x[0-9a-f]{10}|-0x[0-9a-f]{9}|            )  [-+|# ]", line) for line in drawing), (
+            found.message
+        )
         if " overlaps " in found.message:
             assert any("#" in line and " share " in line for line in drawing), found.message
         return

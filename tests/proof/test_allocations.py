@@ -38,7 +38,7 @@ def test_the_allocator_of_the_reference_kernel_does_as_it_must(case: Case) -> No
     [
         ({"2:  stp     xzr, xzr, [x2]\n": "2:  nop\n"}, "which is not zeroed"),
         ({"stxr    w7, x6, [x4]": "str     x6, [x4]\n    mov     w7, wzr"}, "given before at"),
-        ({"    cmp     x1, x6 ": "    cmp     xzr, xzr "}, "bf001 bytes, and did not return"),
+        ({"    cmp     x1, x6 ": "    cmp     xzr, xzr "}, "be001 bytes, and did not return"),
         ({"    b.cs    5f\n": "    nop\n"}, "asked for 0xffffffffffffffff bytes"),
         ({"add     x6, x5, x1": "mov     x6, x5"}, "given before at"),
         ({"add     x6, x5, x1": "sub     x6, x1, #16\n    add     x6, x5, x6"}, "given before at"),

@@ -181,7 +181,7 @@ def test_the_command_shows_both_and_leaves_the_image_alone(
 
 def test_the_command_fails_if_the_projects_own_linker_script_keeps_bss_in_ram(project: Path) -> None:
     script = (project / "linker" / "kernel.ld.j2").read_text()
-    assert script.count(">{{ variant.zeroed }}") == 1
+    assert ">{{ variant.zeroed }}" in script
     (project / "mine").mkdir()
     (project / "mine" / "kernel.ld.j2").write_text(script.replace(">{{ variant.zeroed }}", ">RAM"))
     settings = project / "pyproject.toml"

@@ -99,13 +99,13 @@ def test_regions_are_as_full_as_readelf_says_the_segments_make_them(found: Accou
     flash, ram = found.rooms
     assert flash.used == max(lma + size for _, _, lma, size, _ in loads if lma < BOARD.ram.origin) - BOARD.text
     end = max(vma + size for _, vma, _, _, size in loads)
-    assert ram.used == -(-end // 4096) * 4096 - BOARD.bss + BOARD.stack + BOARD.exception_stack
+    assert ram.used == -(-end // 4096) * 4096 - BOARD.bss + BOARD.stack + BOARD.exception_stack + 2 * 4096  # guards
 
 
 def test_the_end_of_a_build_tells_the_same(found: Account, built: Steps) -> None:
-    told = taken(built.records.facts("patch")["sections"], built.project.board)
+    told = taken(built.records.facts("patch")["sections"], built.project.board, guarded=True)
     assert told == [(room.name, room.used, room.length) for room in found.rooms]
-    words = memory_line(built.records.facts("patch")["sections"], built.project.board)
+    words = memory_line(built.records.facts("patch")["sections"], built.project.board, guarded=True)
     for room in found.rooms:
         assert f"{room.name} {room.used / 1024:.0f} KiB of {room.length >> 20} MiB, {100 * room.share:.1f} %" in words
 
@@ -129,7 +129,7 @@ def test_on_other_boards_and_by_another_linker_it_adds_up_too(
     found = measured(steps, steps.image)
     adds_up(found)
     assert [room.name for room in found.rooms] == rooms
-    told = taken(steps.records.facts("patch")["sections"], steps.project.board)
+    told = taken(steps.records.facts("patch")["sections"], steps.project.board, guarded=True)
     assert told == [(room.name, room.used, room.length) for room in found.rooms]
     assert not [piece for piece in found.taken if piece.package in (NAMELESS, ASSEMBLY)]
 
