@@ -16,7 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from buildsys.config import board as boards
@@ -49,6 +49,7 @@ DOCUMENTS = (
     "docs/programs.md",
 )
 PART = re.compile(r"(<!-- generated: (.+?) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
+LARGER = "make `stack` or `exception-stack` in the board's [layout] larger"
 TIMES = re.compile(r"\d+(\.\d+)? *(s|ms)\b")
 
 
@@ -485,6 +486,39 @@ def crash_mended() -> str:
     return "\n".join(["```go", "\tnewest = ring(entries[:])", "\tlog(7)", "```", "", "```", *said, "```"])
 
 
+DEEP = """    .global deep
+deep:                           // so many frames of 256 bytes as x0 says
+    .cfi_startproc
+    stp     x29, x30, [sp, #-256]!
+    .cfi_def_cfa_offset 256
+    .cfi_offset x29, -256
+    .cfi_offset x30, -248
+    subs    x0, x0, #1
+    b.eq    1f
+    bl      deep
+1:  ldp     x29, x30, [sp], #256
+    ret
+    .cfi_endproc
+"""
+DECLARED = """package main
+
+import _ "unsafe"
+
+//go:linkname deep deep
+func deep(frames uintptr)
+"""
+
+
+def off_the_stack() -> str:
+    """A kernel of `buildsys new` whose assembly needs more stack than there is, and what is said of it."""
+    with _own_kernel(DECLARED, "deep(1000)", {"deep.s": DEEP}) as root:
+        done = subprocess.run([_doit(), "run"], cwd=root, check=False, capture_output=True, text=True)
+        assert done.returncode == 3, done.stderr
+    said = [line.rstrip() for line in f"$ doit run\n{done.stdout}{done.stderr}".splitlines()]
+    first, last = (at for at, line in enumerate(said) if line.startswith(("crash: ", "  hint: ")))
+    return "\n".join(["```asm", DEEP.rstrip(), "```", "", "```", said[0], "…", *said[first : last + 1], "…", "```"])
+
+
 def crash_in_gdb() -> str:
     """The same, looked at with gdb."""
     shown = ("bt", "print 'main.newest'", "info registers pc sp")
@@ -560,14 +594,19 @@ def _crashing(source: str, uses: str, status: int) -> list[str]:
 
 
 @contextlib.contextmanager
-def _own_kernel(source: str, uses: str) -> Iterator[Path]:
-    """A built kernel of `buildsys new` with one more source file, and more to do at its end."""
+def _own_kernel(source: str, uses: str, assembly: Mapping[str, str] | None = None) -> Iterator[Path]:
+    """A built kernel of `buildsys new` with one more source file, `assembly`, and more to do at its end."""
     from buildsys.front.new import new
 
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder, "mine")
         new(root)
         (root / "src" / "log.go").write_text(source)
+        for name, text in (assembly or {}).items():
+            (root / name).write_text(text)
+        if assembly:
+            settings = (root / "buildsys.toml").read_text()
+            (root / "buildsys.toml").write_text(f"assembly = {[*assembly]}\n{settings}")
         main = root / "src" / "main.go"
         text, at = main.read_text(), "\tconsole.Drain() "
         assert text.count(at) == 1
@@ -585,8 +624,9 @@ def hint_table() -> str:
     from buildsys.crash.hints import hints
 
     rows = ["| cause | what to do |", "|---|---|"]
-    rows += [f"| {each.name} | {each.do} |" for each in hints() if "{" not in each.do]
-    rows += [f"| {each.name} | what its service needs instead |" for each in hints() if "{" in each.do]
+    told = {each.name: each.do.replace("{larger}", LARGER) for each in hints()}
+    rows += [f"| {name} | {do} |" for name, do in told.items() if "{" not in do]
+    rows += [f"| {name} | what its service needs instead |" for name, do in told.items() if "{" in do]
     return "\n".join(rows)
 
 
@@ -604,6 +644,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "a crash": crash,
     "a crash mended": crash_mended,
     "a crash in gdb": crash_in_gdb,
+    "a stack that is too small": off_the_stack,
     "debugging a kernel": debug_bare,
     "debugging a program": debug_program,
     "hints": hint_table,
