@@ -79,7 +79,8 @@ def facts(stopped: Stopped) -> Facts:
         "boots": str(stopped.boots),
         "way": " → ".join(filter(None, [*(each.name for each in stopped.frames[::-1]), called.removesuffix(".abi0")])),
     }
-    if not stack and not any(each.start <= sp < each.end and each.writable for each in _elsewhere(stopped)):
+    elsewhere = any(each.start <= sp < each.end and each.writable for each in _elsewhere(stopped))
+    if places.below(sp) and not elsewhere:
         words.add("sp off its stack")
     if context.syndrome is not None:
         words |= _of_exception(stopped, context.syndrome)

@@ -38,6 +38,11 @@ class Places:
         inside = (each for each in self.stacks if each.low < address <= each.high)
         return next(inside, next((each for each in self.stacks if each.low == address), None))
 
+    def below(self, address: int) -> Stack | None:
+        """The stack that `address` is near below, if it is on none."""
+        near = [each for each in self.stacks if address < each.low and each.low - address < NEAR]
+        return min(near, key=lambda each: each.low, default=None) if not self.stack_of(address) else None
+
     def guarded(self, address: int) -> Stack | None:
         """The stack in whose guard `address` is, if nothing is mapped there."""
         above = (each for each in self.stacks if each.guard is not None and each.guard <= address < each.low)
@@ -47,12 +52,7 @@ class Places:
         """Where a stack pointer points."""
         if on := self.stack_of(address):
             return f"on the {on.name} stack, {on.high - address:,} of its {on.high - on.low:,} bytes in use"
-        below = min(
-            (each for each in self.stacks if address <= each.low and each.low - address < NEAR),
-            key=lambda each: each.low - address,
-            default=None,
-        )
-        if below is not None and not self.stack_of(address):
+        if below := self.below(address):
             return f"{_bytes(below.low - address)} below the {below.name} stack{self._unguarded(below)}"
         return f"on no stack that boot code gave: {self.of(address)}"
 

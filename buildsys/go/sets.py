@@ -16,6 +16,11 @@ ALLOC = "alloc"  # the one that has memory of its own: linker/kernel.ld.j2
 ADD_ITABS = "runtime.addModuleItabs"  # since Go 1.27: src/runtime/iface.go
 WAIT = "wait"
 PARK = "runtime.gopark"  # what ends there waits for another goroutine: src/runtime/proc.go
+CLOCKS = ("runtime.walltime", "runtime.nanotime1")  # what asks the system for the time: src/runtime/sys_linux_arm64.s
+LEAVE, YIELD = "runtime.Goexit", "runtime.mcall"  # the second is what runtime.Gosched calls, which is inlined
+# When a mutex began to be waited for, which only those that wait with it want to know: src/runtime/sema.go. Since
+# Go 1.24 it is internal/sync's.
+SINCE = ("sync.runtime_nanotime", "internal/sync.runtime_nanotime")
 PANIC = "panic"  # the one whose functions a kernel comes to when it fails
 
 
@@ -80,8 +85,9 @@ SETS = (
         uses=(ADD_ITABS,),
         needs=(WAIT,),
     ),
-    # src/runtime/proc.go: whatever waits, at a channel, in a select or for a lock, is put aside by gopark.
-    ReadySet(WAIT, "sets/wait.s", calls=(PARK,)),
+    # src/runtime/proc.go: whatever waits, at a channel, in a select or for a lock, is put aside by gopark. Who
+    # sleeps, or only asks for the time, comes to no clock first.
+    ReadySet(WAIT, "sets/wait.s", calls=(PARK, LEAVE, YIELD, *CLOCKS, *SINCE)),
     # src/runtime/panic.go, stack.go, asm_arm64.s, error.go. What is called by compiled code prepares a value and
     # calls gopanic; on the way there, and to make a text of the value, memory is allocated.
     ReadySet(

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from buildsys.formats.elf import PF_W, PT_LOAD
 from buildsys.formats.symbols import Symbol
 from buildsys.go.runtime import G0
-from buildsys.go.sets import PARK
+from buildsys.go.sets import CLOCKS, LEAVE, PARK, WAIT, YIELD
 from buildsys.machines.embedded import Machine
 from buildsys.machines.exceptions import Taken
 from buildsys.machines.outcome import End, Outcome
@@ -23,6 +23,7 @@ from buildsys.proof.trials import SEED
 
 TEXTS = 200
 LONGEST = 64  # bytes of one text
+WAITING = (PARK, LEAVE, YIELD, *CLOCKS)  # those of the set `wait` that end a run
 KEPT = ("x18", "x28", "x29", "sp")  # by every function of Go's: src/cmd/compile/abi-internal.md, "arm64 architecture"
 WRITE = "runtime.gwrite"
 TOLD = "runtime.traceback1"  # what tells the position
@@ -59,7 +60,7 @@ def tried(case: Case) -> Tried:
     if problems:  # what cannot be printed cannot be told
         return Tried(tuple(problems), texts, ends)
     for name, pair in (case.called | case.entered).items():
-        waits = panic.entries and name == PARK
+        waits = panic.entries and name in case.plan.of_set(WAIT).calls and name.removesuffix(".abi0") in WAITING
         if (waits or name in (*panic.calls, *panic.entries)) and pair.new is not None:
             problems += _end(case, name, pair.new.value, ends)
     if panic.entries:

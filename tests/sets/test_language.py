@@ -10,14 +10,17 @@ import pytest
 
 from buildsys.config.project import load
 from buildsys.errors import UserError
+from buildsys.front.boot import boot_embedded, boot_qemu
 from buildsys.front.steps import Steps
 from buildsys.machines import embedded, qemu
 from buildsys.machines.outcome import End
 from tests.conftest import ROOT
+from tests.machines.conftest import needs_qemu  # noqa: F401  a fixture
 
 pytestmark = pytest.mark.slow
 
 DEADLOCK = "fatal error: all goroutines are asleep - deadlock!"
+NO_CLOCK = "fatal error: there is no clock: redirect time.Now or time.Sleep to a function that reads CNTVCT_EL0"
 EMPTY = "nothing runs the initialisers of packages"
 STARTS = "the kernel can reach a `go` statement"
 ENDS = {
@@ -26,10 +29,13 @@ ENDS = {
     "Selects": (2, DEADLOCK),
     "Recovers": (2, "panic: not recovered"),
     "Recurses": (2, "fatal error: stack overflow"),
-    "Yields": (2, "fatal error: runtime: mcall called on m->g0 stack"),
-    "Now": (3, "exception:"),
-    "Sleeps": (3, "exception:"),
-    "Locks": (3, "exception:"),
+    "Groups": (2, DEADLOCK),
+    "Locks": (2, DEADLOCK),
+    "Leaves": (2, "fatal error: no goroutines (main called runtime.Goexit) - deadlock!"),
+    "Yields": (2, "fatal error: runtime.Gosched: there is no scheduler, and no other goroutine"),
+    "Now": (2, NO_CLOCK),
+    "Sleeps": (2, NO_CLOCK),
+    "TimesOut": (2, NO_CLOCK),
 }
 
 
@@ -58,7 +64,46 @@ def test_what_cannot_be_done_ends_the_run_and_says_where(kernels: Path, kernel: 
         text = outcome.serial.decode().replace("\r\n", "\n")
         assert (outcome.end, outcome.exit_code) == (End.EXIT, status), text
         assert said in text
-        assert f"\nmain.{kernel}(" in text or kernel == "Yields"  # there the frames end at runtime.mcall
+        assert f"\nmain.{kernel}(" in text
+
+
+# What each service is asked for by, and what the report says there is instead.
+SERVICES = {
+    "Now": ("time.Now", "redirect time.Now"),
+    "Sleeps": ("time.Sleep", "redirect time.Now or time.Sleep"),
+    "TimesOut": ("time.NewTimer", "redirect time.Now"),
+    "Locks": ("internal/sync.(*Mutex).lockSlow", "do it in the caller"),
+    "Groups": ("sync.(*WaitGroup).Wait", "do it in the caller"),
+    "Yields": ("runtime.mcall", "do it in the caller"),
+    "Leaves": ("runtime.Goexit", "do it in the caller"),
+    "Waits": ("runtime.chanrecv1", "use a ring"),
+}
+
+
+@pytest.mark.parametrize("kernel", SERVICES)
+def test_its_report_names_the_call_and_what_there_is_instead(
+    kernels: Path,
+    kernel: str,
+    capsys: pytest.CaptureFixture[str],
+    needs_qemu: None,  # noqa: F811
+) -> None:
+    steps = built(kernels, kernel)
+    called, instead = SERVICES[kernel]
+    for boot_on in (boot_embedded, boot_qemu):
+        failed = boot_on(steps, 10)
+        said = capsys.readouterr().err
+        assert failed is not None
+        assert failed.exit_status == 2
+        assert re.search(rf"runtime service: .*it was come to by .*main\.{kernel} → .*{re.escape(called)}", said), said
+        assert f"  hint: {instead}" in said
+
+
+def test_with_a_clock_of_its_own_a_kernel_has_the_time(kernels: Path) -> None:
+    """What the reports and the page say there is instead."""
+    steps = built(kernels, "Clocked")
+    for machine in (embedded, qemu):
+        outcome = machine.run(steps.image, steps.project.board, steps.project.time_limit)
+        assert (outcome.end, outcome.exit_code) == (End.EXIT, 0), outcome.serial
 
 
 @pytest.mark.parametrize("kernel", ["Starts", "Prints"])

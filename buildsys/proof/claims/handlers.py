@@ -3,7 +3,7 @@
 The bytes of each function in the image are executed, with random registers,
 flags and memory, thousands of times. What a barrier may do is told from the
 barrier ABI of the Go object; a function for the collector may do nothing, and
-no more may the lock of the ready set `print`. What else the sets `print`,
+no more may the lock of the ready set `print`, nor the clock of mutexes of the set `wait`. What else the sets `print`,
 `panic` and `wait` serve is called in a run of the image. The allocator of the set `alloc`
 is called as often as a barrier, for blocks of every size.
 """
@@ -17,6 +17,7 @@ from functools import partial
 from buildsys.config.barrier import COUNT, DISCARD, RECORD
 from buildsys.formats.elf import PF_W, PT_LOAD
 from buildsys.formats.symbols import Symbol
+from buildsys.go.sets import SINCE, WAIT
 from buildsys.proof import allocations
 from buildsys.proof.case import Case
 from buildsys.proof.claim import Claim, Verdict, verdict
@@ -52,12 +53,16 @@ def check(case: Case) -> Verdict:
         details.append(
             f"{name} at {function.value:#x}: " + (_done(case, trial, count, kept) if not found else found[0])
         )
-    locks = [name for name in case.plan.of_set("print").calls if name != WRITE and name in case.called]
+    locks = {name: frozenset[int]() for name in case.plan.of_set("print").calls if name != WRITE}
+    # Since when who waits for a mutex has waited: the result is in x0.
+    locks |= {name: frozenset({0}) for name in case.plan.of_set(WAIT).calls if name in SINCE}
     idle = trials if kept is None else Trials(case.elf, case.board)
-    for name in locks:
+    for name, may_change in locks.items():
+        if name not in case.called:
+            continue
         function = case.pairs[name].new
         problems += (
-            _failure(case, function, idle.run(function, frozenset(), None))
+            _failure(case, function, idle.run(function, may_change, None))
             if function
             else [f"{name}: there is no single global function of this name to try"]
         )

@@ -7,15 +7,18 @@ import (
 	"strconv"
 	"sync"
 	"time"
+	_ "unsafe"
 )
 
 // main keeps each entry from being left out.
 func main() {
 	for _, entry := range [...]func() int32{
-		Waits, WaitsForNothing, Selects, Locks, Recovers, Recurses, Now, Sleeps, Yields, Initialised, Starts, Prints,
+		Waits, WaitsForNothing, Selects, Locks, Groups, Recovers, Recurses, Now, Sleeps, TimesOut, Yields, Leaves,
+		Clocked, Initialised, Starts, Prints,
 	} {
 		entry()
 	}
+	sleep(0)
 }
 
 var lines = make(chan string)
@@ -56,6 +59,16 @@ func Locks() int32 {
 	return 0
 }
 
+// Groups waits for what nobody does.
+//
+//go:noinline
+func Groups() int32 {
+	var group sync.WaitGroup
+	group.Add(1)
+	group.Wait()
+	return 0
+}
+
 // Recovers from a panic.
 //
 //go:noinline
@@ -91,6 +104,58 @@ func Sleeps() int32 {
 func Yields() int32 {
 	runtime.Gosched()
 	return 0
+}
+
+// TimesOut waits for a timer.
+//
+//go:noinline
+func TimesOut() int32 {
+	<-time.After(time.Second)
+	return 0
+}
+
+// Leaves ends the only goroutine.
+//
+//go:noinline
+func Leaves() int32 {
+	runtime.Goexit()
+	return 0
+}
+
+// Clocked asks for the time, and sleeps, with functions of its own in the place of time's.
+//
+//go:noinline
+func Clocked() int32 {
+	began := time.Now()
+	time.Sleep(time.Millisecond)
+	if time.Now().Sub(began) < time.Millisecond {
+		return 1
+	}
+	return 0
+}
+
+// counter and frequency are in asm/counter.s.
+//
+//go:linkname counter counter
+func counter() uint64
+
+//go:linkname frequency frequency
+func frequency() uint64
+
+// now takes the place of time.Now: the time since reset.
+//
+//go:noinline
+func now() time.Time {
+	ticks, second := counter(), frequency()
+	return time.Unix(int64(ticks/second), int64(ticks%second*1e9/second))
+}
+
+// sleep takes the place of time.Sleep.
+//
+//go:noinline
+func sleep(d time.Duration) {
+	for until := now().Add(d); now().Before(until); {
+	}
 }
 
 // Initialised uses a variable that the package's initialiser gives its value.
