@@ -59,6 +59,8 @@ def archive(steps: Steps, words: list[str]) -> Failed | None:
         image = hashlib.sha256(contents["images/kernel.elf"]).hexdigest()
         project = steps.project
         path = Path(words[0]) if words else project.build / f"{project.kernel or 'kernel'}-{image[:SHOWN]}.zip"
+        if not path.parent.is_dir():
+            return Failed(UserError(f"{path}: there is no folder {path.parent}", "make it, or name another file"))
         files.replace(path, data)
     except UserError as error:
         return Failed(error)

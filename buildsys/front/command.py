@@ -64,7 +64,7 @@ def _doit() -> int:
             commands = super().get_cmds()
             del commands["dumpdb"]  # what it reads is no database of ours
             for name in commands:
-                commands[name] = _answering(commands.get_plugin(name))
+                commands[name] = _answering(_own(name) or commands.get_plugin(name))
             return commands
 
     try:
@@ -79,12 +79,23 @@ def _doit() -> int:
     return status
 
 
+def _own(name: str) -> Any:
+    """The class of a command of doit's that is another here, and is asked for."""
+    if name not in ("help", "list") or name not in spelt(sys.argv[1:]):
+        return None
+    from buildsys.front import help as helping
+
+    return {"help": helping.Help, "list": helping.List}[name]
+
+
 # Options that `go test` has too, and with one dash.
 GO_TEST, AS_GO_HAS_THEM = "go-test", ("run", "bench", "count")
 
 
 def spelt(arguments: list[str]) -> list[str]:
-    """`arguments` as doit reads them: behind `go-test`, `-run X` is as good as `--run X`."""
+    """`arguments` as doit reads them: `--help` is `help`, and behind `go-test`, `-run X` is as good as `--run X`."""
+    if arguments[:1] in (["--help"], ["-h"]):
+        arguments = ["help", *arguments[1:]]
     at = next((at for at, each in enumerate(arguments) if each.partition(":")[0] == GO_TEST), len(arguments))
     found = arguments[: at + 1]
     for each in arguments[at + 1 :]:

@@ -26,6 +26,10 @@ def told(error: Exception, command: Any) -> UserError:
     if not_found or found:
         tasks = [task.name for task in getattr(command, "task_list", None) or ()]
         return unknown_task(not_found or (found[1] if found else ""), tasks)
+    if found := re.match(r"Could not find dodo file '(.+)'", said):
+        return UserError(
+            f"no project is here: there is no {found[1]}", "`buildsys new DIR` makes one; or go to one's folder"
+        )
     first, _, rest = said.partition("\n")
     hint = " ".join(rest.split())
     return UserError(first.rstrip("."), hint[:1].lower() + hint[1:].rstrip("."))

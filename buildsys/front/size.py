@@ -30,6 +30,7 @@ from buildsys.stages.programs import PREFIX
 LAST = "last"  # what is compared with, if it is the build before this one
 SAVED = "sizes"  # the folder in the build folder where those saved by a name are
 PAGE = "size.html"
+PATTERNS = "a name is that of a package or of a symbol, `*` stands for any part of it: `doit size 'runtime.*' --all`"
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ def size(steps: Steps, asked: Asked) -> Failed | None:
         return Failed(UserError(f"--by {unknown[0]}: there is no such table", nearest(unknown[0], size_text.TABLES)))
     try:
         found = measured(steps, steps.image)
+        if none := size_text.unmatched(found, asked.patterns):
+            return Failed(UserError(f"no package or symbol of the image is {none!r}", PATTERNS))
         before = _before(steps, asked.compare) if asked.compare else None
         if asked.save:
             snapshot.save(found, _saved(steps, asked.save))

@@ -120,6 +120,12 @@ def _symbols(found: Account, every: bool, patterns: Sequence[str]) -> Iterator[s
     yield from _table(("bytes", "kind", "package", "symbol"), rows, "><<<")
 
 
+def unmatched(found: Account, patterns: Sequence[str]) -> str:
+    """The first of `patterns` that no package or symbol matches; empty if there is none."""
+    names = {name for piece in found.taken for name in (piece.package, piece.symbol)}
+    return next((each for each in patterns if not any(fnmatchcase(name, each) for name in names)), "")
+
+
 def _file(found: Account) -> Iterator[str]:
     rows = [(f"{size:,}", name) for name, size in found.file]
     yield from _table(("bytes", "part of the file"), [*rows, (f"{found.file_size:,}", SUM)], "><")

@@ -136,7 +136,14 @@ def audit(images: Sequence[str], redirects: Sequence[str], verbose: bool, strict
     """
     from buildsys.formats.elf import Elf
     from buildsys.proof import audit as audits
+    from buildsys.proof.claims import CLAIMS
 
+    if meant := next(
+        (each for each in images if each in {claim.name for claim in CLAIMS} and not Path(each).exists()), ""
+    ):
+        return Failed(
+            UserError(f"there is no image {meant!r}", f"one claim is checked by `doit verify --claim {meant}`")
+        )
     try:
         told = [audits.parse(each) for each in redirects]
         found = [audits.audit(Elf.read(Path(image)), told) for image in images]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from buildsys.front.steps import Steps
-from buildsys.go.sets import PARK
+from buildsys.go.sets import CLOCKS, LEAVE, PARK, SINCE, YIELD
 from buildsys.proof.case import Case
 from buildsys.proof.claims import handlers
 from buildsys.proof.reports import EXCEPTIONS, TEXTS, tried
@@ -19,12 +19,19 @@ from .mutants import relinked
 PRINT, PANIC, WAIT, FATAL = "sets/print.s.j2", "sets/panic.s.j2", "sets/wait.s.j2", "fatal.s.j2"
 
 
+def functions(case: Case) -> set[str]:
+    """Those of the Go object, as the source names them."""
+    return {each.name.removesuffix(".abi0") for each in case.object.symbols.functions()}
+
+
 def test_the_reference_kernels_are_tried(case: Case) -> None:
     found = tried(case)
     assert found.problems == ()
     assert found.texts == TEXTS
     panic = case.plan.of_set("panic")
-    assert found.ends.keys() == {*panic.calls, *panic.entries, PARK, *EXCEPTIONS}
+    waits = {name for name in case.plan.of_set("wait").calls if name not in SINCE}
+    assert {name.removesuffix(".abi0") for name in waits} == {PARK, LEAVE, YIELD, *CLOCKS} & {*functions(case)}
+    assert found.ends.keys() == {*panic.calls, *panic.entries, *waits, *EXCEPTIONS}
     assert found.ends["runtime.panicdivide"] == "panic: runtime error: integer divide by zero"
     assert all(found.ends[name].startswith("exception: ESR_EL1 0x0000000096000006") for name in EXCEPTIONS)
 
