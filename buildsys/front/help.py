@@ -6,8 +6,8 @@ for each task, however long.
 
 from __future__ import annotations
 
+import os
 import re
-import shutil
 import sys
 from textwrap import wrap
 from typing import Any, TextIO
@@ -32,6 +32,7 @@ CLOSING = (
     "`buildsys new DIR` writes a small kernel, ready to build.",
 )
 HELP_COLUMN = 28  # where doit/cmdparse.py has what an option is for
+HELD = "\0"  # in the place of a space at which no line ends: inside a command
 NARROWEST = 40  # columns; in fewer, lines are not made to fit
 
 
@@ -100,7 +101,9 @@ class List(DoitList):  # type: ignore[misc]  # doit has no type information
 
 def fitted(line: str, start: int, out: TextIO) -> str:
     """`line` in as many as a terminal needs, each but the first from column `start` on."""
-    width = shutil.get_terminal_size().columns if out.isatty() else 0
+    width = os.get_terminal_size(out.fileno()).columns if out.isatty() else 0
     if width < max(NARROWEST, start + NARROWEST // 2) or len(line) <= width:
         return line
-    return "\n".join(wrap(line, width, subsequent_indent=" " * start, break_long_words=False, break_on_hyphens=False))
+    whole = re.sub(r"`[^`]*`", lambda command: command[0].replace(" ", HELD), line)
+    lines = wrap(whole, width, subsequent_indent=" " * start, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(lines).replace(HELD, " ")

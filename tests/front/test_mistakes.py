@@ -31,6 +31,10 @@ STYLE = re.compile(r"error: [^\n]+\n\nhint: [^\n]+\n")
         ("size --compare nosuch", "no revision"),
         ("help-topics nosuch", "nosuch"),
         ("why nosuch", "there is no step"),
+        ("help verfy", "did you mean `verify`?"),
+        ("size nosuch", "no package or symbol of the image is 'nosuch'"),
+        ("archive nosuch/x.zip", "there is no folder nosuch"),
+        ("verify boot-code", "`doit verify --claim boot-code`"),
     ],
 )
 def test_a_mistake_is_told_in_one_style(reference: Checkout, command: str, words: str) -> None:

@@ -44,6 +44,9 @@ STORIES: dict[str, tuple[Change, tuple[str, ...]]] = {
     "size of packages": (nothing, ("size", "--by", "package", "kernel/*")),
     "size compared": (nothing, ("size", "--compare", "last")),
     "doctor": (nothing, ("doctor",)),
+    "help": (nothing, ("help",)),
+    "help of a task": (nothing, ("help", "verify")),
+    "list": (nothing, ("list",)),
     "help-topics": (nothing, ("help-topics", "grew")),
 }
 
