@@ -268,6 +268,9 @@ class Steps(Linking):
 
     def _keep_previous(self) -> None:
         """Give the image that is there another name, so that what comes can be compared with it."""
+        from buildsys.cache.lock import sweep
+
+        sweep(self.previous.parent)
         if self.image.is_file():
             with suppress(OSError):  # nobody may ever ask
                 self.previous.parent.mkdir(exist_ok=True)
