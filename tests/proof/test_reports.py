@@ -46,7 +46,6 @@ def test_an_image_without_the_sets_has_nothing_to_try(case: Case) -> None:
     [
         (PRINT, "    b       buildsys.write\n", "    ret\n", "was to print"),
         (WAIT, "    b       runtime.fatal               // ours\n", "    ret\n", "returns to who called it"),
-        (WAIT, "    mov     x0, xzr\n", "    mov     x18, xzr\n", "sync.runtime_nanotime"),
         (PRINT, "    mov     w5, #'\\r'\n", "    mov     w5, #' '\n", "was to print"),
         (PRINT, "    sub     x1, x1, #1\n", "    sub     x1, x1, #1\n    mov     x28, x1\n", "changes x28"),
         (PRINT, "5:  ret\n", "5:  b       .\n", "does not return"),
@@ -59,8 +58,8 @@ def test_an_image_without_the_sets_has_nothing_to_try(case: Case) -> None:
          "does not end the run"),
         (FATAL, "    b       buildsys.report.exception ", "    nop // ", "a load from near address 0"),
     ],
-    ids=["nothing printed", "wait returns", "a clock", "line feeds", "g", "no end of printing", "status", "flag", "position",
-         "a return", "no end", "exceptions"],
+    ids=["nothing printed", "wait returns", "line feeds", "g", "no end of printing", "status", "flag",
+         "position", "a return", "no end", "exceptions"],
 )  # fmt: skip
 def test_what_is_wrong_with_a_set_is_seen(
     built: Steps, case: Case, tmp_path: Path, only_red: OnlyRed, template: str, old: str, new: str, says: str

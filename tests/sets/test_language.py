@@ -12,10 +12,14 @@ from buildsys.config.project import load
 from buildsys.errors import UserError
 from buildsys.front.boot import boot_embedded, boot_qemu
 from buildsys.front.steps import Steps
+from buildsys.front.verify import case_of
+from buildsys.go.sets import SINCE
 from buildsys.machines import embedded, qemu
 from buildsys.machines.outcome import End
+from buildsys.proof.claims import handlers
 from tests.conftest import ROOT
 from tests.machines.conftest import needs_qemu  # noqa: F401  a fixture
+from tests.proof.mutants import patched
 
 pytestmark = pytest.mark.slow
 
@@ -96,6 +100,17 @@ def test_its_report_names_the_call_and_what_there_is_instead(
         assert failed.exit_status == 2
         assert re.search(rf"runtime service: .*it was come to by .*main\.{kernel} → .*{re.escape(called)}", said), said
         assert f"  hint: {instead}" in said
+
+
+def test_what_stands_for_the_clock_of_mutexes_is_tried(kernels: Path, tmp_path: Path) -> None:
+    case = case_of(built(kernels, "Locks"))
+    verdict = handlers.check(case)
+    assert verdict.passed, verdict.details
+    [clock] = [case.called[name].new for name in case.plan.of_set("wait").calls if name in SINCE]
+    assert clock is not None
+    mov_x18 = (0xAA1F03F2).to_bytes(4, "little")  # mov x18, xzr
+    mutant = patched(case, tmp_path, {clock.value: mov_x18}, linked=True)
+    assert re.search(r"sync\.runtime_nanotime at \w+ changes x18", handlers.check(mutant).figure)
 
 
 def test_with_a_clock_of_its_own_a_kernel_has_the_time(kernels: Path) -> None:
