@@ -88,8 +88,9 @@ var yielded bool
 
 // resume is a thread about to run, with signals it gets.
 func resume(thread *task.Thread) *machine.Context {
-	if signal := thread.Deliver(); signal != 0 {
-		killed(signal)
+	for signal := thread.Deliver(); signal != 0; signal = thread.Deliver() {
+		killed(thread, signal)
+		thread = choose()
 	}
 	return &thread.Context
 }
@@ -108,6 +109,7 @@ func choose() *task.Thread {
 				earliest = least(earliest, now+clock.Counts(slice))
 			}
 			alarm(now, earliest)
+			thread.Process.Enter()
 			task.Current, task.Woken = thread, false
 			return thread
 		}
@@ -117,6 +119,7 @@ func choose() *task.Thread {
 		alarm(now, earliest)
 		if table.HasTimer() {
 			machine.Wait()
+			task.Idled(machine.Counter() - now)
 		}
 	}
 }
@@ -164,37 +167,43 @@ func fault(thread *task.Thread, class, syndrome, address uint64) {
 	case space.Forbidden:
 		raise(thread, task.SIGSEGV, codeForbidden, address)
 	case space.Exhausted:
-		exhausted()
+		exhausted(thread)
 	}
 }
 
 const permissionFault = 0x0c // fault status code of a permission fault, without its level
 
-// exhausted ends a program that touched memory when no page of RAM was left, as Linux does.
-func exhausted() {
-	console.Puts("supervisor: out of memory: all ")
-	console.PutDecimal(uint64(space.Total()))
-	console.Puts(" pages of RAM are in use\r\n")
-	end(128 + task.SIGKILL)
+// exhausted ends a process that touched memory when no page of RAM was left, as Linux does.
+func exhausted(thread *task.Thread) {
+	if isFirst(thread) {
+		console.Puts("supervisor: out of memory: all ")
+		console.PutDecimal(uint64(space.Total()))
+		console.Puts(" pages of RAM are in use\r\n")
+	}
+	endBy(thread, task.SIGKILL)
 }
 
 func raise(thread *task.Thread, signal uint64, code int32, address uint64) {
 	if ends := thread.Raise(signal, code, address); ends != 0 {
-		console.Puts("supervisor: ended by signal ")
-		console.PutDecimal(ends)
-		console.Puts(" at ")
-		console.PutHex(thread.Context.PC)
-		console.Puts(", address ")
-		console.PutHex(address)
-		console.Puts("\r\n")
-		end(128 + ends)
+		if isFirst(thread) {
+			console.Puts("supervisor: ended by signal ")
+			console.PutDecimal(ends)
+			console.Puts(" at ")
+			console.PutHex(thread.Context.PC)
+			console.Puts(", address ")
+			console.PutHex(address)
+			console.Puts("\r\n")
+		}
+		endBy(thread, ends)
 	}
 }
 
-// killed ends a program that gets a signal it does not handle.
-func killed(signal uint64) {
-	console.Puts("supervisor: ended by signal ")
-	console.PutDecimal(signal)
-	console.Puts("\r\n")
-	end(128 + signal)
+// killed ends a process that gets a signal it does not handle.
+func killed(thread *task.Thread, signal uint64) {
+	if isFirst(thread) {
+		console.Puts("supervisor: ended by signal ")
+		console.PutDecimal(signal)
+		console.Puts("\r\n")
+	}
+	endBy(thread, signal)
 }

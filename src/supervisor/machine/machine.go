@@ -57,6 +57,11 @@ type Table struct {
 	BoardEnd    uintptr
 	Counts      uintptr // of the program's barriers, as templates/counting.s.j2 has them, or 0
 	CountsEnd   uintptr // where the count is of those that are in none of them
+	Data        uintptr // of the program, what it may write, page by page: bytes it begins with
+	DataEnd     uintptr
+	Zeros       uintptr // and zeros
+	ZerosEnd    uintptr
+	Pristine    uintptr // where those bytes are kept as they were, or 0
 	Given       uintptr // what this boot alone is given, or 0: a bundle, on a page of its own at the end of RAM
 }
 

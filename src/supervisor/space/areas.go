@@ -1,5 +1,12 @@
 package space
 
+import (
+	"unsafe"
+
+	"kernel/memory"
+	"kernel/supervisor/machine"
+)
+
 // Rights to a page.
 const (
 	Read = 1 << iota
@@ -23,10 +30,16 @@ type area struct {
 	rights   uintptr
 }
 
-// areas are the program's, lowest first; neighbours of the same rights are one.
+// areasLow is where each process has the table of its own areas, on as many pages as it needs: below the program's
+// addresses, in a GiB where no board has anything.
+const areasLow = Low - 1<<level1Shift
+
+// areas are those of the process that runs, lowest first; neighbours of the same rights are one. There is room
+// for so many.
 var (
-	areas [mostAreas]area
+	areas *[mostAreas]area
 	used  int
+	room  int
 )
 
 // first is the index of the first area that ends above address.
@@ -137,5 +150,25 @@ func shift(at, places int) {
 
 // roomy tells whether an area may be split in three.
 func roomy() bool {
-	return used+2 < mostAreas
+	return used+2 < room || widen()
+}
+
+// widen gives the table of areas another page; it tells whether that could be done.
+func widen() bool {
+	if room == mostAreas {
+		return false
+	}
+	place := areasLow + (uintptr(room)*unsafe.Sizeof(area{})+PageSize-1)&^(PageSize-1)
+	entry := leaf(place, true)
+	if entry == 0 {
+		return false
+	}
+	page := Frame()
+	if page == 0 {
+		return false
+	}
+	memory.Store64(entry, uint64(page)|attributes(Read|Write))
+	machine.Published()
+	room = int((place + PageSize - areasLow) / unsafe.Sizeof(area{}))
+	return true
 }
