@@ -86,6 +86,7 @@ const (
 	callGetgid           = 176 // 0
 	callGetegid          = 177 // 0
 	callGettid           = 178 // from 1 on
+	callSysinfo          = 179 // RAM: all, and what is left
 	callSocket           = 198 // TCP over IPv4, of the machine with itself
 	callBind             = 200 // to 127.0.0.0/8 and to 0.0.0.0
 	callListen           = 201 // 16 connections wait to be accepted
@@ -346,6 +347,8 @@ func call(thread *task.Thread, again bool) int64 {
 
 	case callUname:
 		return name(uintptr(a))
+	case callSysinfo:
+		return information(uintptr(a))
 	case callGetrlimit:
 		return limits(uintptr(b))
 	case callPrlimit64:
@@ -1048,6 +1051,27 @@ func name(to uintptr) int64 {
 		zero(to+uintptr(at)*nameBytes, nameBytes)
 		copy(place, field)
 	}
+	return 0
+}
+
+// Of struct sysinfo: include/uapi/linux/sysinfo.h.
+const (
+	informationBytes = 112
+	informationTotal = 32
+	informationFree  = 40
+	informationUnit  = 104
+)
+
+// information is sysinfo.
+func information(to uintptr) int64 {
+	if !space.TouchAll(to, informationBytes, space.Write) {
+		return -eFAULT
+	}
+	zero(to, informationBytes)
+	memory.Store64(to, clock.Nanoseconds(machine.Counter())/1_000_000_000)
+	memory.Store64(to+informationTotal, uint64(space.Total()))
+	memory.Store64(to+informationFree, uint64(space.Free()))
+	memory.Store32(to+informationUnit, space.PageSize)
 	return 0
 }
 

@@ -275,11 +275,21 @@ func (p *Process) Send(signal uint64, code int32, sender uint64) {
 	if _, counts := p.wants(signal); !counts {
 		return
 	}
+	if t := Current; t.Process == p && t.State != none && t.Blocked>>(signal-1)&1 == 0 && signal != SIGKILL {
+		t.Send(signal, code, sender)
+		return
+	}
+	sent := false
 	for _, thread := range threads[:highest] {
 		if thread.Process == p && thread.State != none && thread.Blocked>>(signal-1)&1 == 0 {
 			thread.Send(signal, code, sender)
-			return
+			if sent = true; signal != SIGKILL { // whichever runs next ends the process
+				return
+			}
 		}
+	}
+	if sent {
+		return
 	}
 	p.pending |= 1 << (signal - 1)
 	p.sent[signal] = info{code, sender}
