@@ -52,24 +52,13 @@ func trap(context *machine.Context, kind, syndrome, address uint64) *machine.Con
 		}
 		return resume(choose())
 	}
-	switch class := syndrome >> 26; class {
-	case classCall:
+	class := syndrome >> 26
+	if class == classCall { // by far the most
 		serve(thread)
-	case classData, classInstruction:
+	} else if class == classData {
 		fault(thread, class, syndrome, address)
-	case classUnknown, classIllegal:
-		raise(thread, task.SIGILL, codeIllegal, context.PC)
-	case classBreak:
-		raise(thread, task.SIGTRAP, codeBreak, context.PC)
-	case classFloat:
-		raise(thread, task.SIGFPE, codeFloat, context.PC)
-	case classPC, classSP:
-		raise(thread, task.SIGBUS, codeAlignment, address)
-	default:
-		console.Puts("supervisor: an exception of class ")
-		console.PutHex(class)
-		console.Puts("\r\n")
-		raise(thread, task.SIGILL, codeIllegal, context.PC)
+	} else {
+		failed(thread, class, syndrome, address)
 	}
 	if thread.State != task.Ready || yielded {
 		yielded = false
@@ -83,16 +72,45 @@ func trap(context *machine.Context, kind, syndrome, address uint64) *machine.Con
 	return resume(thread)
 }
 
+// failed is what other exceptions are to a thread.
+func failed(thread *task.Thread, class, syndrome, address uint64) {
+	switch class {
+	case classInstruction:
+		fault(thread, class, syndrome, address)
+	case classUnknown, classIllegal:
+		raise(thread, task.SIGILL, codeIllegal, thread.Context.PC)
+	case classBreak:
+		raise(thread, task.SIGTRAP, codeBreak, thread.Context.PC)
+	case classFloat:
+		raise(thread, task.SIGFPE, codeFloat, thread.Context.PC)
+	case classPC, classSP:
+		raise(thread, task.SIGBUS, codeAlignment, address)
+	default:
+		console.Puts("supervisor: an exception of class ")
+		console.PutHex(class)
+		console.Puts("\r\n")
+		raise(thread, task.SIGILL, codeIllegal, thread.Context.PC)
+	}
+}
+
 // yielded tells that the current thread can go on, and lets others go first.
 var yielded bool
 
 // resume is a thread about to run, with signals it gets.
 func resume(thread *task.Thread) *machine.Context {
+	if thread.HasSignal() {
+		thread = signalled(thread)
+	}
+	return &thread.Context
+}
+
+// signalled is the thread to go on with where one has signals it gets: another if these end its process.
+func signalled(thread *task.Thread) *task.Thread {
 	for signal := thread.Deliver(); signal != 0; signal = thread.Deliver() {
 		killed(thread, signal)
 		thread = choose()
 	}
-	return &thread.Context
+	return thread
 }
 
 // choose is the thread that is to run now, after waiting for one if there is none.

@@ -110,7 +110,7 @@ func Collect(descriptor uint64, to uintptr, most uint64) int64 {
 		if member.descriptor == 0 {
 			continue
 		}
-		ready, moves := set.owner.open[member.descriptor-1].ready()
+		ready, moves := set.owner[member.descriptor-1].ready()
 		ready &= member.events | failed | hangUp
 		if ready == 0 || member.events&edge != 0 && member.moves == moves+1 {
 			continue

@@ -116,11 +116,12 @@ type set struct {
 	members [mostInSet]member
 	turn    int
 	users   int
-	owner   *Table // whose descriptors the members are
+	owner   *[mostFiles]file // whose descriptors the members are
 }
 
 var (
-	files    *Table // of the process that runs
+	files    *[mostFiles]file // of the process that runs
+	own      *Table           // which has them
 	pipes    [mostPipes]pipe
 	counters [mostEvents]eventCounter
 	sets     [mostSets]*set // each a page, which is not given back
@@ -143,26 +144,27 @@ func Init(address uintptr, told *machine.Table, randomly func(to, length uintptr
 	now = clock
 	port, base, table, fill = uart.At(address), address, told, randomly
 	Sum = basis
-	if files = newTable(); files == nil {
+	if own = newTable(); own == nil {
 		return false
 	}
+	own.Enter()
 	for at := 0; at < 3; at++ {
-		files.open[at] = file{kind: console, flags: ReadWrite}
+		files[at] = file{kind: console, flags: ReadWrite}
 	}
 	return true
 }
 
 func open(descriptor uint64) *file {
-	if descriptor >= mostFiles || files.open[descriptor].kind == closed {
+	if descriptor >= mostFiles || files[descriptor].kind == closed {
 		return nil
 	}
-	return &files.open[descriptor]
+	return &files[descriptor]
 }
 
 func add(made file) int64 {
-	for at := range files.open {
-		if files.open[at].kind == closed {
-			files.open[at] = made
+	for at := range files {
+		if files[at].kind == closed {
+			files[at] = made
 			return int64(at)
 		}
 	}
@@ -237,7 +239,7 @@ func Duplicate(descriptor, least, flags uint64) int64 {
 		return -EBADF
 	}
 	for at := least; at < mostFiles; at++ {
-		if files.open[at].kind == closed {
+		if files[at].kind == closed {
 			return DuplicateTo(descriptor, at, flags)
 		}
 	}
@@ -255,8 +257,8 @@ func DuplicateTo(descriptor, to, flags uint64) int64 {
 	}
 	Close(to)
 	from.share()
-	files.open[to] = *from
-	files.open[to].closes = flags&CloseAtExec != 0
+	files[to] = *from
+	files[to].closes = flags&CloseAtExec != 0
 	return int64(to)
 }
 

@@ -34,12 +34,12 @@ func newTable() *Table {
 
 // Current is the table of the process that runs.
 func Current() *Table {
-	return files
+	return own
 }
 
 // Enter has every call be of this table's descriptors.
 func (t *Table) Enter() {
-	files = t
+	own, files = t, t.open
 }
 
 // Copy is another table with the same descriptors, as a child has it; nil if there can be no more.
@@ -74,12 +74,12 @@ func (t *Table) Leave() {
 }
 
 func (t *Table) close(all bool) {
-	before := files
-	files = t
+	before := own
+	t.Enter()
 	for at := range t.open {
 		if t.open[at].kind != closed && (all || t.open[at].closes) {
 			Close(uint64(at))
 		}
 	}
-	files = before
+	before.Enter()
 }

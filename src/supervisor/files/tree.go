@@ -64,7 +64,7 @@ func initTree() bool {
 		return false
 	}
 	root.parent = root
-	files.move(root)
+	own.move(root)
 	temporary, dev := newNode(folderBits|0o1777), newNode(folderBits|0o755)
 	if temporary == nil || dev == nil {
 		return false
@@ -146,7 +146,7 @@ func Plant(base, first, count, folder uintptr) bool {
 		planted.Number = place(made)
 	}
 	if folder > 0 && folder <= count {
-		files.move(memory.At[node](entry(folder).Number))
+		own.move(memory.At[node](entry(folder).Number))
 	}
 	return true
 }
@@ -202,7 +202,7 @@ func find(from *node, path string) (*node, string, *node, int64) {
 // from is the folder a path of a call begins at.
 func from(folder uint64) (*node, int64) {
 	if int32(folder) == here {
-		return files.working, 0
+		return own.working, 0
 	}
 	opened := described(folder)
 	if opened == nil {
@@ -442,7 +442,7 @@ func Remove(folder uint64, path string, flags uint64) int64 {
 		return -EINVAL
 	case found.first != nil:
 		return -ENOTEMPTY
-	case found == root || found == files.working:
+	case found == root || found == own.working:
 		return -EBUSY
 	}
 	found.parent.take(found)
@@ -667,7 +667,7 @@ func ChangeFolder(folder uint64, path string) int64 {
 	if !found.isFolder() {
 		return -ENOTDIR
 	}
-	files.move(found)
+	own.move(found)
 	return 0
 }
 
@@ -688,12 +688,12 @@ func (n *node) leave() {
 
 // Folder writes the working folder's path, and a zero byte, to memory that is there; it returns how many bytes.
 func Folder(to, size uintptr) int64 {
-	length := files.working.pathLength()
+	length := own.working.pathLength()
 	if length+1 > size {
 		return -ERANGE
 	}
 	memory.Store8(to+length, 0)
-	files.working.path(to, length)
+	own.working.path(to, length)
 	return int64(length + 1)
 }
 

@@ -44,10 +44,11 @@ var (
 
 // first is the index of the first area that ends above address.
 func first(address uintptr) int {
-	low, high := 0, used
+	known := areas[:used]
+	low, high := 0, len(known)
 	for low < high {
 		middle := int(uint(low+high) / 2)
-		if areas[middle].end > address {
+		if known[middle].end > address {
 			high = middle
 		} else {
 			low = middle + 1
@@ -58,9 +59,9 @@ func first(address uintptr) int {
 
 // rightsAt are the rights to the page at address; false if the program did not ask for it.
 func rightsAt(address uintptr) (uintptr, bool) {
-	at := first(address)
-	if at < used && areas[at].low <= address {
-		return areas[at].rights, true
+	at, known := first(address), areas[:used]
+	if at < len(known) && known[at].low <= address {
+		return known[at].rights, true
 	}
 	return None, false
 }

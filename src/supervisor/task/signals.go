@@ -117,6 +117,11 @@ func (p *Process) wants(signal uint64) (Action, bool) {
 	return action, true
 }
 
+// HasSignal tells whether a signal is pending that the thread does not block.
+func (t *Thread) HasSignal() bool {
+	return t.pending&^t.Blocked != 0
+}
+
 // Deliver has the thread, which is about to run, handle one signal that is pending. It returns the signal's number if
 // the program is to end by it, else 0.
 func (t *Thread) Deliver() uint64 {
