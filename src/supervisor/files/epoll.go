@@ -30,7 +30,8 @@ func NewSet(flags uint64) int64 {
 		}
 		found := add(file{kind: epoll, number: int32(at), closes: flags&CloseAtExec != 0})
 		if found >= 0 {
-			*sets[at] = set{users: 1, owner: files}
+			*sets[at] = set{}
+			sets[at].users, sets[at].owner = 1, files
 		}
 		return found
 	}

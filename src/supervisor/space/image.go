@@ -8,26 +8,23 @@ import (
 // image is what the program may write of the image: bytes it begins with, and zeros. The first process has them
 // where they are. Each other one has pages of its own at the same addresses, from when it touches them.
 var image struct {
-	data, dataEnd   uintptr
-	zeros, zerosEnd uintptr
-	pristine        uintptr // the bytes as they were before anything ran
+	data, zeros machine.Span
+	pristine    uintptr // the bytes as they were before anything ran
 }
 
 // initImage sees to it that the bytes are kept: where flash has them, there; elsewhere in RAM.
 func initImage(told *machine.Table) bool {
-	image.data, image.dataEnd = told.Data, told.DataEnd
-	image.zeros, image.zerosEnd = told.Zeros, told.ZerosEnd
-	image.pristine = told.Pristine
+	image.data, image.zeros, image.pristine = told.Data, told.Zeros, told.Pristine
 	if image.pristine != 0 {
 		return true
 	}
 	image.pristine = frames.next // pages nobody had come one behind another
-	for at := image.data; at < image.dataEnd; at += PageSize {
+	for at := uintptr(0); at < image.data.Size(); at += PageSize {
 		page := Frame()
 		if page == 0 {
 			return false
 		}
-		copyPage(page, at)
+		copyPage(page, image.data.Low()+at)
 	}
 	return true
 }
@@ -40,7 +37,7 @@ func copyPage(to, from uintptr) {
 
 // isOwn tells whether each process but the first has its own page there.
 func isOwn(place uintptr) bool {
-	return place-image.data < image.dataEnd-image.data || place-image.zeros < image.zerosEnd-image.zeros
+	return image.data.Has(place) || image.zeros.Has(place)
 }
 
 // touchImage does as Touch for the program's data in the image.
@@ -59,8 +56,8 @@ func touchImage(place, rights uintptr) int {
 	if page == 0 {
 		return Exhausted
 	}
-	if at := place&^(PageSize-1) - image.data; at < image.dataEnd-image.data {
-		copyPage(page, image.pristine+at)
+	if image.data.Has(place) {
+		copyPage(page, image.pristine+place&^(PageSize-1)-image.data.Low())
 	}
 	memory.Store64(entry, uint64(page)|attributes(Read|Write))
 	machine.Published()
@@ -70,11 +67,11 @@ func touchImage(place, rights uintptr) int {
 // parted gives a space tables of its own for the program's data, which is nowhere yet; it tells whether there was RAM
 // for them.
 func parted(level1 uintptr) bool {
-	return partedFrom(level1, image.data, image.dataEnd) && partedFrom(level1, image.zeros, image.zerosEnd)
+	return partedFor(level1, image.data) && partedFor(level1, image.zeros)
 }
 
-func partedFrom(level1, low, end uintptr) bool {
-	for ; low < end; low += PageSize {
+func partedFor(level1 uintptr, own machine.Span) bool {
+	for low := own.Low(); own.Has(low); low += PageSize {
 		at := low >> level1Shift % entries
 		level2 := apart(level1, memory.Load64(base+at*8), at, level2Shift)
 		if level2 == 0 {
