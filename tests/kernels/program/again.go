@@ -49,6 +49,15 @@ var child = map[string]func(){
 		err := syscall.Exec(os.Args[0], []string{os.Args[0], "child-tells", "became"}, []string{"TOLD=anew"})
 		panic(err)
 	},
+	"child-touches": func() { // more than there is: what is mapped in small parts need not be there until it is touched
+		for {
+			part, err := syscall.Mmap(-1, 0, 8<<20, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+			must(err == nil, "Mmap", err)
+			for at := 0; at < len(part); at += 4096 {
+				part[at] = 1
+			}
+		}
+	},
 	"child-keeps": func() { // a variable as it was when the program began, and 8 MiB
 		must(kept == "at first", "a variable", kept)
 		kept = strings.Repeat("child ", 1<<20)
@@ -189,4 +198,25 @@ func leftOver() uint64 {
 	var told syscall.Sysinfo_t
 	must(syscall.Sysinfo(&told) == nil, "Sysinfo")
 	return told.Freeram * uint64(told.Unit)
+}
+
+// leaves ends while a child of its runs.
+func leaves() {
+	must(again("child-waits").Start() == nil, "Start")
+	fmt.Println("left a child behind")
+	os.Exit(3)
+}
+
+// greedy has a child that wants all the RAM there is, and then one that gets some of it.
+func greedy() {
+	err := again("child-touches").Run()
+	must(err != nil && err.Error() == "signal: killed", "by touching", err)
+	got, err := again("child-keeps").Output()
+	must(err == nil && string(got) == "6291456\n", "another", err, string(got))
+}
+
+// forks makes a process that would have a copy of all memory, which Go does for namespaces only.
+func forks() {
+	_, _, failed := syscall.RawSyscall(syscall.SYS_CLONE, uintptr(syscall.SIGCHLD), 0, 0)
+	must(failed == syscall.ENOSYS, "clone", failed)
 }
