@@ -128,6 +128,7 @@ class Steps:
             from buildsys.stages.compilation import make_object
             from buildsys.stages.directives import write
 
+            self._refuse_release()
             sweep(project.build / ".tools")
             said = make_object(
                 self.go,
@@ -224,16 +225,21 @@ class Steps:
             run=run,
         )
 
-    def _refuse_for_programs(self) -> None:
-        """Raise UserError for what cannot be had in a program."""
-        from buildsys.stages.directives import read
+    def _refuse_release(self) -> None:
+        """Raise UserError for a Go of which no program is made."""
         from buildsys.stages.programs import OLDEST
 
-        if self.go.version < OLDEST:
+        if self.project.program and self.go.version < OLDEST:
             raise UserError(
                 f"{self.project.go_setting} is Go {self.go.release}, and a program needs " + ".".join(map(str, OLDEST)),
                 'a newer one is fetched: go = "1.27"',
             )
+
+    def _refuse_for_programs(self) -> None:
+        """Raise UserError for what cannot be had in a program."""
+        from buildsys.stages.directives import read
+
+        self._refuse_release()  # what a cache has of such a Go was compiled for a bare kernel
         if directed := read(self.directives):
             raise UserError(
                 f"{directed[0].place}: {directed[0].old} is to be redirected, and functions of a program cannot be",
