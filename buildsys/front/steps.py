@@ -113,6 +113,7 @@ class Steps:
         project = self.project
 
         def discover() -> Discovered:
+            self._refuse_release()
             found = self._sources()
             return Discovered(tuple(map(self._here, found.files)), tuple(map(self._here, found.folders)))
 
@@ -128,7 +129,6 @@ class Steps:
             from buildsys.stages.compilation import make_object
             from buildsys.stages.directives import write
 
-            self._refuse_release()
             sweep(project.build / ".tools")
             said = make_object(
                 self.go,
@@ -227,9 +227,11 @@ class Steps:
 
     def _refuse_release(self) -> None:
         """Raise UserError for a Go of which no program is made."""
+        if not self.project.program:
+            return
         from buildsys.stages.programs import OLDEST
 
-        if self.project.program and self.go.version < OLDEST:
+        if self.go.version < OLDEST:
             raise UserError(
                 f"{self.project.go_setting} is Go {self.go.release}, and a program needs " + ".".join(map(str, OLDEST)),
                 'a newer one is fetched: go = "1.27"',
