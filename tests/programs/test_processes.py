@@ -54,6 +54,12 @@ def test_the_run_ends_with_the_first_process_whoever_else_is_there(on_qemu: Boot
     assert outcome.exit_code == 3
 
 
+def test_the_first_process_may_become_another(on_embedded: Boot) -> None:
+    outcome = on_embedded("becomes")
+    assert text_of(outcome) == '["anew"] ["GREETING=changed"] 1\ndone became\n'
+    assert outcome.exit_code == 0
+
+
 def test_a_child_that_finds_no_ram_is_killed_and_its_parent_goes_on(on_qemu: Boot) -> None:
     outcome = on_qemu("greedy")
     assert all_done(text_of(outcome), ("greedy",)), outcome.serial

@@ -38,8 +38,10 @@ func NewSet(flags uint64) int64 {
 	return -EMFILE
 }
 
+// setOf is the set of a descriptor, or nil. One that a child inherited is its parent's: the members are descriptors of
+// that one.
 func setOf(descriptor uint64) *set {
-	if file := open(descriptor); file != nil && file.kind == epoll {
+	if file := open(descriptor); file != nil && file.kind == epoll && sets[file.number].owner == files {
 		return sets[file.number]
 	}
 	return nil

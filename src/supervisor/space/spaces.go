@@ -87,24 +87,25 @@ func (s *Space) Enter() {
 	machine.Translate(root)
 }
 
-// Leave tells that a process does not use the space any more. What is in it is given back when nobody does; the core
-// must translate those of another then.
+// Leave tells that a process does not use the space any more. What is in it is given back when nobody does; if the core
+// translates its addresses, it goes on with the first one's.
 func (s *Space) Leave() {
 	if s.users--; s.users > 0 {
 		return
 	}
-	if s == current {
-		spaces[0].Enter()
-	}
-	if s == current { // that of the first process, whose tables stay for the supervisor
-		discard(Low, End)
-		used = 0
-		s.users = 1
+	spaces[0].Enter()
+	empty(s.root)
+	if s != &spaces[0] {
+		Release(s.root)
+		s.root = 0
 		return
 	}
-	empty(s.root)
-	Release(s.root)
-	s.root = 0
+	// The tables of the first stay, for the supervisor.
+	for at := uintptr(0); at < entries*8; at += 8 {
+		memory.Store64(root+at, memory.Load64(base+at))
+	}
+	s.users, used, room = 1, 0, 0
+	machine.ForgetAll()
 }
 
 // empty gives back all that a level 1 table leads to and boot code's does not.

@@ -155,8 +155,8 @@ func (t *Thread) Exec(made *space.Space) {
 	t.ID = process.ID
 	old := process.Space
 	process.Space = made
-	made.Enter()
 	old.Leave()
+	made.Enter()
 	process.Files.CloseMarked()
 	for at := range process.Actions {
 		if process.Actions[at].Handler != ignored {

@@ -200,6 +200,18 @@ func leftOver() uint64 {
 	return told.Freeram * uint64(told.Unit)
 }
 
+// becomes has the first process start anew, with other arguments and another environment; so do its children then.
+func becomes() {
+	kept = "of the one before"
+	panic(syscall.Exec(os.Args[0], []string{os.Args[0], "became", "anew"}, []string{"GREETING=changed"}))
+}
+
+func became() {
+	must(kept == "at first", "a variable", kept)
+	fmt.Printf("%q %q %d\n", os.Args[2:], os.Environ(), os.Getpid())
+	processes()
+}
+
 // leaves ends while a child of its runs.
 func leaves() {
 	must(again("child-waits").Start() == nil, "Start")

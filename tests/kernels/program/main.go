@@ -18,6 +18,8 @@ func main() {
 // parts are what can be run.
 var parts = map[string]func(){
 	"arguments":  arguments,
+	"became":     became,
+	"becomes":    becomes,
 	"chance":     chance,
 	"collector":  collector,
 	"constant":   constant,
