@@ -55,7 +55,7 @@ const (
 	callUtimensat        = 88  // the time of the last change
 	callExit             = 93  // of a thread
 	callExitGroup        = 94  // of the first process: the status is that of the run
-	callWaitid           = 95  // of children by their numbers; P_PIDFD: EINVAL
+	callWaitid           = 95  // as Linux; nothing stops
 	callSetTidAddress    = 96  // as Linux
 	callFutex            = 98  // FUTEX_WAIT and FUTEX_WAKE, private or not
 	callSetRobustList    = 99  // accepted, unused
@@ -111,7 +111,8 @@ const (
 	callRenameat2        = 276 // with RENAME_NOREPLACE or without
 	callGetrandom        = 278 // from the board's source of random numbers
 	callCopyFileRange    = 285 // EINVAL: read and write do
-	callPidfdOpen        = 434 // ENOSYS: processes go by their numbers
+	callPidfdSendSignal  = 424 // as Linux, without information of the sender's
+	callPidfdOpen        = 434 // to wait and to send signals; not to be waited for by epoll
 	callFaccessat2       = 439 // as Linux for root
 )
 
@@ -277,7 +278,16 @@ func call(thread *task.Thread, again bool) int64 {
 	case callWaitid:
 		return waitFor(thread, x)
 	case callPidfdOpen:
-		return -eNOSYS
+		return openProcess(a, b)
+	case callPidfdSendSignal:
+		id, failed := files.ProcessOf(a)
+		if failed != 0 {
+			return failed
+		}
+		if c != 0 || d != 0 {
+			return -eINVAL
+		}
+		return kill(thread, int64(id), b)
 	case callSetTidAddress:
 		thread.OnEnd(uintptr(a))
 		return int64(thread.ID)

@@ -14,6 +14,7 @@ import (
 const (
 	cloneSignal = 0x000000ff // the signal the parent gets when the child ends
 	cloneNew    = 0x7e020080 // CLONE_NEW…: namespaces
+	clonePidfd  = 0x00001000
 	cloneVFork  = 0x00004000
 )
 
@@ -25,9 +26,25 @@ func lend(thread *task.Thread, flags uint64) int64 {
 	case flags&cloneMemory == 0 || flags&cloneVFork == 0:
 		return unserved(callClone)
 	}
+	told, number := uintptr(thread.Context.X[2]), int64(0)
+	if flags&clonePidfd != 0 {
+		if !space.TouchAll(told, 4, space.Write) {
+			return -eFAULT
+		}
+		if number = files.Process(0); number < 0 {
+			return number
+		}
+	}
 	made := thread.Lend(flags & cloneSignal)
 	if made == nil {
+		if flags&clonePidfd != 0 {
+			files.Close(uint64(number))
+		}
 		return -eAGAIN
+	}
+	if flags&clonePidfd != 0 {
+		files.BeProcess(number, made.Process.ID)
+		memory.Store32(told, uint32(number))
 	}
 	made.Context.X[0] = 0
 	if stack := thread.Context.X[1]; stack != 0 {
@@ -35,6 +52,17 @@ func lend(thread *task.Thread, flags uint64) int64 {
 	}
 	made.Begin()
 	return done
+}
+
+// openProcess is pidfd_open.
+func openProcess(id, flags uint64) int64 {
+	switch {
+	case flags&^files.Nonblocking != 0 || int32(id) <= 0:
+		return -eINVAL
+	case task.Known(id) == nil:
+		return -eSRCH
+	}
+	return files.Process(id)
 }
 
 // words are arguments and environment: zero-terminated strings, one behind another.
@@ -184,6 +212,7 @@ const (
 	waitAll      = 0          // P_ALL
 	waitProcess  = 1          // P_PID
 	waitGroup    = 2          // P_PGID: all are of one
+	waitPidfd    = 3          // P_PIDFD
 	usageBytes   = 144        // struct rusage
 	childBytes   = 128        // siginfo_t
 	usageSelf    = 0
@@ -242,6 +271,11 @@ func waitFor(thread *task.Thread, x *[31]uint64) int64 {
 	case waitProcess:
 		if id == 0 {
 			return -eINVAL
+		}
+	case waitPidfd:
+		failed := int64(0)
+		if id, failed = files.ProcessOf(id); failed != 0 {
+			return failed
 		}
 	default:
 		return -eINVAL

@@ -53,6 +53,7 @@ const (
 	interruption
 	regular // a file or folder of the tree
 	network // a socket
+	process // a pidfd
 )
 
 // Flags of a descriptor: include/uapi/asm-generic/fcntl.h.
@@ -84,7 +85,7 @@ const (
 
 // A file is what a descriptor stands for. 256 of them are a page.
 type file struct {
-	count  uint64 // of what has no description: how far it was read
+	count  uint64 // of what has no description: how far it was read; of a process, its ID
 	number int32  // of a pipe, counter, set, socket, interrupt or description
 	flags  uint16
 	kind   kind
@@ -384,6 +385,24 @@ func Event(count, flags uint64) int64 {
 		return opened
 	}
 	return -EMFILE
+}
+
+// Process makes a descriptor of the process of that ID.
+func Process(id uint64) int64 {
+	return add(file{kind: process, count: id, flags: ReadWrite, closes: true})
+}
+
+// BeProcess makes a descriptor of a process one of that ID.
+func BeProcess(descriptor int64, id uint64) {
+	files[descriptor].count = id
+}
+
+// ProcessOf is the ID of the process a descriptor is of, and 0 or an error.
+func ProcessOf(descriptor uint64) (uint64, int64) {
+	if file := open(descriptor); file != nil && file.kind == process {
+		return file.count, 0
+	}
+	return 0, -EBADF
 }
 
 // Later says that a call can not be done yet.

@@ -121,6 +121,12 @@ func processes() {
 	must(err == nil && string(got) == "[\"became\"] anew 1\n", "syscall.Exec", err, string(got))
 }
 
+// Numbers of system calls that package syscall has no names for: include/uapi/asm-generic/unistd.h.
+const (
+	pidfdSendSignal = 424
+	pidfdOpen       = 434
+)
+
 // together has two children run at once, and ends both.
 func together() {
 	var waiting [2]*exec.Cmd
@@ -137,7 +143,13 @@ func together() {
 	err := waiting[0].Wait()
 	must(err != nil && err.Error() == "signal: killed", "killed", err)
 	must(waiting[1].Process.Signal(syscall.Signal(0)) == nil, "the other lives")
-	must(waiting[1].Process.Signal(syscall.SIGTERM) == nil, "Signal")
+	descriptor, _, failed := syscall.Syscall(pidfdOpen, uintptr(waiting[1].Process.Pid), 0, 0)
+	must(failed == 0, "pidfd_open", failed)
+	_, _, failed = syscall.Syscall6(pidfdSendSignal, descriptor, uintptr(syscall.SIGTERM), 0, 0, 0, 0)
+	must(failed == 0, "pidfd_send_signal", failed)
+	syscall.Close(int(descriptor))
+	_, _, failed = syscall.Syscall(pidfdOpen, 1<<20, 0, 0)
+	must(failed == syscall.ESRCH, "pidfd_open of nobody", failed)
 	err = waiting[1].Wait()
 	must(err != nil && err.Error() == "signal: terminated", "terminated", err)
 	must(errors.Is(waiting[1].Process.Kill(), os.ErrProcessDone), "done")
