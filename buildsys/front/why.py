@@ -161,7 +161,7 @@ def _parts(steps: Steps, link: Look, pending: dict[str, str], seen: dict[str, Pr
     with suppress(OSError, ValueError):
         guess = json.loads(steps.binding.read_bytes())  # what link begins with, too
     sources = [steps.project.build / name for name in steps.templates]
-    makes = [
+    makes: list[Callable[[], Action]] = [
         partial(steps.render, guess if isinstance(guess, dict) else {}),
         *(partial(steps.assemble, source) for source in sources),
         partial(steps.join, [source.with_suffix(".o") for source in sources]),
