@@ -95,7 +95,7 @@ const (
 	callGetsockname      = 204 // as Linux
 	callGetpeername      = 205 // as Linux
 	callSetsockopt       = 208 // accepted, without effect
-	callGetsockopt       = 209 // all zeros
+	callGetsockopt       = 209 // SO_TYPE; all else zeros
 	callShutdown         = 210 // of writing; of reading without effect
 	callBrk              = 214 // the break cannot be moved
 	callMunmap           = 215 // as Linux
@@ -209,7 +209,7 @@ func call(thread *task.Thread, again bool) int64 {
 	case callChdir:
 		path, failed := text(uintptr(a))
 		if failed == 0 {
-			failed = files.ChangeFolder(0, path)
+			failed = files.ChangeFolder(files.AtWorking, path)
 		}
 		return failed
 	case callSymlinkat, callLinkat:
@@ -259,7 +259,7 @@ func call(thread *task.Thread, again bool) int64 {
 	case callSetsockopt:
 		return files.IsSocket(a)
 	case callGetsockopt:
-		return socketOption(a, uintptr(d), uintptr(x[4]))
+		return socketOption(a, b, c, uintptr(d), uintptr(x[4]))
 	case callShutdown:
 		return files.Shutdown(a, b)
 
@@ -675,8 +675,15 @@ func socketName(descriptor uint64, peer bool, to, length uintptr) int64 {
 	return files.Name(descriptor, peer, to)
 }
 
-// socketOption is getsockopt: no option is set, and no error pending.
-func socketOption(descriptor uint64, to, length uintptr) int64 {
+// Of getsockopt: include/uapi/asm-generic/socket.h, include/linux/net.h.
+const (
+	levelSocket = 1 // SOL_SOCKET
+	optionType  = 3 // SO_TYPE
+	kindStream  = 1 // SOCK_STREAM
+)
+
+// socketOption is getsockopt: every socket is a stream; no option is set, and no error pending.
+func socketOption(descriptor, level, option uint64, to, length uintptr) int64 {
 	if failed := files.IsSocket(descriptor); failed != 0 {
 		return failed
 	}
@@ -684,7 +691,11 @@ func socketOption(descriptor uint64, to, length uintptr) int64 {
 		!space.TouchAll(to, 4, space.Write) {
 		return -eFAULT
 	}
-	memory.Store32(to, 0)
+	value := uint32(0)
+	if level == levelSocket && option == optionType {
+		value = kindStream
+	}
+	memory.Store32(to, value)
 	memory.Store32(length, 4)
 	return 0
 }

@@ -31,7 +31,7 @@ const (
 	noFollow = 0x100 // AT_SYMLINK_NOFOLLOW
 
 	here      = -100 // AT_FDCWD
-	atWorking = 1<<64 + here
+	AtWorking = 1<<64 + here
 	noReplace = 1 // RENAME_NOREPLACE
 )
 
@@ -620,7 +620,7 @@ func ReadLink(folder uint64, path string, to, size uintptr) int64 {
 
 // IsExecutable tells whether the file at a path is the program, as an error if it is not.
 func IsExecutable(path string) int64 {
-	found, failed := existing(atWorking, path)
+	found, failed := existing(AtWorking, path)
 	switch {
 	case failed != 0:
 		return failed

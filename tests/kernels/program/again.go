@@ -25,7 +25,9 @@ func again(part string, arguments ...string) *exec.Cmd {
 // child is what the program does when it was started by itself, by the first argument.
 var child = map[string]func(){
 	"child-tells": func() {
-		fmt.Printf("%q %s %d\n", os.Args[2:], os.Getenv("TOLD"), os.Getppid())
+		folder, err := os.Getwd()
+		must(err == nil, "Getwd", err)
+		fmt.Printf("%q %s %d %s\n", os.Args[2:], os.Getenv("TOLD"), os.Getppid(), folder)
 		fmt.Fprintln(os.Stderr, "to standard error")
 	},
 	"child-repeats": func() { io.Copy(os.Stdout, os.Stdin) },
@@ -78,10 +80,12 @@ func init() {
 func processes() {
 	telling := again("child-tells", "one", "two words", "")
 	telling.Env = append(os.Environ(), "TOLD=yes")
+	must(os.MkdirAll("/tmp/there", 0o755) == nil, "MkdirAll")
+	telling.Dir = "tmp/../tmp/there" // from the root, where the first process began
 	var out, errors bytes.Buffer
 	telling.Stdout, telling.Stderr = &out, &errors
 	err := telling.Run()
-	must(err == nil && out.String() == "[\"one\" \"two words\" \"\"] yes 1\n", "told", err, out.String())
+	must(err == nil && out.String() == "[\"one\" \"two words\" \"\"] yes 1 /tmp/there\n", "told", err, out.String())
 	must(errors.String() == "to standard error\n", "standard error", errors.String())
 
 	long := strings.Repeat("through two pipes ", 5000)
@@ -118,7 +122,7 @@ func processes() {
 	must(err == nil && string(got) == "6291456\n" && kept == "the parent's", "memory", err, string(got), kept)
 
 	got, err = again("child-becomes").Output()
-	must(err == nil && string(got) == "[\"became\"] anew 1\n", "syscall.Exec", err, string(got))
+	must(err == nil && string(got) == "[\"became\"] anew 1 /\n", "syscall.Exec", err, string(got))
 }
 
 // Numbers of system calls that package syscall has no names for: include/uapi/asm-generic/unistd.h.
