@@ -382,6 +382,10 @@ class Steps:
         return dict(self.project.expected.sections)
 
     @property
+    def _literals(self) -> list[str]:
+        return [f"{each.function} {each.value:#x} {each.place}" for each in self.project.expected.literals]
+
+    @property
     def _paths(self) -> dict[str, str]:
         return dict(self.project.expected.paths)
 
@@ -496,7 +500,7 @@ class Steps:
         expected = self.project.expected
         found: dict[str, Any] = {
             "symbols": {name: str(place) for name, place in expected.symbols},
-            "literals": [f"{each.function} {each.value:#x} {each.place}" for each in expected.literals],
+            "literals": self._literals,
             "sections": dict(expected.sections),
             "paths": dict(expected.paths),
             "ready": self._ready,
@@ -543,18 +547,26 @@ class Steps:
         def run() -> dict[str, Any]:
             from buildsys.stages.link import assemble_own
 
-            assemble_own(self.binutils, read, source.parent, self.project.root, made, self._flags, self._paths)
+            literals = self.project.expected.literals
+            assemble_own(
+                self.binutils, read, source.parent, self.project.root, made, self._flags, self._paths, literals
+            )
             return {}
 
         return Action(
             name=f"assemble {_in_a_name(source)}",
-            inputs=(read, *self.binutils.files, *_code("toolchains", "stages/link.py", "stages/assembly.py")),
+            inputs=(
+                read,
+                *self.binutils.files,
+                *_code("toolchains", "formats", "stages/link.py", "stages/assembly.py", "stages/expected.py"),
+            ),
             outputs=(made,),
             parameters={
                 "command": self.binutils.assembler[1:],
                 "folder": self.places.name(source.parent),
                 **({"sections": self._flags} if self._flags else {}),
                 **({"paths": self._paths} if self._paths else {}),
+                **({"literals": self._literals} if self._literals else {}),
             },
             run=run,
             discover=lambda: Discovered(self._included(source)),
@@ -568,14 +580,17 @@ class Steps:
         def run() -> dict[str, Any]:
             from buildsys.stages.link import adopt
 
-            adopt(given, made, self._flags)
+            adopt(given, made, self._flags, self.project.expected.literals)
             return {}
 
         return Action(
             name=f"adopt {_in_a_name(given)}",
-            inputs=(given, *_code("formats", "stages/link.py", "stages/assembly.py")),
+            inputs=(given, *_code("formats", "stages/link.py", "stages/assembly.py", "stages/expected.py")),
             outputs=(made,),
-            parameters={"sections": self._flags} if self._flags else {},
+            parameters={
+                **({"sections": self._flags} if self._flags else {}),
+                **({"literals": self._literals} if self._literals else {}),
+            },
             run=run,
             kept=False,
         )

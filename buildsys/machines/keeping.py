@@ -35,7 +35,8 @@ class Keeper(threading.Thread):
     `memory` is what it read of `ranges`; `doubt` why a status of 0, or an end from outside, is no good end;
     `restarted` says that it ended a machine that started over and over; `snapshot` is the machine as it was, if
     `monitor`, a connection to QMP, is given. `over` tells, while the machine stands, whether the run had ended before
-    it came here: QEMU goes on for a moment after it sent what ends its run. QEMU is to be started with -S and -no-shutdown.
+    it came here: QEMU goes on for a moment after it sent what ends its run. QEMU is to be started with -S and
+    -no-shutdown.
     """
 
     def __init__(

@@ -70,7 +70,9 @@ def _traced(case: Case, limit: float) -> tuple[Outcome, Counter[tuple[str, int]]
     ]
     reading, writing = os.pipe()
     blocks: Counter[tuple[int, int]] = Counter()
-    thread = threading.Thread(target=_read_trace, args=(reading, blocks, case.board.until), name="QEMU's log", daemon=True)
+    thread = threading.Thread(
+        target=_read_trace, args=(reading, blocks, case.board.until), name="QEMU's log", daemon=True
+    )
     thread.start()
     try:
         # Blocks chained to each other would not come back to be logged.
