@@ -313,6 +313,8 @@ def _refuse_overlap(board: Board, memory: Table) -> None:
 
 
 def _refuse_misplaced(board: Board, table: Table, key: str, address: int, kinds: tuple[str, ...]) -> None:
+    if address < 0:
+        raise table.error(key, f"is {address:#x}", "it must be 0 or more")
     region = board.region_at(address)
     if region is None or region.kind not in kinds:
         place = "no region" if region is None else f"{region.name}, which is {region.kind}"
