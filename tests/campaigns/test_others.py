@@ -36,6 +36,7 @@ FLAG, END = ("0x40026b40", '"runtime.writeBarrier"'), ("__end", '"__heap_low"')
 G_SHIFTED, G_LONG_AGO = (("0x331a0000", '"runtime.g0"'), ("0x40100ce0", '"runtime.g0"'))
 NOTHING = ('"main.initRuntimeStubs"', '"buildsys.nothing"')
 PACK = ('"mazarin/bitfield.PackPageFlags"', '"buildsys.unexpected"')
+DELAY = ('"busy_wait"', '"buildsys.nothing"')  # of seconds, between lines on the screen
 VECTORS = ("0x2a5000", '"exception_vectors"')
 Pairs = tuple[tuple[str, str], ...]
 
@@ -108,7 +109,7 @@ STATES = (
     State("ea4f10b", RUNNING, TABLE, assembly=BOTH, tags=LATER),
     State("f3b6e99", RUNNING, TABLE, assembly=BOTH, tags=LATER),
     State("0ce49ad", RUNNING, assembly=BOTH, tags=LATER),
-    State("8a397d3", RUNNING, assembly=IMAGE, tags=LATER, go="1.23.9"),
+    State("8a397d3", RUNNING, redirect=(NOTHING, PACK, DELAY), assembly=IMAGE, tags=LATER, go="1.23.9"),
     State("7a42001", "DEBUG: KernelMain about to return", literals=BODY, assembly=IMAGE, tags=LATER),
     State("0294854", "DEBUG: KernelMain about to return", literals=BODY, assembly=IMAGE, tags=LATER),
     State(
