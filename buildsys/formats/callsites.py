@@ -81,15 +81,12 @@ def hits(elf: Elf, targets: Iterable[int]) -> Iterator[Hits]:
     for section in elf.code:
         words, base, contents = words_of(elf, section), section.address, elf.contents(section)
         found, goals = [], []
-        indices = {target - base >> 2 & _MASK26 for target in wanted}
-        for start in range(0, len(words) if wanted else 0, _PART):
-            part = contents[4 * start : 4 * min(start + _PART, len(words))]
-            for at in _candidates(part, {index - start for index in indices}):
-                # a64.branch_target of what is known to be one: a call for each of tens of thousands would be dear
-                target = base + 4 * (start + at + ((words[start + at] & _MASK26 ^ _SIGN26) - _SIGN26))
-                if target in wanted:
-                    found.append(start + at)
-                    goals.append(wanted[target])
+        # a64.branch_target of what is known to be one: a call for each of tens of thousands would be dear
+        for at in _candidates(contents, len(words), {target - base >> 2 & _MASK26 for target in wanted}):
+            target = base + 4 * (at + ((words[at] & _MASK26 ^ _SIGN26) - _SIGN26))
+            if target in wanted:
+                found.append(at)
+                goals.append(wanted[target])
         for start, end in elf.mapping.within(base, section.end) if found else ():
             data = slice(bisect_left(found, -(-(start - base) // 4)), bisect_left(found, -(-(end - base) // 4)))
             del found[data], goals[data]
@@ -110,29 +107,29 @@ def data_sites(elf: Elf, targets: Container[int]) -> list[tuple[int, int]]:
     return sorted(found)
 
 
-def _candidates(part: bytes, goals: Set[int]) -> Iterator[int]:
-    """The indices in `part` of all branches to one of `goals`, which are such indices too, and of few others."""
-    tables = [bytearray(256) for _ in range(3)]
+def _candidates(contents: bytes, count: int, goals: Set[int]) -> Iterator[int]:
+    """The indices of branches among `count` words to one of `goals`, which are such indices too, and of few others."""
+    first, second, high = bytearray(256), bytearray(256), dict[int, int]()
     for at, goal in enumerate(sorted(goals)):
         bit = 1 << 8 * at // len(goals)
-        for table, values in zip(
-            tables,
-            (
-                (goal, goal + 1),  # what the lane before carries is not known
-                (goal >> 8, (goal >> 8) - 1, (goal >> 8) + 1),  # nor is what the lowest bytes do
-                (goal >> 16, goal - _PART + 1 >> 16),
-            ),
-            strict=True,
-        ):
-            for value in values:
-                table[value & 0xFF] |= bit
-    count = len(part) // 4
-    fits = int.from_bytes(part[3::4].translate(_BRANCH), "little")
-    for place, indices, table in ((0, _FIRST, tables[0]), (1, _SECOND, tables[1])):
-        sums = int.from_bytes(part[place::4], "little") + indices
-        fits &= int.from_bytes(sums.to_bytes(_PART + 1, "little")[:count].translate(table), "little")
-    fits &= int.from_bytes(part[2::4].translate(tables[2]), "little")
-    return marked(fits.to_bytes(count, "little").translate(_ANY))
+        for value in (goal, goal + 1):  # what the lane before carries is not known
+            first[value & 0xFF] |= bit
+        for value in (goal >> 8, (goal >> 8) - 1, (goal >> 8) + 1):  # nor is what the lowest bytes do
+            second[value & 0xFF] |= bit
+        high[goal >> 16] = high.get(goal >> 16, 0) | bit
+    for start in range(0, count if goals else 0, _PART):
+        part = contents[4 * start : 4 * min(start + _PART, count)]
+        third = bytearray(256)
+        for goal, bits in high.items():
+            for value in (goal - start // _PART, goal - start // _PART - 1):
+                third[value & 0xFF] |= bits
+        fits = int.from_bytes(part[3::4].translate(_BRANCH), "little")
+        fits &= int.from_bytes(part[2::4].translate(third), "little")
+        for place, indices, table in ((0, _FIRST, first), (1, _SECOND, second)):
+            sums = int.from_bytes(part[place::4], "little") + indices
+            fits &= int.from_bytes(sums.to_bytes(_PART + 1, "little")[: len(part) // 4].translate(table), "little")
+        for at in marked(fits.to_bytes(len(part) // 4, "little").translate(_ANY)):
+            yield start + at
 
 
 def by_top(words: array[int], table: bytes) -> Iterator[int]:

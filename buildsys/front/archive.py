@@ -22,9 +22,10 @@ from buildsys.errors import UserError
 from buildsys.formats.bundle import bundle
 from buildsys.formats.elf import Elf
 from buildsys.formats.identity import identity
+from buildsys.front.linking import BINDINGS, ORIGINALS, SCRIPT
 from buildsys.front.reporter import Failed
 from buildsys.front.size import measured
-from buildsys.front.steps import BINDINGS, ORIGINALS, SCRIPT, Steps
+from buildsys.front.steps import Steps
 from buildsys.machines.gdb_startup import modules
 from buildsys.sizes.account import LEFT, Account
 

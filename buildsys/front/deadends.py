@@ -5,15 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-# The kinds of what this build has in the place of functions that do not return: buildsys.stages.patch.
-ENDING = ("fatal", "panic")
-
 
 def dead_ends(report: Path) -> dict[int, str]:
     """Functions of the user's, names by address, that took the place of a panic or a fatal error: by patch.json."""
     functions = json.loads(report.read_text("utf-8"))["functions"]
-    return {
-        int(each["new"], 16): each["to"]
-        for each in functions
-        if each["kind"] == "redirect" and each.get("instead_of") in ENDING
-    }
+    return {int(each["new"], 16): each["to"] for each in functions if each.get("dead_end")}

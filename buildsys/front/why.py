@@ -78,7 +78,7 @@ def why(steps: Steps, names: Sequence[str], as_json: bool = False) -> Failed | N
 
 def _nested(steps: Steps) -> tuple[str, ...]:
     """What `link` consists of, each with a record of its own."""
-    return ("render", *_assembles(steps), "join")
+    return ("render", *_assembles(steps), "join", "pack")
 
 
 def _assembles(steps: Steps) -> tuple[str, ...]:
@@ -161,10 +161,11 @@ def _parts(steps: Steps, link: Look, pending: dict[str, str], seen: dict[str, Pr
     with suppress(OSError, ValueError):
         guess = json.loads(steps.binding.read_bytes())  # what link begins with, too
     sources = [steps.project.build / name for name in steps.templates]
-    makes = [
+    makes: list[Callable[[], Action]] = [
         partial(steps.render, guess if isinstance(guess, dict) else {}),
         *(partial(steps.assemble, source) for source in sources),
         partial(steps.join, [source.with_suffix(".o") for source in sources]),
+        steps.pack,
     ]
     looks = []
     for name, make in zip(_nested(steps), makes, strict=True):

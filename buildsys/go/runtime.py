@@ -106,8 +106,12 @@ class Plan:
 
     @property
     def ending(self) -> tuple[str, ...]:
-        """Those that a kernel comes to when it fails: after them there is no good end, whoever stands in for them."""
-        return (*self.fatal, *self.of_set(PANIC).functions)
+        """Those that a kernel comes to when it fails: after them there is no good end, whoever stands in for them.
+
+        Not what is only on the way to one, such as allocating for a panic: another may do so for what it likes.
+        """
+        panic = self.of_set(PANIC)
+        return (*self.fatal, *panic.calls, *panic.entries)
 
     @property
     def allocates(self) -> bool:

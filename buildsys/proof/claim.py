@@ -41,11 +41,16 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Claim:
-    """One claim: a short name for the command line, the sentence claimed, and its check."""
+    """One claim: a short name for the command line, the sentence claimed, and its check.
+
+    `observed` if that asks what was seen of runs, which claims share; `builds` if it builds the image again.
+    """
 
     name: str
     title: str
     check: Callable[[Case], Verdict]
+    observed: bool = False
+    builds: bool = False
 
 
 def verdict(problems: list[str], figure: str, evidence: dict[str, Any], details: list[str], advice: str) -> Verdict:

@@ -384,7 +384,7 @@ def _report(
         *((each.name, each.functions) for each in plan.sets),
     ]
     kinds = {name: kind for kind, names in groups for name in names}
-    sites, entered = _sites(elf, done), set(plan.entered)
+    sites, entered, failing = _sites(elf, done), set(plan.entered), set(plan.ending)
     ours = {id(redirect) for redirect in redirects if not redirect.to}
     barriers = {redirect.name: id(redirect) for redirect in redirects if kinds.get(redirect.name) == "barrier"}
     totals = {
@@ -413,6 +413,7 @@ def _report(
         }
         if not base:
             about |= {"to": redirect.to, "mode": redirect.mode, "instead_of": kinds.get(redirect.name, "")}
+            about |= {"dead_end": redirect.name in failing}
             about |= _passing(done, redirect) | _addresses(done, redirect, others) | findings.reports[redirect.old]
         listed = ",\n   ".join(rows)
         functions.append(f'{json.dumps(about)[:-1]}, "sites": [\n   {listed}\n  ]}}')

@@ -163,6 +163,21 @@ def test_a_tool_that_takes_long_ends_with_who_started_it_even_by_a_kill(tmp_path
     wait_for(lambda: not Path("/proc", number).exists(), "its end")
 
 
+def test_what_a_killed_build_left_of_the_image_before_goes_with_the_next(
+    whole: bytes, victims: Callable[[], Recorded]
+) -> None:
+    """Of all that is written this is the one thing that no record speaks of."""
+    checkout = victims()
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    left = checkout.path(f"build/.before/kernel.elf.{dead.pid}.{dead.pid}.partial")
+    left.parent.mkdir(parents=True, exist_ok=True)
+    left.write_bytes(whole)
+    build(checkout.folder, checkout.cache)
+    assert checkout.image == whole
+    assert partial(checkout) == []
+
+
 @pytest.mark.campaign
 def test_a_build_killed_at_every_write_loses_nothing_that_was_finished(
     victims: Callable[[], Recorded], whole: bytes

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from buildsys.front.deadends import dead_ends
 from buildsys.front.steps import Steps
+from buildsys.front.verify import case_of
 from buildsys.machines import embedded, qemu
 from buildsys.machines.outcome import End, Outcome
 from tests.conftest import copy_project
-from tests.sets.conftest import build, panicking
+from tests.machines.conftest import needs
+from tests.sets.conftest import build, fresh, panicking
 from tests.sets.panics import (
     ENDLESS,
     FAULTY,
@@ -102,6 +106,39 @@ def test_a_stack_that_is_full_is_told_on_another(panics: Steps, tmp_path: Path, 
     assert said(text).message.endswith("fatal error: stack overflow")
     assert text.count("main.deep(") > 50
     assert text.rstrip().splitlines()[-2].startswith("main.KernelMain(")
+
+
+ALLOCATED = """package main
+
+import "unsafe"
+
+var (
+	heap [64]uint64
+	used uintptr
+	kept *[3]int
+)
+
+//go:noinline
+func allocated(size uintptr, kind unsafe.Pointer, zeroed bool) unsafe.Pointer {
+	at := &heap[used]
+	used += (size + 7) / 8
+	return unsafe.Pointer(at)
+}
+"""
+
+
+def test_an_allocator_of_the_kernels_is_no_way_to_fail(tmp_path: Path) -> None:
+    """Without one, what is allocated is for what a panic says alone; and no good end would follow it."""
+    needs(qemu.PROGRAM, qemu.INSTALL)
+    root = fresh(tmp_path / "mine", "kept = new([3]int)\n\tif used > 60 {\n\t\tallocated(8, nil, true)\n\t}")
+    (root / "src" / "heap.go").write_text(ALLOCATED)
+    steps = build(root, '\n[redirect]\n"runtime.mallocgc*" = { to = "main.allocated", allow = ["signature"] }\n')
+    redirected = [each for each in json.loads(steps.patch_json.read_text())["functions"] if each["kind"] == "redirect"]
+    assert "panic" in {each["instead_of"] for each in redirected}
+    assert dead_ends(steps.patch_json) == case_of(steps).dead_ends == {}
+    for machine in (embedded, qemu):
+        outcome = machine.run(steps.image, steps.project.board, 10, dead_ends=dead_ends(steps.patch_json))
+        assert (outcome.end, outcome.exit_code, outcome.doubt) == (End.EXIT, 0, "")
 
 
 @pytest.mark.parametrize(

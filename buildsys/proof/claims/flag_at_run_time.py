@@ -59,4 +59,6 @@ def _text(value: int | None) -> str:
     return "not seen" if value is None else f"{value:#x}"
 
 
-CLAIM = Claim("flag-at-run-time", "the flag is 0 until boot code sets it and 1 when the entry begins", check)
+CLAIM = Claim(
+    "flag-at-run-time", "the flag is 0 until boot code sets it and 1 when the entry begins", check, observed=True
+)

@@ -116,4 +116,4 @@ def _evidence(run: Observation) -> dict[str, Any]:
     }
 
 
-CLAIM = Claim("outcome", "the run exits with status 0, loses no write, and both emulators agree", check)
+CLAIM = Claim("outcome", "the run exits with status 0, loses no write, and both emulators agree", check, observed=True)
