@@ -35,7 +35,7 @@ _OF_KERNELS = (
 )  # fmt: skip
 # Of the program's own, which always do what Go's collector needs: the first says that no more is done.
 BARRIERS = (DISCARD, COUNT)
-_NAME = "program"  # os.Args[0]
+_NAME = "/program"  # os.Args[0], and where the file is that stands for it
 
 
 def program(table: Table) -> Program:

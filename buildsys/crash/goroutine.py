@@ -85,17 +85,17 @@ class Goroutines:
             if g and state is not None and state & ~SCAN != DEAD:
                 yield self._goroutine(g, state & ~SCAN)
 
-    def stands(self, each: Goroutine, live: Mapping[str, int]) -> dict[str, int] | None:
-        """The registers that `each` goes on with, `live` being those of the machine; None if they are not known."""
+    def stands(self, goroutine: Goroutine, live: Mapping[str, int]) -> dict[str, int] | None:
+        """The registers `goroutine` goes on with, `live` being those of the machine; None if they are not known."""
         running = [dict(live)] if in_program(live) else []
-        running += [thread.registers for thread in threads(self._elf, self._view, live) if not thread.runs]
+        running += [each.registers for each in threads(self._elf, self._view, live) if each.here and not each.runs]
         for registers in running:
             g = registers.get("x28", 0)
-            if g == each.address:
+            if g == goroutine.address:
                 return registers
-            if self._user(g) == each.address:
-                return _complete(each.registers)  # its thread is on another stack for a moment
-        return None if each.running else _complete(each.registers)
+            if self._user(g) == goroutine.address:
+                return _complete(goroutine.registers)  # its thread is on another stack for a moment
+        return None if goroutine.running else _complete(goroutine.registers)
 
     def _goroutine(self, g: int, state: int) -> Goroutine:
         words = STATES.get(state, f"in state {state}")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -68,7 +69,7 @@ def report(
         "frames": [frame_told(each, source) for each in frames],
         "frames_left_out": left_out,
         "goroutines": [] if not goroutines.of_program else list(_others(goroutines, unwinder, source, failed)),
-        "threads": list(_threads(elf, view, goroutines, unwinder, source, snapshot)),
+        "threads": list(_threads(elf, source, snapshot)),
         "registers": {name: hex(failed.registers[name]) for name in (*GENERAL, *SYSTEM) if name in failed.registers},
         "serial": run.serial[-LAST:].decode("utf-8", "replace"),
     }
@@ -143,13 +144,20 @@ def _others(goroutines: Goroutines, unwinder: Unwinder, source: Source, failed: 
         }
 
 
-def _threads(
-    elf: Elf, view: View, goroutines: Goroutines, unwinder: Unwinder, source: Source, snapshot: Snapshot
-) -> Iterator[dict[str, Any]]:
-    """Every thread of a program: what it does, which goroutine it runs, and where it stands."""
-    for each in threads(elf, view, snapshot.registers):
+def _threads(elf: Elf, source: Source, snapshot: Snapshot) -> Iterator[dict[str, Any]]:
+    """Every thread of a program: what it does, which goroutine it runs, where it stands in its process's memory."""
+
+    @cache
+    def seen(tables: int) -> tuple[Goroutines, Unwinder]:
+        registers = {**snapshot.registers, "ttbr0_el1": tables}
+        view = View(replace(snapshot, registers=registers), elf)
+        return Goroutines(elf, view), Unwinder(elf, view, source)
+
+    for each in threads(elf, View(snapshot, elf), snapshot.registers):
+        goroutines, unwinder = seen(each.tables)
         yield {
             "thread": each.number,
+            "process": each.process,
             "state": each.state,
             "runs": goroutines.current(each.registers["x28"]),
             "frames": [frame_told(frame, source) for frame in islice(unwinder.frames(each.registers), OTHERS)],

@@ -28,8 +28,10 @@ def whole(report: Mapping[str, Any]) -> list[str]:
         failed = ", the one that failed" if each["failed"] else ""
         lines += ["", f"goroutine {each['goroutine']} [{each['state']}{failed}]"]
         lines += stack(each["frames"], 0, len(each["frames"]))
+    several = len({each["process"] for each in report["threads"]}) > 1
     for each in report["threads"]:
-        lines += ["", f"thread {each['thread']} [{each['state']}], on {each['runs']}"]
+        of = f" of process {each['process']}" if several else ""
+        lines += ["", f"thread {each['thread']}{of} [{each['state']}], on {each['runs']}"]
         lines += stack(each["frames"], 0, len(each["frames"]))
     lines += ["", "registers", *_registers(report["registers"])]
     if sent := report["serial"].splitlines():

@@ -1,4 +1,4 @@
-"""The threads of a program, as its supervisor keeps them: src/supervisor/task/task.go."""
+"""The threads of a program, as its supervisor keeps them: src/supervisor/task/task.go, process.go."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from buildsys.crash.view import Memory
 from buildsys.formats.dwarf import layout
 from buildsys.formats.elf import Elf
 
-PACKAGE = "kernel/supervisor/task"
+PACKAGE, SPACE = "kernel/supervisor/task", "kernel/supervisor/space"
 MOST = 1024  # mostThreads
-STATES = {1: "ready", 2: "waiting at a futex", 3: "asleep", 4: "in a system call"}
+STATES = {1: "ready", 2: "waiting at a futex", 3: "asleep", 4: "in a system call", 5: "lending its memory to a child"}
 ON_SP_ELX = 1  # Arm ARM C5.2, PSTATE.SP: the program runs with it clear, the supervisor with it set
 
 
@@ -19,13 +19,18 @@ ON_SP_ELX = 1  # Arm ARM C5.2, PSTATE.SP: the program runs with it clear, the su
 class Thread:
     """One thread: its number, what it does, and its registers, by name, where it stands.
 
-    `runs` says that it is the program that the machine runs, and not the supervisor.
+    `runs` says that it is the program that the machine runs, and not the supervisor. `process` is the number of the
+    process it is of, `tables` the address of the level 1 table of that one's memory, and `here` says that this is the
+    memory the machine translates addresses to.
     """
 
     number: int
     state: str
     registers: dict[str, int]
     runs: bool
+    process: int
+    tables: int
+    here: bool
 
 
 def in_program(now: Mapping[str, int]) -> bool:
@@ -37,17 +42,19 @@ def threads(elf: Elf, memory: Memory, now: Mapping[str, int]) -> Iterator[Thread
     """Every thread that has not ended. `now` are the registers of the core; none if the image has no program."""
     info, abbrev = elf.section(".debug_info"), elf.section(".debug_abbrev")
     names = {name: f"{PACKAGE}.{name}" for name in ("threads", "highest", "Current")}
+    names["current"] = f"{SPACE}.current"
     found = elf.symbols.addresses(*names.values())
     if info is None or abbrev is None or len(found) < len(names):
         return
     tables = bytes(elf.contents(info)), bytes(elf.contents(abbrev))
     thread = layout(*tables, f"{PACKAGE}.Thread")
     saved = layout(*tables, "kernel/supervisor/machine.Context")
-    if not thread or not saved:
+    process, space = layout(*tables, f"{PACKAGE}.Process"), layout(*tables, f"{SPACE}.Space")
+    if not thread or not saved or not process or not space:
         return
     places = {f"x{number}": saved["X"] + 8 * number for number in range(31)}
     places |= {"sp": saved["SP"], "pc": saved["PC"], "pstate": saved["State"]}
-    current = memory.word(found[names["Current"]])
+    current, mapped = memory.word(found[names["Current"]]), memory.word(found[names["current"]])
     for index in range(min(memory.word(found[names["highest"]]) or 0, MOST)):
         at = memory.word(found[names["threads"]] + 8 * index)
         state = memory.word(at + thread["State"]) if at else None
@@ -58,4 +65,7 @@ def threads(elf: Elf, memory: Memory, now: Mapping[str, int]) -> Iterator[Thread
         registers = {name: now.get(name) if runs else memory.word(context + offset) for name, offset in places.items()}
         words = "running" if at == current else STATES.get(state, f"in state {state}")
         known = {name: each or 0 for name, each in registers.items()}
-        yield Thread(memory.word(at + thread["ID"]) or 0, words, known, runs)
+        of = memory.word(at + thread["Process"]) or 0
+        where = memory.word(of + process["Space"]) or 0
+        numbers = [memory.word(each) or 0 for each in (at + thread["ID"], of + process["ID"], where + space["root"])]
+        yield Thread(numbers[0], words, known, runs, numbers[1], numbers[2], where == mapped)

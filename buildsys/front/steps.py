@@ -45,6 +45,7 @@ class Steps(Linking):
         project = self.project
 
         def discover() -> Discovered:
+            self._refuse_release()
             found = self._sources()
             return Discovered(tuple(map(self._here, found.files)), tuple(map(self._here, found.folders)))
 
@@ -156,9 +157,10 @@ class Steps(Linking):
             run=run,
         )
 
-    def _refuse_for_programs(self) -> None:
-        """Raise UserError for what cannot be had in a program."""
-        from buildsys.stages.directives import read
+    def _refuse_release(self) -> None:
+        """Raise UserError for a Go of which no program is made."""
+        if not self.project.program:
+            return
         from buildsys.stages.programs import OLDEST
 
         if self.go.version < OLDEST:
@@ -166,6 +168,12 @@ class Steps(Linking):
                 f"{self.project.go_setting} is Go {self.go.release}, and a program needs " + ".".join(map(str, OLDEST)),
                 'a newer one is fetched: go = "1.27"',
             )
+
+    def _refuse_for_programs(self) -> None:
+        """Raise UserError for what cannot be had in a program."""
+        from buildsys.stages.directives import read
+
+        self._refuse_release()  # what a cache has of such a Go was compiled for a bare kernel
         if directed := read(self.directives):
             raise UserError(
                 f"{directed[0].place}: {directed[0].old} is to be redirected, and functions of a program cannot be",

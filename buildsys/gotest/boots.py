@@ -57,7 +57,7 @@ class Machine:
     def boot(self, arguments: Sequence[str], on_serial: Callable[[bytes], None] | None = None) -> Boot:
         """Boot the image once with `arguments` after the program's name. Raises UserError, Interrupted."""
         identity = secrets.token_hex(8)
-        given = Given(("test", *arguments), self.environment, identity, self.files, self.folder)
+        given = Given(("/test", *arguments), self.environment, identity, self.files, self.folder)
         image = self.image.with_name(f"boot-{given.identity}.elf")
         try:
             with_bundle(self.image, self.board, pack(given), image)

@@ -264,8 +264,9 @@ class Machine:
 
     def _came_to(self, address: int) -> None:
         if self._ends is not None and self._ends.came_to is None:
-            self._ends.came_to = self._ends.dead[address]
-            self._take()
+            self._ends.came_to = self._ends.ended_at(address, self._core.read)
+            if self._ends.came_to is not None:
+                self._take()
 
     def _booted(self) -> None:
         if self._ends is None:

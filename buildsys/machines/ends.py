@@ -25,6 +25,9 @@ NOTHING: Mapping[int, str] = MappingProxyType({})
 # templates/fatal.s.j2, the fourth of templates/sets/panic.s.j2; the others of a program's
 # runtime, src/runtime/panic.go.
 EXCEPTION, AGAIN, FATAL, PANIC = "buildsys.exception", "buildsys.again", "buildsys.fatal", "buildsys.panic"
+PROGRAM = "program."  # before the names of a program's symbols: buildsys.stages.programs
+# The process whose memory is in use, and the first of all: src/supervisor/task/process.go.
+RUNNING, FIRST = "kernel/supervisor/task.running", "kernel/supervisor/task.processes"
 DEAD_ENDS = {
     EXCEPTION: "an exception",
     AGAIN: "an exception in the handling of another, or on its stack",
@@ -63,6 +66,7 @@ class Ends:
 
     `booted` is where boot code comes to once, on its first core; the entry of a user's own, where each core comes to.
     `dead` are the places from which no good end leads. `came_to` and `boots` are what was seen of the run.
+    `processes` are where the supervisor of a program has the process that runs, and the first.
     """
 
     identity: bytes
@@ -72,13 +76,14 @@ class Ends:
     booted: int | None
     stacks: tuple[Stack, ...]
     dead: Mapping[int, DeadEnd]
+    processes: tuple[int, int] | None = None
     came_to: DeadEnd | None = field(default=None)
     boots: int = field(default=0)
 
     @classmethod
     def of(cls, elf: Elf, more: Mapping[int, str] = NOTHING) -> Ends:
         """Those of `elf`. `more` are further functions that no good end follows: names by address."""
-        named = elf.symbols.named(*DEAD_ENDS, EXIT, BOOTED)
+        named = elf.symbols.named(*DEAD_ENDS, EXIT, BOOTED, RUNNING, FIRST)
         dead = {at: DeadEnd(at, name, "a function that ends a kernel that failed") for at, name in more.items()}
         for name, meaning in DEAD_ENDS.items():
             dead |= {each.value: DeadEnd(each.value, name, meaning) for each in named[name]}
@@ -92,7 +97,19 @@ class Ends:
             booted=booted[0].value if booted else elf.entry if carried else None,
             stacks=tuple(_stacks(elf)),
             dead=dead,
+            processes=(named[RUNNING][0].value, named[FIRST][0].value) if named[RUNNING] and named[FIRST] else None,
         )
+
+    def ended_at(self, pc: int, read: Callable[[int, int], bytes | None]) -> DeadEnd | None:
+        """The dead end that the code at `pc` has come to; None if there is none, or it is a child's of the program.
+
+        A process that the program started may fail: that is for the program to see, and no end of the run.
+        """
+        dead = self.dead.get(pc)
+        if dead is not None and self.processes is not None and dead.name.startswith(PROGRAM):
+            running, first = (read(at, 8) for at in self.processes)
+            return dead if running == first else None
+        return dead
 
     @property
     def watched(self) -> bool:

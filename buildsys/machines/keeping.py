@@ -101,11 +101,12 @@ class Keeper(threading.Thread):
         if pc == ends.booted:
             ends.boots += 1
             return True
-        if dead := ends.dead.get(pc):
-            if ends.came_to is None and not self.over():
+        if pc in ends.dead:
+            dead = ends.ended_at(pc, lambda at, size: self._bytes(remote, at, size))
+            if dead is not None and ends.came_to is None and not self.over():
                 ends.came_to = dead
                 self._take(remote, ends)
-            return False
+            return dead is None
         if registers["x0"] & 0xFFFF_FFFF in (SYS_EXIT, SYS_EXIT_EXTENDED):
             block = self._bytes(remote, registers["x1"], 16)
             words = (int.from_bytes(block[:8], "little"), int.from_bytes(block[8:], "little")) if block else (0, 0)

@@ -17,8 +17,8 @@ const (
 	callEpollCreate1     = 20  // sets of counters and pipes
 	callEpollCtl         = 21  // level- and edge-triggered, one-shot
 	callEpollPwait       = 22  // signal mask not changed meanwhile
-	callDup              = 23  // not of counters and sets
-	callDup3             = 24  // not of counters and sets
+	callDup              = 23  // as Linux
+	callDup3             = 24  // as Linux
 	callFcntl            = 25  // F_DUPFD, F_DUPFD_CLOEXEC, F_GETFD, F_SETFD, F_GETFL, F_SETFL
 	callIoctl            = 29  // nothing is a terminal: ENOTTY
 	callFlock            = 32  // nobody else locks
@@ -47,14 +47,15 @@ const (
 	callPwrite64         = 68  // as Linux
 	callSendfile         = 71  // EINVAL: read and write do
 	callSplice           = 76  // EINVAL: read and write do
-	callReadlinkat       = 78  // there are no links: EINVAL
+	callReadlinkat       = 78  // there is one link: /proc/self/exe
 	callNewfstatat       = 79  // as Linux; one time for all three
 	callFstat            = 80  // as Linux; one time for all three
 	callFsync            = 82  // there is nothing behind RAM
 	callFdatasync        = 83  // there is nothing behind RAM
 	callUtimensat        = 88  // the time of the last change
 	callExit             = 93  // of a thread
-	callExitGroup        = 94  // the status is that of the run
+	callExitGroup        = 94  // of the first process: the status is that of the run
+	callWaitid           = 95  // as Linux; nothing stops
 	callSetTidAddress    = 96  // as Linux
 	callFutex            = 98  // FUTEX_WAIT and FUTEX_WAKE, private or not
 	callSetRobustList    = 99  // accepted, unused
@@ -65,7 +66,7 @@ const (
 	callSchedSetaffinity = 122 // accepted: there is one core
 	callSchedGetaffinity = 123 // core 0
 	callSchedYield       = 124 // the next thread's turn
-	callKill             = 129 // of the program itself
+	callKill             = 129 // of processes; all are of one group
 	callTkill            = 130 // of a thread
 	callTgkill           = 131 // of a thread
 	callSigaltstack      = 132 // as Linux
@@ -74,17 +75,18 @@ const (
 	callRtSigreturn      = 139 // as Linux; the alternate stack stays as it is
 	callUname            = 160 // Linux 6.1 on buildsys
 	callGetrlimit        = 163 // nothing is limited
-	callGetrusage        = 165 // all zeros
+	callGetrusage        = 165 // the time it ran; all else zeros
 	callUmask            = 166 // 022
 	callPrctl            = 167 // EINVAL
 	callGettimeofday     = 169 // from the RTC
-	callGetpid           = 172 // 1
-	callGetppid          = 173 // 0
+	callGetpid           = 172 // the first process's is 1
+	callGetppid          = 173 // 0 for the first process
 	callGetuid           = 174 // 0, as the three after it
 	callGeteuid          = 175 // 0
 	callGetgid           = 176 // 0
 	callGetegid          = 177 // 0
 	callGettid           = 178 // from 1 on
+	callSysinfo          = 179 // RAM: all, and what is left
 	callSocket           = 198 // TCP over IPv4, of the machine with itself
 	callBind             = 200 // to 127.0.0.0/8 and to 0.0.0.0
 	callListen           = 201 // 16 connections wait to be accepted
@@ -93,20 +95,24 @@ const (
 	callGetsockname      = 204 // as Linux
 	callGetpeername      = 205 // as Linux
 	callSetsockopt       = 208 // accepted, without effect
-	callGetsockopt       = 209 // all zeros
+	callGetsockopt       = 209 // SO_TYPE; all else zeros
 	callShutdown         = 210 // of writing; of reading without effect
 	callBrk              = 214 // the break cannot be moved
 	callMunmap           = 215 // as Linux
-	callClone            = 220 // threads only: CLONE_VM
+	callClone            = 220 // threads, and with CLONE_VM and CLONE_VFORK processes
+	callExecve           = 221 // of the program itself: there is no other
 	callMmap             = 222 // anonymous memory, not to be written and executed; the hint, if it is free, 1<<38 to 1<<39
 	callMprotect         = 226 // EACCES for what is to be written and executed
 	callMincore          = 232 // which pages have RAM
 	callMadvise          = 233 // DONTNEED and FREE give the RAM back at once; others do nothing
 	callAccept4          = 242 // as Linux
+	callWait4            = 260 // as Linux; nothing stops
 	callPrlimit64        = 261 // nothing is limited
 	callRenameat2        = 276 // with RENAME_NOREPLACE or without
 	callGetrandom        = 278 // from the board's source of random numbers
 	callCopyFileRange    = 285 // EINVAL: read and write do
+	callPidfdSendSignal  = 424 // as Linux, without information of the sender's
+	callPidfdOpen        = 434 // to wait and to send signals; not to be waited for by epoll
 	callFaccessat2       = 439 // as Linux for root
 )
 
@@ -170,9 +176,9 @@ func call(thread *task.Thread, again bool) int64 {
 	case callClose:
 		return files.Close(a)
 	case callDup:
-		return files.Duplicate(a, 0)
+		return files.Duplicate(a, 0, 0)
 	case callDup3:
-		return files.DuplicateTo(a, b)
+		return files.DuplicateTo(a, b, c)
 	case callFcntl:
 		return control(a, b, c)
 	case callIoctl:
@@ -203,7 +209,7 @@ func call(thread *task.Thread, again bool) int64 {
 	case callChdir:
 		path, failed := text(uintptr(a))
 		if failed == 0 {
-			failed = files.ChangeFolder(0, path)
+			failed = files.ChangeFolder(files.AtWorking, path)
 		}
 		return failed
 	case callSymlinkat, callLinkat:
@@ -225,7 +231,7 @@ func call(thread *task.Thread, again bool) int64 {
 	case callEventfd2:
 		return files.Event(a, b)
 	case callEpollCreate1:
-		return files.NewSet()
+		return files.NewSet(a)
 	case callEpollCtl:
 		if b != 2 && !space.TouchAll(uintptr(d), 16, space.Read) {
 			return -eFAULT
@@ -253,17 +259,35 @@ func call(thread *task.Thread, again bool) int64 {
 	case callSetsockopt:
 		return files.IsSocket(a)
 	case callGetsockopt:
-		return socketOption(a, uintptr(d), uintptr(x[4]))
+		return socketOption(a, b, c, uintptr(d), uintptr(x[4]))
 	case callShutdown:
 		return files.Shutdown(a, b)
 
 	case callExit:
 		if thread.End() {
-			end(a)
+			exit(thread, a)
 		}
 		return done
 	case callExitGroup:
-		end(a)
+		exit(thread, a)
+		return done
+	case callExecve:
+		return execute(thread, uintptr(a), uintptr(b), uintptr(c))
+	case callWait4:
+		return wait(thread, a, uintptr(b), c, uintptr(d))
+	case callWaitid:
+		return waitFor(thread, x)
+	case callPidfdOpen:
+		return openProcess(a, b)
+	case callPidfdSendSignal:
+		id, failed := files.ProcessOf(a)
+		if failed != 0 {
+			return failed
+		}
+		if c != 0 || d != 0 {
+			return -eINVAL
+		}
+		return kill(thread, int64(id), b)
 	case callSetTidAddress:
 		thread.OnEnd(uintptr(a))
 		return int64(thread.ID)
@@ -325,7 +349,7 @@ func call(thread *task.Thread, again bool) int64 {
 		}
 		return done
 	case callKill:
-		return send(thread, task.Current, b, 0)
+		return kill(thread, int64(int32(a)), b)
 	case callTkill:
 		return send(thread, task.Find(a), b, codeThread)
 	case callTgkill:
@@ -333,32 +357,36 @@ func call(thread *task.Thread, again bool) int64 {
 
 	case callUname:
 		return name(uintptr(a))
+	case callSysinfo:
+		return information(uintptr(a))
 	case callGetrlimit:
 		return limits(uintptr(b))
 	case callPrlimit64:
 		return limits(uintptr(d))
 	case callGetrusage:
-		if !space.TouchAll(uintptr(b), 144, space.Write) {
-			return -eFAULT
-		}
-		zero(uintptr(b), 144)
-		return 0
+		return usage(thread, a, uintptr(b))
 	case callUmask:
 		return 0o22
 	case callPrctl:
 		return -eINVAL
 	case callGetpid:
-		return 1
-	case callGetppid, callGetuid, callGeteuid, callGetgid, callGetegid:
+		return int64(thread.Process.ID)
+	case callGetppid:
+		return int64(thread.Process.ParentID)
+	case callGetuid, callGeteuid, callGetgid, callGetegid:
 		return 0
 	case callGettid:
 		return int64(thread.ID)
 	}
-	if number := x[8]; number < uint64(len(names)) {
-		unknown[number]++
-	} else {
-		unknown[len(names)]++
+	return unserved(x[8])
+}
+
+// unserved counts a system call that is not served.
+func unserved(number uint64) int64 {
+	if number >= uint64(len(names)) {
+		number = uint64(len(names))
 	}
+	unknown[number]++
 	return -eNOSYS
 }
 
@@ -492,7 +520,14 @@ func atPath(x *[31]uint64) int64 {
 	case callFaccessat, callFaccessat2:
 		return files.Access(folder, path, c)
 	case callReadlinkat:
-		return files.ReadLink(folder, path)
+		if int64(d) <= 0 {
+			return -eINVAL
+		}
+		size := least(d, longestPath)
+		if !space.TouchAll(uintptr(c), uintptr(size), space.Write) {
+			return -eFAULT
+		}
+		return files.ReadLink(folder, path, uintptr(c), uintptr(size))
 	case callFchmodat:
 		return files.SetMode(folder, path, c)
 	case callUtimensat:
@@ -555,10 +590,14 @@ func control(descriptor, command, argument uint64) int64 {
 		return flags
 	}
 	switch command {
-	case duplicate, duplicateClose:
-		return files.Duplicate(descriptor, argument)
-	case getDescriptor, setDescriptor:
-		return 0
+	case duplicate:
+		return files.Duplicate(descriptor, argument, 0)
+	case duplicateClose:
+		return files.Duplicate(descriptor, argument, files.CloseAtExec)
+	case getDescriptor:
+		return files.Marks(descriptor)
+	case setDescriptor:
+		return files.SetMarks(descriptor, argument)
 	case getFlags:
 		return flags
 	case setFlags:
@@ -636,8 +675,15 @@ func socketName(descriptor uint64, peer bool, to, length uintptr) int64 {
 	return files.Name(descriptor, peer, to)
 }
 
-// socketOption is getsockopt: no option is set, and no error pending.
-func socketOption(descriptor uint64, to, length uintptr) int64 {
+// Of getsockopt: include/uapi/asm-generic/socket.h, include/linux/net.h.
+const (
+	levelSocket = 1 // SOL_SOCKET
+	optionType  = 3 // SO_TYPE
+	kindStream  = 1 // SOCK_STREAM
+)
+
+// socketOption is getsockopt: every socket is a stream; no option is set, and no error pending.
+func socketOption(descriptor, level, option uint64, to, length uintptr) int64 {
 	if failed := files.IsSocket(descriptor); failed != 0 {
 		return failed
 	}
@@ -645,7 +691,11 @@ func socketOption(descriptor uint64, to, length uintptr) int64 {
 		!space.TouchAll(to, 4, space.Write) {
 		return -eFAULT
 	}
-	memory.Store32(to, 0)
+	value := uint32(0)
+	if level == levelSocket && option == optionType {
+		value = kindStream
+	}
+	memory.Store32(to, value)
 	memory.Store32(length, 4)
 	return 0
 }
@@ -665,10 +715,10 @@ const (
 func clone(thread *task.Thread) int64 {
 	x := &thread.Context.X
 	flags := x[0]
-	if flags&cloneMemory == 0 || flags&cloneThread == 0 {
-		return -eNOSYS // another process
+	if flags&cloneThread == 0 {
+		return lend(thread, flags)
 	}
-	made := task.New()
+	made := task.New(thread.Process)
 	if made == nil {
 		return -eAGAIN
 	}
@@ -929,7 +979,7 @@ func action(signal uint64, given, old uintptr, size uint64) int64 {
 		old != 0 && !space.TouchAll(old, actionBytes, space.Write) {
 		return -eFAULT
 	}
-	now := &task.Actions[signal]
+	now := &task.Current.Process.Actions[signal]
 	before := *now
 	if given != 0 {
 		*now = *memory.At[task.Action](given)
@@ -1001,7 +1051,7 @@ func send(thread, to *task.Thread, signal uint64, code int32) int64 {
 		return -eSRCH
 	}
 	if signal != 0 {
-		to.Send(signal, code, thread.ID)
+		to.Send(signal, code, thread.Process.ID)
 		task.Woken = true // it may wait, and is to be looked at
 	}
 	return 0
@@ -1022,6 +1072,27 @@ func name(to uintptr) int64 {
 		zero(to+uintptr(at)*nameBytes, nameBytes)
 		copy(place, field)
 	}
+	return 0
+}
+
+// Of struct sysinfo: include/uapi/linux/sysinfo.h.
+const (
+	informationBytes = 112
+	informationTotal = 32
+	informationFree  = 40
+	informationUnit  = 104
+)
+
+// information is sysinfo.
+func information(to uintptr) int64 {
+	if !space.TouchAll(to, informationBytes, space.Write) {
+		return -eFAULT
+	}
+	zero(to, informationBytes)
+	memory.Store64(to, clock.Nanoseconds(machine.Counter())/1_000_000_000)
+	memory.Store64(to+informationTotal, uint64(space.Total()))
+	memory.Store64(to+informationFree, uint64(space.Free()))
+	memory.Store32(to+informationUnit, space.PageSize)
 	return 0
 }
 

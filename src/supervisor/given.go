@@ -58,6 +58,15 @@ func plant() bool {
 	return files.Plant(given.base, given.files.First, given.files.Count, given.folder)
 }
 
+// zeroEnded is the zero-terminated string at an address of the supervisor's.
+func zeroEnded(place uintptr) string {
+	length := uintptr(0)
+	for memory.Load8(place+length) != 0 {
+		length++
+	}
+	return stringAt(place, length)
+}
+
 // sign ends what a run sends, if it has an identity: with that, its status, and how many bytes the program wrote to
 // the serial port, and which. Who reads it can tell whether anything was lost.
 func sign(status uint64) {

@@ -53,19 +53,23 @@ func KernelMain(machineBoard *board.Table, told *machine.Table) int32 {
 	if !sound {
 		return fail("what this boot was given is damaged")
 	}
-	if !space.Init(told.Translation, machineBoard.Heap.Low, end) {
+	if !space.Init(told, machineBoard.Heap.Low, end) {
 		return fail("there is no RAM for a program")
 	}
 	entropy.Init(told, seconds, space.Frame)
-	files.Init(machineBoard.UART, told, entropy.Fill, wall)
-	if !files.InitTree() {
+	if !files.Init(machineBoard.UART, told, entropy.Fill, wall) || !files.InitTree() {
 		return fail("there is no RAM for files")
 	}
-	if !plant() {
+	if !plant() || !files.InitExecutable(zeroEnded(given.arguments.First)) {
 		return fail("the files this boot was given do not fit in RAM")
 	}
-	first := task.New()
-	if first == nil || !prepare(first) {
+	first := task.First()
+	if first == nil || !prepare(first, words{
+		arguments:   given.arguments.Count,
+		environment: given.environment.Count,
+		bytes:       given.stringsEnd - given.arguments.First,
+		from:        given.arguments.First,
+	}) {
 		return fail("the program's arguments and environment do not fit in RAM")
 	}
 	task.Current, first.State = first, task.Ready
@@ -109,18 +113,18 @@ const (
 	auxSecure   = 23
 )
 
-// prepare gives the first thread its stack, with arguments, environment and auxiliary vector as Linux leaves
-// them, and has it begin at the program's entry; it tells whether there was room.
-func prepare(first *task.Thread) bool {
+// prepare gives the only thread of a process its stack, with arguments, environment and auxiliary vector as Linux
+// leaves them, and has it begin at the program's entry; it tells whether there was room. The process is the one that
+// runs.
+func prepare(first *task.Thread, told words) bool {
 	top := uintptr(space.End)
 	low := top - stackBytes
 	if space.Map(low, top, space.Read|space.Write) != 0 || space.Map(low-guardBytes, low, space.None) != 0 {
 		return false
 	}
-	strings := given.stringsEnd - given.arguments.First
-	words := 1 + given.arguments.Count + 1 + given.environment.Count + 1 + 2*5
-	low = (top - strings - 16 - 8*words) &^ 15
-	if !space.TouchAll(low, top-low, space.Write) {
+	count := 1 + told.arguments + 1 + told.environment + 1 + 2*5
+	low = (top - told.bytes - 16 - 8*count) &^ 15
+	if !space.TouchAll(low, top-low, space.Write) || !space.TouchAll(table.Archive, 1, space.Write) {
 		return false
 	}
 	at := low
@@ -128,16 +132,16 @@ func prepare(first *task.Thread) bool {
 		memory.Store64(at, word)
 		at += 8
 	}
-	text := top - strings
-	copyBytes(text, given.arguments.First, strings)
+	text := top - told.bytes
+	told.copyTo(text)
 	random := text - 16
 	random &^= 15
 	entropy.Fill(random, 16)
 
-	push(uint64(given.arguments.Count))
-	for _, each := range [2]machine.Strings{given.arguments, given.environment} {
-		place := text + each.First - given.arguments.First
-		for left := each.Count; left > 0; left-- {
+	push(uint64(told.arguments))
+	place := text
+	for _, each := range [2]uintptr{told.arguments, told.environment} {
+		for left := each; left > 0; left-- {
 			push(uint64(place))
 			for memory.Load8(place) != 0 {
 				place++
@@ -159,7 +163,7 @@ func prepare(first *task.Thread) bool {
 
 	memory.Store8(table.Archive, 0) // in an archive the runtime does not call main.main
 	context := &first.Context
-	context.X[0], context.X[1] = uint64(given.arguments.Count), uint64(low)+8
+	context.X[0], context.X[1] = uint64(told.arguments), uint64(low)+8
 	context.SP, context.PC, context.State = uint64(low), uint64(table.Entry), machine.Program
 	return true
 }

@@ -52,24 +52,13 @@ func trap(context *machine.Context, kind, syndrome, address uint64) *machine.Con
 		}
 		return resume(choose())
 	}
-	switch class := syndrome >> 26; class {
-	case classCall:
+	class := syndrome >> 26
+	if class == classCall { // by far the most
 		serve(thread)
-	case classData, classInstruction:
+	} else if class == classData {
 		fault(thread, class, syndrome, address)
-	case classUnknown, classIllegal:
-		raise(thread, task.SIGILL, codeIllegal, context.PC)
-	case classBreak:
-		raise(thread, task.SIGTRAP, codeBreak, context.PC)
-	case classFloat:
-		raise(thread, task.SIGFPE, codeFloat, context.PC)
-	case classPC, classSP:
-		raise(thread, task.SIGBUS, codeAlignment, address)
-	default:
-		console.Puts("supervisor: an exception of class ")
-		console.PutHex(class)
-		console.Puts("\r\n")
-		raise(thread, task.SIGILL, codeIllegal, context.PC)
+	} else {
+		failed(thread, class, syndrome, address)
 	}
 	if thread.State != task.Ready || yielded {
 		yielded = false
@@ -83,15 +72,45 @@ func trap(context *machine.Context, kind, syndrome, address uint64) *machine.Con
 	return resume(thread)
 }
 
+// failed is what other exceptions are to a thread.
+func failed(thread *task.Thread, class, syndrome, address uint64) {
+	switch class {
+	case classInstruction:
+		fault(thread, class, syndrome, address)
+	case classUnknown, classIllegal:
+		raise(thread, task.SIGILL, codeIllegal, thread.Context.PC)
+	case classBreak:
+		raise(thread, task.SIGTRAP, codeBreak, thread.Context.PC)
+	case classFloat:
+		raise(thread, task.SIGFPE, codeFloat, thread.Context.PC)
+	case classPC, classSP:
+		raise(thread, task.SIGBUS, codeAlignment, address)
+	default:
+		console.Puts("supervisor: an exception of class ")
+		console.PutHex(class)
+		console.Puts("\r\n")
+		raise(thread, task.SIGILL, codeIllegal, thread.Context.PC)
+	}
+}
+
 // yielded tells that the current thread can go on, and lets others go first.
 var yielded bool
 
 // resume is a thread about to run, with signals it gets.
 func resume(thread *task.Thread) *machine.Context {
-	if signal := thread.Deliver(); signal != 0 {
-		killed(signal)
+	if thread.HasSignal() {
+		thread = signalled(thread)
 	}
 	return &thread.Context
+}
+
+// signalled is the thread to go on with where one has signals it gets: another if these end its process.
+func signalled(thread *task.Thread) *task.Thread {
+	for signal := thread.Deliver(); signal != 0; signal = thread.Deliver() {
+		killed(thread, signal)
+		thread = choose()
+	}
+	return thread
 }
 
 // choose is the thread that is to run now, after waiting for one if there is none.
@@ -108,6 +127,7 @@ func choose() *task.Thread {
 				earliest = least(earliest, now+clock.Counts(slice))
 			}
 			alarm(now, earliest)
+			thread.Process.Enter()
 			task.Current, task.Woken = thread, false
 			return thread
 		}
@@ -117,6 +137,7 @@ func choose() *task.Thread {
 		alarm(now, earliest)
 		if table.HasTimer() {
 			machine.Wait()
+			task.Idled(machine.Counter() - now)
 		}
 	}
 }
@@ -164,37 +185,43 @@ func fault(thread *task.Thread, class, syndrome, address uint64) {
 	case space.Forbidden:
 		raise(thread, task.SIGSEGV, codeForbidden, address)
 	case space.Exhausted:
-		exhausted()
+		exhausted(thread)
 	}
 }
 
 const permissionFault = 0x0c // fault status code of a permission fault, without its level
 
-// exhausted ends a program that touched memory when no page of RAM was left, as Linux does.
-func exhausted() {
-	console.Puts("supervisor: out of memory: all ")
-	console.PutDecimal(uint64(space.Total()))
-	console.Puts(" pages of RAM are in use\r\n")
-	end(128 + task.SIGKILL)
+// exhausted ends a process that touched memory when no page of RAM was left, as Linux does.
+func exhausted(thread *task.Thread) {
+	if isFirst(thread) {
+		console.Puts("supervisor: out of memory: all ")
+		console.PutDecimal(uint64(space.Total()))
+		console.Puts(" pages of RAM are in use\r\n")
+	}
+	endBy(thread, task.SIGKILL)
 }
 
 func raise(thread *task.Thread, signal uint64, code int32, address uint64) {
 	if ends := thread.Raise(signal, code, address); ends != 0 {
-		console.Puts("supervisor: ended by signal ")
-		console.PutDecimal(ends)
-		console.Puts(" at ")
-		console.PutHex(thread.Context.PC)
-		console.Puts(", address ")
-		console.PutHex(address)
-		console.Puts("\r\n")
-		end(128 + ends)
+		if isFirst(thread) {
+			console.Puts("supervisor: ended by signal ")
+			console.PutDecimal(ends)
+			console.Puts(" at ")
+			console.PutHex(thread.Context.PC)
+			console.Puts(", address ")
+			console.PutHex(address)
+			console.Puts("\r\n")
+		}
+		endBy(thread, ends)
 	}
 }
 
-// killed ends a program that gets a signal it does not handle.
-func killed(signal uint64) {
-	console.Puts("supervisor: ended by signal ")
-	console.PutDecimal(signal)
-	console.Puts("\r\n")
-	end(128 + signal)
+// killed ends a process that gets a signal it does not handle.
+func killed(thread *task.Thread, signal uint64) {
+	if isFirst(thread) {
+		console.Puts("supervisor: ended by signal ")
+		console.PutDecimal(signal)
+		console.Puts("\r\n")
+	}
+	endBy(thread, signal)
 }

@@ -46,17 +46,11 @@ LIST = (
 # sort, and TestValueCompareAndSwapConcurrent, of which a thousand goroutines wait for their turn.
 SLOW, SLOW_LIMIT = ("index/suffixarray", "sync/atomic"), 3600.0
 # Why a test cannot pass, by package: what is said in the document of those that do not.
-PROCESSES = (
-    "its own program again as another process, and there is one: `clone` of a process is not served. qemu-user cannot "
-    "start it either; on Linux as a system it passes"
-)
 WHY = {
     "encoding/gob": (
         "TestCountDecodeMallocs counts 5 allocations and wants 3 wherever there is one processor: it fails alike on "
         "Linux as a system; where there are more it skips itself"
     ),
-    "math/rand": f"TestDefaultRace starts {PROCESSES}",
-    "sync": f"TestMutexMisuse and TestIssue76126 start {PROCESSES}",
 }
 
 

@@ -1,4 +1,7 @@
-"""The tests of Go's own that fail here, on Linux as a system of one processor: what the document says of them."""
+"""Tests of Go's own on Linux as a system of one processor, where user emulation of it is no measure.
+
+One fails here and there; the others start their own program again, and pass here and there.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ MEMORY = ("-m", "512M")
 pytestmark = pytest.mark.campaign
 
 
-def test_what_fails_here_for_want_of_processes_passes_there_and_gob_fails_alike(tmp_path: Path) -> None:
+def test_what_starts_itself_again_passes_there_as_here_and_gob_fails_alike(tmp_path: Path) -> None:
     steps = Steps(load(project_in(tmp_path)))
     environment = {**os.environ, **steps.go.environment(), "GOOS": "linux", "GOARCH": "arm64", "CGO_ENABLED": "0"}
 
@@ -47,6 +50,6 @@ def test_what_fails_here_for_want_of_processes_passes_there_and_gob_fails_alike(
     archive.write_bytes(linux.initial(tmp_path / "made", {**files, "commands": "\n".join(commands).encode()}))
     said = linux.serial(kernel, archive, steps.project.board, "", MEMORY).decode()
     for name, tests in ENDS.items():
-        assert set(rows()[name].failed) == set(tests)
+        assert set(rows()[name].failed) == {test for test, end in tests.items() if end == "FAIL"}
         for test, end in tests.items():
             assert f"--- {end}: {test} (" in said, said[-4000:]

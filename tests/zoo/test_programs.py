@@ -92,6 +92,22 @@ def test_every_thread_of_a_program_is_told_with_what_it_does_and_runs(failing: F
     assert len(threads) == report_of_ms(report)
 
 
+@pytest.mark.parametrize("machine", MACHINES)
+def test_a_thread_is_told_with_its_process_and_stands_in_the_memory_of_that(failing: Failing, machine: str) -> None:
+    status, report = failing("child", machine)
+    assert status == 2, "a child that failed before did not end the run"
+    child = int(report["serial"].split("child: ")[1].split()[0])
+    assert "exit status 2 true\n" in report["serial"]
+    assert {each["process"] for each in report["threads"]} == {1, child}
+    own_threads = [each for each in report["threads"] if each["process"] == 1]
+    assert any("main.fail" in own(each["frames"]) for each in own_threads)
+    others = [each for each in report["threads"] if each["process"] == child]
+    assert not any("main.fail" in own(each["frames"]) for each in others)
+    # It is in main.wait in its own memory, where goroutine 1 is its own.
+    waiting = [each["runs"] for each in others if own(each["frames"]) == ["main.wait", "main.main"]]
+    assert waiting == ["goroutine 1"]
+
+
 def report_of_ms(report: dict[str, Any]) -> int:
     """How many threads the program says it has, by its own count: the first line it prints."""
     return int(report["serial"].split("threads: ")[1].split()[0])

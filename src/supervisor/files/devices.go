@@ -21,6 +21,7 @@ const (
 type interrupt struct {
 	id    uintptr // 0 for none: that is no device's
 	came  uint32
+	users int
 	moves uint64
 }
 
@@ -35,12 +36,12 @@ var (
 func openDevice(name string, flags uint64) int64 {
 	switch {
 	case name == boardName:
-		return add(file{kind: boardText, flags: flags})
+		return add(file{kind: boardText, flags: uint16(flags), closes: flags&CloseAtExec != 0})
 	case name == barriersName:
 		if table.Counts == 0 {
 			return -ENOENT
 		}
-		return add(file{kind: barriers, flags: flags})
+		return add(file{kind: barriers, flags: uint16(flags), closes: flags&CloseAtExec != 0})
 	case len(name) > len(interruptName) && name[:len(interruptName)] == interruptName:
 		id := uintptr(0)
 		for _, digit := range []byte(name[len(interruptName):]) {
@@ -70,8 +71,12 @@ func openInterrupt(id uintptr, flags uint64) int64 {
 	if free < 0 {
 		return -EMFILE
 	}
-	interrupts[free] = interrupt{id: id}
-	return add(file{kind: interruption, number: free, flags: flags})
+	made := file{kind: interruption, number: int32(free), flags: uint16(flags), closes: flags&CloseAtExec != 0}
+	opened := add(made)
+	if opened >= 0 {
+		interrupts[free] = interrupt{id: id, users: 1}
+	}
+	return opened
 }
 
 // Interrupted takes note of an interrupt that came; it is held back until somebody has dealt with it.
@@ -110,9 +115,12 @@ func (f *file) writeInterrupt(from, length uintptr) int64 {
 	return 4
 }
 
-func (f *file) closeInterrupt() {
-	table.Disable(interrupts[f.number].id)
-	interrupts[f.number].id = 0
+// leave ends one descriptor's use of an interrupt.
+func (i *interrupt) leave() {
+	if i.users--; i.users == 0 {
+		table.Disable(i.id)
+		i.id = 0
+	}
 }
 
 // readText reads on in a text in memory.

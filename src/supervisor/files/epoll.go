@@ -2,6 +2,7 @@ package files
 
 import (
 	"kernel/memory"
+	"kernel/supervisor/space"
 )
 
 // Operations of epoll_ctl.
@@ -15,23 +16,33 @@ const (
 const eventBytes = 16 // struct epoll_event on arm64: events, padding, data
 
 // NewSet makes a set of descriptors to wait for.
-func NewSet() int64 {
+func NewSet(flags uint64) int64 {
 	for at := range sets {
-		if !inUse[at] {
-			found := add(file{kind: epoll, number: at})
-			if found >= 0 {
-				inUse[at] = true
-				sets[at] = set{}
+		if sets[at] == nil {
+			page := space.Frame()
+			if page == 0 {
+				return -ENOMEM
 			}
-			return found
+			sets[at] = memory.At[set](page)
 		}
+		if sets[at].users > 0 {
+			continue
+		}
+		found := add(file{kind: epoll, number: int32(at), closes: flags&CloseAtExec != 0})
+		if found >= 0 {
+			*sets[at] = set{}
+			sets[at].users, sets[at].owner = 1, files
+		}
+		return found
 	}
 	return -EMFILE
 }
 
+// setOf is the set of a descriptor, or nil. One that a child inherited is its parent's: the members are descriptors of
+// that one.
 func setOf(descriptor uint64) *set {
-	if file := open(descriptor); file != nil && file.kind == epoll {
-		return &sets[file.number]
+	if file := open(descriptor); file != nil && file.kind == epoll && sets[file.number].owner == files {
+		return sets[file.number]
 	}
 	return nil
 }
@@ -102,7 +113,7 @@ func Collect(descriptor uint64, to uintptr, most uint64) int64 {
 		if member.descriptor == 0 {
 			continue
 		}
-		ready, moves := files[member.descriptor-1].ready()
+		ready, moves := set.owner[member.descriptor-1].ready()
 		ready &= member.events | failed | hangUp
 		if ready == 0 || member.events&edge != 0 && member.moves == moves+1 {
 			continue

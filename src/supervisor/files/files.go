@@ -17,6 +17,7 @@ const (
 	EBADF        = 9
 	EAGAIN       = 11
 	ENOMEM       = 12
+	ENOEXEC      = 8
 	EACCES       = 13
 	EBUSY        = 16
 	EEXIST       = 17
@@ -24,6 +25,7 @@ const (
 	EISDIR       = 21
 	EINVAL       = 22
 	EMFILE       = 24
+	ETXTBSY      = 26
 	EFBIG        = 27
 	ENOSPC       = 28
 	ESPIPE       = 29
@@ -51,11 +53,13 @@ const (
 	interruption
 	regular // a file or folder of the tree
 	network // a socket
+	process // a pidfd
 )
 
 // Flags of a descriptor: include/uapi/asm-generic/fcntl.h.
 const (
 	Nonblocking = 0x800
+	CloseAtExec = 0o2000000 // O_CLOEXEC
 	ReadWrite   = 2
 	writeOnly   = 1
 )
@@ -72,19 +76,27 @@ const (
 )
 
 const (
-	mostFiles = 256
-	mostPipes = 256
-	mostSets  = 8
-	mostInSet = 64
+	mostFiles  = 256
+	mostPipes  = 256
+	mostEvents = 128
+	mostSets   = 32
+	mostInSet  = 64
 )
 
-// A file is what a descriptor stands for.
+// A file is what a descriptor stands for. 256 of them are a page.
 type file struct {
+	count  uint64 // of what has no description: how far it was read; of a process, its ID
+	number int32  // of a pipe, counter, set, socket, interrupt or description
+	flags  uint16
 	kind   kind
-	flags  uint64
-	number int    // of a pipe, set or description
-	count  uint64 // of an event counter
-	moves  uint64 // how often it changed
+	closes bool // at execve: FD_CLOEXEC
+}
+
+// An eventCounter is what eventfd2 makes.
+type eventCounter struct {
+	count uint64
+	moves uint64 // how often it changed
+	users int
 }
 
 type pipe struct {
@@ -104,15 +116,18 @@ type member struct {
 type set struct {
 	members [mostInSet]member
 	turn    int
+	users   int
+	owner   *[mostFiles]file // whose descriptors the members are
 }
 
 var (
-	files [mostFiles]file
-	pipes [mostPipes]pipe
-	sets  [mostSets]set
-	inUse [mostSets]bool
-	port  uart.Port
-	base  uintptr
+	files    *[mostFiles]file // of the process that runs
+	own      *Table           // which has them
+	pipes    [mostPipes]pipe
+	counters [mostEvents]eventCounter
+	sets     [mostSets]*set // each a page, which is not given back
+	port     uart.Port
+	base     uintptr
 	// Fill gives random bytes.
 	fill func(to uintptr, length uintptr)
 	// Sent counts the bytes that were written to the serial port; Sum is their FNV-1a hash of 64 bits.
@@ -125,14 +140,19 @@ const (
 	prime = 0x100000001b3
 )
 
-// Init opens descriptors 0 to 2, the serial port at address.
-func Init(address uintptr, told *machine.Table, randomly func(to, length uintptr), clock func() uint64) {
+// Init opens descriptors 0 to 2, the serial port at address; it tells whether there was RAM for descriptors.
+func Init(address uintptr, told *machine.Table, randomly func(to, length uintptr), clock func() uint64) bool {
 	now = clock
 	port, base, table, fill = uart.At(address), address, told, randomly
 	Sum = basis
+	if own = newTable(); own == nil {
+		return false
+	}
+	own.Enter()
 	for at := 0; at < 3; at++ {
 		files[at] = file{kind: console, flags: ReadWrite}
 	}
+	return true
 }
 
 func open(descriptor uint64) *file {
@@ -163,65 +183,83 @@ func Close(descriptor uint64) int64 {
 	if file == nil {
 		return -EBADF
 	}
-	switch file.kind {
-	case pipeRead, pipeWrite:
-		pipes[file.number].leave(file.kind == pipeRead)
-	case network:
-		sockets[file.number].close()
-	case epoll:
-		inUse[file.number] = false
-	case interruption:
-		file.closeInterrupt()
-	case regular:
-		descriptions[file.number].close()
-	}
+	file.drop()
 	file.kind = closed
-	for at := range sets {
-		if inUse[at] {
-			sets[at].remove(int(descriptor))
+	for _, set := range sets {
+		if set == nil {
+			break
+		}
+		if set.users > 0 && set.owner == files {
+			set.remove(int(descriptor))
 		}
 	}
 	return 0
 }
 
-// Duplicate is another descriptor of the same file, from least on.
-func Duplicate(descriptor, least uint64) int64 {
-	from := open(descriptor)
-	if from == nil {
-		return -EBADF
+// drop tells what a descriptor stands for that there is one less of it.
+func (f *file) drop() {
+	switch f.kind {
+	case pipeRead, pipeWrite:
+		pipes[f.number].leave(f.kind == pipeRead)
+	case network:
+		sockets[f.number].close()
+	case event:
+		counters[f.number].users--
+	case epoll:
+		sets[f.number].users--
+	case interruption:
+		interrupts[f.number].leave()
+	case regular:
+		descriptions[f.number].close()
 	}
-	if from.kind == event || from.kind == epoll || from.kind == interruption {
-		return -EINVAL // two descriptors of one counter: not served
+}
+
+// share tells what a descriptor stands for that there is one more of it.
+func (f *file) share() {
+	switch f.kind {
+	case pipeRead:
+		pipes[f.number].readers++
+	case pipeWrite:
+		pipes[f.number].writers++
+	case network:
+		sockets[f.number].users++
+	case event:
+		counters[f.number].users++
+	case epoll:
+		sets[f.number].users++
+	case interruption:
+		interrupts[f.number].users++
+	case regular:
+		descriptions[f.number].users++
+	}
+}
+
+// Duplicate is another descriptor of the same file, from least on, with the flag to close it at execve or without.
+func Duplicate(descriptor, least, flags uint64) int64 {
+	if open(descriptor) == nil {
+		return -EBADF
 	}
 	for at := least; at < mostFiles; at++ {
 		if files[at].kind == closed {
-			return DuplicateTo(descriptor, at)
+			return DuplicateTo(descriptor, at, flags)
 		}
 	}
 	return -EMFILE
 }
 
 // DuplicateTo makes to another descriptor of the same file.
-func DuplicateTo(descriptor, to uint64) int64 {
+func DuplicateTo(descriptor, to, flags uint64) int64 {
 	from := open(descriptor)
 	if from == nil || to >= mostFiles {
 		return -EBADF
 	}
-	if from.kind == event || from.kind == epoll || from.kind == interruption || descriptor == to {
+	if descriptor == to {
 		return -EINVAL
 	}
 	Close(to)
+	from.share()
 	files[to] = *from
-	switch from.kind {
-	case pipeRead:
-		pipes[from.number].readers++
-	case pipeWrite:
-		pipes[from.number].writers++
-	case regular:
-		descriptions[from.number].users++
-	case network:
-		sockets[from.number].users++
-	}
+	files[to].closes = flags&CloseAtExec != 0
 	return int64(to)
 }
 
@@ -239,7 +277,32 @@ func SetFlags(descriptor, flags uint64) int64 {
 	if file == nil {
 		return -EBADF
 	}
-	file.flags = file.flags&access | flags&(Nonblocking|appending)
+	file.flags = file.flags&access | uint16(flags)&(Nonblocking|appending)
+	return 0
+}
+
+// closesAtExec is FD_CLOEXEC: include/uapi/asm-generic/fcntl.h.
+const closesAtExec = 1
+
+// Marks is FD_CLOEXEC for a descriptor that is closed at execve, or an error.
+func Marks(descriptor uint64) int64 {
+	file := open(descriptor)
+	switch {
+	case file == nil:
+		return -EBADF
+	case file.closes:
+		return closesAtExec
+	}
+	return 0
+}
+
+// SetMarks sets it.
+func SetMarks(descriptor, marks uint64) int64 {
+	file := open(descriptor)
+	if file == nil {
+		return -EBADF
+	}
+	file.closes = marks&closesAtExec != 0
 	return 0
 }
 
@@ -291,12 +354,13 @@ func Pipe(flags uint64) (int64, int64, int64) {
 	if at < 0 {
 		return 0, 0, int64(at)
 	}
-	read := add(file{kind: pipeRead, number: at, flags: flags & Nonblocking})
+	closes := flags&CloseAtExec != 0
+	read := add(file{kind: pipeRead, number: int32(at), flags: uint16(flags) & Nonblocking, closes: closes})
 	if read < 0 {
 		pipes[at].give()
 		return 0, 0, read
 	}
-	write := add(file{kind: pipeWrite, number: at, flags: flags&Nonblocking | 1})
+	write := add(file{kind: pipeWrite, number: int32(at), flags: uint16(flags)&Nonblocking | writeOnly, closes: closes})
 	if write < 0 {
 		pipes[at].writers = 0
 		Close(uint64(read))
@@ -307,7 +371,38 @@ func Pipe(flags uint64) (int64, int64, int64) {
 
 // Event makes an event counter.
 func Event(count, flags uint64) int64 {
-	return add(file{kind: event, count: count, flags: flags&Nonblocking | ReadWrite, moves: 1})
+	for at := range counters {
+		if counters[at].users > 0 {
+			continue
+		}
+		made := file{kind: event, number: int32(at), flags: uint16(flags)&Nonblocking | ReadWrite}
+		made.closes = flags&CloseAtExec != 0
+		opened := add(made)
+		if opened >= 0 {
+			// Who waits for it by its descriptor must notice that it is another: moves only rises.
+			counters[at] = eventCounter{count: count, moves: counters[at].moves + 1, users: 1}
+		}
+		return opened
+	}
+	return -EMFILE
+}
+
+// Process makes a descriptor of the process of that ID.
+func Process(id uint64) int64 {
+	return add(file{kind: process, count: id, flags: ReadWrite, closes: true})
+}
+
+// BeProcess makes a descriptor of a process one of that ID.
+func BeProcess(descriptor int64, id uint64) {
+	files[descriptor].count = id
+}
+
+// ProcessOf is the ID of the process a descriptor is of, and 0 or an error.
+func ProcessOf(descriptor uint64) (uint64, int64) {
+	if file := open(descriptor); file != nil && file.kind == process {
+		return file.count, 0
+	}
+	return 0, -EBADF
 }
 
 // Later says that a call can not be done yet.
@@ -334,12 +429,13 @@ func Read(descriptor uint64, to, length uintptr) int64 {
 		if length < 8 {
 			return -EINVAL
 		}
-		if file.count == 0 {
+		counter := &counters[file.number]
+		if counter.count == 0 {
 			return file.wait(Later)
 		}
-		memory.Store64(to, file.count)
-		file.count = 0
-		file.moves++
+		memory.Store64(to, counter.count)
+		counter.count = 0
+		counter.moves++
 		return 8
 	case pipeRead:
 		return file.wait(pipes[file.number].read(to, length))
@@ -378,8 +474,9 @@ func Write(descriptor uint64, from, length uintptr) int64 {
 		if length < 8 {
 			return -EINVAL
 		}
-		file.count += memory.Load64(from)
-		file.moves++
+		counter := &counters[file.number]
+		counter.count += memory.Load64(from)
+		counter.moves++
 		return 8
 	case pipeWrite:
 		return file.wait(pipes[file.number].write(from, length))
@@ -473,10 +570,11 @@ func (p *pipe) write(from, length uintptr) int64 {
 func (f *file) ready() (uint32, uint64) {
 	switch f.kind {
 	case event:
-		if f.count > 0 {
-			return in | out, f.moves
+		counter := &counters[f.number]
+		if counter.count > 0 {
+			return in | out, counter.moves
 		}
-		return out, f.moves
+		return out, counter.moves
 	case network:
 		return sockets[f.number].ready()
 	case pipeRead:

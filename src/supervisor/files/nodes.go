@@ -13,6 +13,7 @@ const (
 	folderBits = 0o040000
 	fileBits   = 0o100000
 	deviceBits = 0o020000
+	linkBits   = 0o120000
 	rightBits  = 0o007777
 )
 
@@ -24,7 +25,7 @@ type node struct {
 	first, last *node // what is in a folder, in the order of coming there
 	next        *node // beside it; of nodes not in use, the next of those
 	mode        uint32
-	open        uint32  // descriptions of it
+	open        uint32  // descriptions of it, and processes whose working folder it is
 	number      uint64  // inode
 	order       uint64  // rises from one to the next in a folder
 	changed     uint64  // nanoseconds since 1970
@@ -68,7 +69,7 @@ func newNode(mode uint32) *node {
 
 // drop gives a node back, if no name and no descriptor leads to it.
 func (n *node) drop() {
-	if n.parent != nil || n.open > 0 || n == root {
+	if n.parent != nil || n.open > 0 || n == root || n == executable || n == link {
 		return
 	}
 	n.truncate(0)

@@ -97,7 +97,9 @@ func Socket(family, kind, protocol uint64) int64 {
 
 // describe is a descriptor of a socket, which is given back if there is none.
 func describe(number int64, flags uint64) int64 {
-	opened := add(file{kind: network, number: int(number), flags: flags&Nonblocking | ReadWrite})
+	made := file{kind: network, number: int32(number), flags: uint16(flags)&Nonblocking | ReadWrite}
+	made.closes = flags&CloseAtExec != 0
+	opened := add(made)
 	if opened < 0 {
 		sockets[number].close()
 	}

@@ -28,8 +28,11 @@ const (
 	removeFolder = 0x200
 	emptyPath    = 0x1000
 
+	noFollow = 0x100 // AT_SYMLINK_NOFOLLOW
+
 	here      = -100 // AT_FDCWD
-	noReplace = 1    // RENAME_NOREPLACE
+	AtWorking = 1<<64 + here
+	noReplace = 1 // RENAME_NOREPLACE
 )
 
 // A description is what openat makes: descriptors that were duplicated share it.
@@ -39,11 +42,12 @@ type description struct {
 	users int
 }
 
-const mostDescriptions = mostFiles
+const mostDescriptions = 2 * mostFiles
 
 var (
 	descriptions [mostDescriptions]description
-	working      *node
+	executable   *node // the program itself
+	link         *node // /proc/self/exe, which leads to it
 )
 
 var devices = [...]struct {
@@ -59,7 +63,8 @@ func initTree() bool {
 	if root = newNode(folderBits | 0o755); root == nil {
 		return false
 	}
-	root.parent, working = root, root
+	root.parent = root
+	own.move(root)
 	temporary, dev := newNode(folderBits|0o1777), newNode(folderBits|0o755)
 	if temporary == nil || dev == nil {
 		return false
@@ -82,6 +87,31 @@ func initTree() bool {
 		device.device = devices[at].kind
 		dev.put(device, devices[at].name)
 	}
+	proc, self := newNode(folderBits|0o555), newNode(folderBits|0o555)
+	link = newNode(linkBits | 0o777)
+	if proc == nil || self == nil || link == nil {
+		return false
+	}
+	root.put(proc, "proc")
+	proc.put(self, "self")
+	self.put(link, "exe")
+	return true
+}
+
+// InitExecutable makes the file that stands for the program, at path, in a folder that there is; it tells whether it
+// could. To be read it is empty.
+func InitExecutable(path string) bool {
+	if path == "" {
+		return false
+	}
+	parent, name, found, failed := find(root, path)
+	if failed != 0 || found != nil {
+		return false
+	}
+	if executable = newNode(fileBits | 0o755); executable == nil {
+		return false
+	}
+	parent.put(executable, name)
 	return true
 }
 
@@ -116,7 +146,7 @@ func Plant(base, first, count, folder uintptr) bool {
 		planted.Number = place(made)
 	}
 	if folder > 0 && folder <= count {
-		working = memory.At[node](entry(folder).Number)
+		own.move(memory.At[node](entry(folder).Number))
 	}
 	return true
 }
@@ -172,7 +202,7 @@ func find(from *node, path string) (*node, string, *node, int64) {
 // from is the folder a path of a call begins at.
 func from(folder uint64) (*node, int64) {
 	if int32(folder) == here {
-		return working, 0
+		return own.working, 0
 	}
 	opened := described(folder)
 	if opened == nil {
@@ -215,8 +245,13 @@ func OpenAt(folder uint64, path string, flags, mode uint64) int64 {
 	if failed != 0 {
 		return failed
 	}
-	writing := flags&access != 0
+	if found == link {
+		found = executable
+	}
+	writing, closes := flags&access != 0, flags&CloseAtExec != 0
 	switch {
+	case found != nil && found == executable && (writing || flags&truncated != 0):
+		return -ETXTBSY
 	case found == nil && flags&create == 0:
 		return -ENOENT
 	case found == nil:
@@ -235,11 +270,13 @@ func OpenAt(folder uint64, path string, flags, mode uint64) int64 {
 		return -EISDIR
 	}
 	if found.device != closed {
-		return add(file{kind: found.device, flags: flags & (Nonblocking | access)})
+		return add(file{kind: found.device, flags: uint16(flags) & (Nonblocking | access), closes: closes})
 	}
 	for at := range descriptions {
 		if descriptions[at].users == 0 {
-			opened := add(file{kind: regular, number: at, flags: flags & (Nonblocking | access | appending)})
+			made := file{kind: regular, number: int32(at), closes: closes}
+			made.flags = uint16(flags) & (Nonblocking | access | appending)
+			opened := add(made)
 			if opened < 0 {
 				return opened
 			}
@@ -259,8 +296,7 @@ const mask = 0o022
 
 func (d *description) close() {
 	if d.users--; d.users == 0 {
-		d.node.open--
-		d.node.drop()
+		d.node.leave()
 		d.node = nil
 	}
 }
@@ -406,7 +442,7 @@ func Remove(folder uint64, path string, flags uint64) int64 {
 		return -EINVAL
 	case found.first != nil:
 		return -ENOTEMPTY
-	case found == root || found == working:
+	case found == root || found == own.working:
 		return -EBUSY
 	}
 	found.parent.take(found)
@@ -503,14 +539,27 @@ func StatusAt(folder uint64, path string, flags uint64, to uintptr) int64 {
 	if path == "" && flags&emptyPath != 0 && int32(folder) != here {
 		return Status(folder, to)
 	}
-	found, failed := existing(folder, path)
+	found, failed := named(folder, path)
 	if failed != 0 {
 		return failed
+	}
+	if found == link && flags&noFollow == 0 {
+		found = executable
 	}
 	return found.status(to)
 }
 
+// existing is the node at a path, which leads on if it is the link.
 func existing(folder uint64, path string) (*node, int64) {
+	found, failed := named(folder, path)
+	if failed == 0 && found == link {
+		found = executable
+	}
+	return found, failed
+}
+
+// named is the node at a path, be it the link.
+func named(folder uint64, path string) (*node, int64) {
 	begin, failed := start(folder, path)
 	if failed != 0 {
 		return nil, failed
@@ -550,12 +599,37 @@ func Access(folder uint64, path string, rights uint64) int64 {
 	return 0
 }
 
-// ReadLink is readlinkat: nothing is a link.
-func ReadLink(folder uint64, path string) int64 {
-	if _, failed := existing(folder, path); failed != 0 {
+// ReadLink is readlinkat: the one link there is leads to the program.
+func ReadLink(folder uint64, path string, to, size uintptr) int64 {
+	found, failed := named(folder, path)
+	switch {
+	case failed != 0:
 		return failed
+	case found != link:
+		return -EINVAL
 	}
-	return -EINVAL
+	length := executable.pathLength()
+	if length > space.PageSize {
+		return -ENAMETOOLONG
+	}
+	if size > length {
+		size = length
+	}
+	return executable.path(to, size)
+}
+
+// IsExecutable tells whether the file at a path is the program, as an error if it is not.
+func IsExecutable(path string) int64 {
+	found, failed := existing(AtWorking, path)
+	switch {
+	case failed != 0:
+		return failed
+	case found.mode&formatBits != fileBits || found.mode&0o111 == 0:
+		return -EACCES
+	case found != executable:
+		return -ENOEXEC
+	}
+	return 0
 }
 
 // SetMode is fchmodat, and with an empty path fchmod.
@@ -593,32 +667,66 @@ func ChangeFolder(folder uint64, path string) int64 {
 	if !found.isFolder() {
 		return -ENOTDIR
 	}
-	working = found
+	own.move(found)
 	return 0
+}
+
+// move makes another folder the working one.
+func (t *Table) move(to *node) {
+	to.open++
+	if t.working != nil {
+		t.working.leave()
+	}
+	t.working = to
+}
+
+// leave tells a node that a description, or a process's working folder, is it no more.
+func (n *node) leave() {
+	n.open--
+	n.drop()
 }
 
 // Folder writes the working folder's path, and a zero byte, to memory that is there; it returns how many bytes.
 func Folder(to, size uintptr) int64 {
-	length := uintptr(1)
-	for at := working; at != root; at = at.parent {
-		length += uintptr(at.length) + 1
-	}
-	if working == root {
-		length = 2
-	}
-	if length > size {
+	length := own.working.pathLength()
+	if length+1 > size {
 		return -ERANGE
 	}
-	end := to + length - 1
-	memory.Store8(end, 0)
-	memory.Store8(to, '/')
-	for at := working; at != root; at = at.parent {
-		end -= uintptr(at.length)
-		copy(bytesAt(end, uintptr(at.length)), at.name[:at.length])
-		end--
-		memory.Store8(end, '/')
+	memory.Store8(to+length, 0)
+	own.working.path(to, length)
+	return int64(length + 1)
+}
+
+// pathLength is how many bytes the path of a node has, from the root on.
+func (n *node) pathLength() uintptr {
+	length := uintptr(0)
+	for at := n; at != root && at != nil; at = at.parent {
+		length += uintptr(at.length) + 1
 	}
-	return int64(length)
+	if length == 0 {
+		length = 1
+	}
+	return length
+}
+
+// path writes the first size bytes of a node's path to memory that is there; it returns how many.
+func (n *node) path(to, size uintptr) int64 {
+	memory.Store8(to, '/')
+	end := n.pathLength()
+	for at := n; at != root && at != nil; at = at.parent {
+		for letter := int(at.length) - 1; letter >= -1; letter-- {
+			end--
+			if end >= size {
+				continue
+			}
+			if letter < 0 {
+				memory.Store8(to+end, '/')
+			} else {
+				memory.Store8(to+end, at.name[letter])
+			}
+		}
+	}
+	return int64(size)
 }
 
 // Entries is getdents64: struct linux_dirent64 of what is in a folder, as many as there is room for.

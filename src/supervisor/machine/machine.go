@@ -57,7 +57,31 @@ type Table struct {
 	BoardEnd    uintptr
 	Counts      uintptr // of the program's barriers, as templates/counting.s.j2 has them, or 0
 	CountsEnd   uintptr // where the count is of those that are in none of them
+	Data        Span    // of the program, what it may write, in whole pages: bytes it begins with
+	Zeros       Span    // and zeros
+	Pristine    uintptr // where those bytes are kept as they were, or 0
 	Given       uintptr // what this boot alone is given, or 0: a bundle, on a page of its own at the end of RAM
+}
+
+// A Span is neighbouring bytes of memory. How far its first byte, and the one behind its last, are from the top of all
+// addresses is what is kept: no claim takes that for a pointer to what lies there.
+type Span struct {
+	fromTop, endFromTop uintptr
+}
+
+// Low is the address of its first byte.
+func (s Span) Low() uintptr {
+	return -s.fromTop
+}
+
+// Size is how many bytes it has.
+func (s Span) Size() uintptr {
+	return s.fromTop - s.endFromTop
+}
+
+// Has tells whether place is in it.
+func (s Span) Has(place uintptr) bool {
+	return place+s.fromTop < s.Size()
 }
 
 // Strings are zero-terminated strings, one behind another.

@@ -1,5 +1,12 @@
 package space
 
+import (
+	"unsafe"
+
+	"kernel/memory"
+	"kernel/supervisor/machine"
+)
+
 // Rights to a page.
 const (
 	Read = 1 << iota
@@ -23,18 +30,25 @@ type area struct {
 	rights   uintptr
 }
 
-// areas are the program's, lowest first; neighbours of the same rights are one.
+// areasLow is where each process has the table of its own areas, on as many pages as it needs: below the program's
+// addresses, in a GiB where no board has anything.
+const areasLow = Low - 1<<level1Shift
+
+// areas are those of the process that runs, lowest first; neighbours of the same rights are one. There is room
+// for so many.
 var (
-	areas [mostAreas]area
+	areas *[mostAreas]area
 	used  int
+	room  int
 )
 
 // first is the index of the first area that ends above address.
 func first(address uintptr) int {
-	low, high := 0, used
+	known := areas[:used]
+	low, high := 0, len(known)
 	for low < high {
 		middle := int(uint(low+high) / 2)
-		if areas[middle].end > address {
+		if known[middle].end > address {
 			high = middle
 		} else {
 			low = middle + 1
@@ -45,9 +59,9 @@ func first(address uintptr) int {
 
 // rightsAt are the rights to the page at address; false if the program did not ask for it.
 func rightsAt(address uintptr) (uintptr, bool) {
-	at := first(address)
-	if at < used && areas[at].low <= address {
-		return areas[at].rights, true
+	at, known := first(address), areas[:used]
+	if at < len(known) && known[at].low <= address {
+		return known[at].rights, true
 	}
 	return None, false
 }
@@ -137,5 +151,25 @@ func shift(at, places int) {
 
 // roomy tells whether an area may be split in three.
 func roomy() bool {
-	return used+2 < mostAreas
+	return used+2 < room || widen()
+}
+
+// widen gives the table of areas another page; it tells whether that could be done.
+func widen() bool {
+	if room == mostAreas {
+		return false
+	}
+	place := areasLow + (uintptr(room)*unsafe.Sizeof(area{})+PageSize-1)&^(PageSize-1)
+	entry := leaf(place, true)
+	if entry == 0 {
+		return false
+	}
+	page := Frame()
+	if page == 0 {
+		return false
+	}
+	memory.Store64(entry, uint64(page)|attributes(Read|Write))
+	machine.Published()
+	room = int((place + PageSize - areasLow) / unsafe.Sizeof(area{}))
+	return true
 }

@@ -33,17 +33,11 @@ var root uintptr // the level 1 table
 
 // Init takes the page tables boot code made, adds room for a program, and gives it the RAM from low
 // up to end. The tables are copied: boot code's cannot be written.
-func Init(translation, low, end uintptr) bool {
+func Init(told *machine.Table, low, end uintptr) bool {
 	initFrames(low, end)
-	root = Frame()
-	if root == 0 {
-		return false
-	}
-	for at := uintptr(0); at < entries*8; at += 8 {
-		memory.Store64(root+at, memory.Load64(translation+at))
-	}
-	machine.Translate(root)
-	return true
+	areas = memory.At[[mostAreas]area](areasLow)
+	base = told.Translation
+	return initImage(told) && begin()
 }
 
 // sparse is how many bytes a program can have at once whether there is RAM for them or not. Go's runtime has a table of
@@ -143,7 +137,7 @@ const (
 func Touch(place, rights uintptr) int {
 	had, known := rightsAt(place)
 	if !known {
-		return Unmapped
+		return touchImage(place, rights)
 	}
 	if rights&^had != 0 {
 		return Forbidden
@@ -274,7 +268,7 @@ func TouchAll(place, length, rights uintptr) bool {
 			if Touch(page, rights) != Ready {
 				return false
 			}
-		} else if !machine.Reaches(page, rights&Write != 0) {
+		} else if !machine.Reaches(page, rights&Write != 0) && touchImage(page, rights) != Ready {
 			return false
 		}
 	}

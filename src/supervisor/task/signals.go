@@ -18,7 +18,7 @@ const (
 	SIGFPE  = 8
 	SIGKILL = 9
 	SIGSEGV = 11
-	sigCHLD = 17
+	SIGCHLD = 17
 	sigCONT = 18
 	SIGSTOP = 19
 	sigURG  = 23
@@ -48,9 +48,6 @@ type Action struct {
 	Restorer uintptr
 	Mask     uint64
 }
-
-// Actions are those of the program, by signal.
-var Actions [signals]Action
 
 // Where signal handlers run that ask for it: stack_t.
 type alternate struct {
@@ -96,25 +93,33 @@ const (
 	frameBytes   = unsafe.Sizeof(frame{})
 )
 
-// Send has the thread get a signal, from the thread of ID sender.
+// Send has the thread get a signal, from the process of ID sender.
 func (t *Thread) Send(signal uint64, code int32, sender uint64) {
+	if _, counts := t.Process.wants(signal); !counts {
+		return
+	}
 	t.sender[signal] = info{code, sender}
 	t.pending |= 1 << (signal - 1)
 }
 
 // wants is what is to be done at a signal, and whether anything is.
-func (t *Thread) wants(signal uint64) (Action, bool) {
-	action := Actions[signal]
+func (p *Process) wants(signal uint64) (Action, bool) {
+	action := p.Actions[signal]
 	if action.Handler == ignored {
 		return action, false
 	}
 	if action.Handler == byDefault {
 		switch signal {
-		case sigCHLD, sigCONT, sigURG, sigWINC:
+		case SIGCHLD, sigCONT, sigURG, sigWINC:
 			return action, false
 		}
 	}
 	return action, true
+}
+
+// HasSignal tells whether a signal is pending that the thread does not block.
+func (t *Thread) HasSignal() bool {
+	return t.pending&^t.Blocked != 0
 }
 
 // Deliver has the thread, which is about to run, handle one signal that is pending. It returns the signal's number if
@@ -126,7 +131,7 @@ func (t *Thread) Deliver() uint64 {
 			signal++
 		}
 		t.pending &^= 1 << (signal - 1)
-		action, counts := t.wants(signal)
+		action, counts := t.Process.wants(signal)
 		if !counts {
 			continue
 		}
@@ -141,7 +146,7 @@ func (t *Thread) Deliver() uint64 {
 // Raise has the thread handle the fault it just made, at address. It returns the signal's number if the program is to
 // end by it: it has no handler, or blocked the signal, or there is no stack for the handler.
 func (t *Thread) Raise(signal uint64, code int32, address uint64) uint64 {
-	action, counts := t.wants(signal)
+	action, counts := t.Process.wants(signal)
 	if !counts || action.Handler == byDefault || t.Blocked>>(signal-1)&1 != 0 ||
 		!t.push(signal, action, info{code, address}, address) {
 		return signal
@@ -179,7 +184,7 @@ func (t *Thread) push(signal uint64, action Action, why info, fault uint64) bool
 		t.Blocked |= 1 << (signal - 1)
 	}
 	if action.Flags&oneShot != 0 {
-		Actions[signal].Handler = byDefault
+		t.Process.Actions[signal].Handler = byDefault
 	}
 	context.X[0], context.X[1], context.X[2] = signal, uint64(sp), uint64(sp+infoBytes)
 	context.X[29] = uint64(sp + frameBytes - 16)
@@ -209,9 +214,13 @@ func (t *Thread) Restore() bool {
 	return true
 }
 
-// Block sets which signals have to wait. Some cannot.
+// Block sets which signals have to wait. Some cannot. Of those that the process got, and no thread could take,
+// it takes what it now can.
 func (t *Thread) Block(mask uint64) {
 	t.Blocked = mask &^ (1<<(SIGKILL-1) | 1<<(SIGSTOP-1))
+	if t.Process.pending&^t.Blocked != 0 {
+		t.Process.take(t)
+	}
 }
 
 func (t *Thread) stackFlags() uint64 {

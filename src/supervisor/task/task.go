@@ -14,6 +14,7 @@ const (
 	Futex   // it waits to be woken at an address, or for its deadline
 	Sleep   // it waits for its deadline
 	Calling // its system call could not be done yet; it is to be called again, at the deadline for the last time
+	Lending // its process lends its memory to a child that it made by vfork
 )
 
 // A Thread is one of the program's. Context comes first: it is what the assembly knows.
@@ -21,6 +22,7 @@ type Thread struct {
 	Context machine.Context
 	ID      uint64
 	State   uint64
+	Process *Process
 	// While it waits.
 	Deadline uint64  // a count of the counter, or 0 for ever
 	Word     uintptr // of a futex
@@ -36,7 +38,6 @@ const mostThreads = 1024
 var (
 	threads [mostThreads]*Thread
 	highest int // no thread has this index or a higher one
-	alive   int
 	lastID  uint64
 	// Woken tells that a thread became ready while another runs, which is to run no longer than its share.
 	Woken bool
@@ -45,8 +46,8 @@ var (
 	current int
 )
 
-// New is a thread, not ready yet; nil if there can be no more.
-func New() *Thread {
+// New is a thread of a process, not ready yet; nil if there can be no more.
+func New(process *Process) *Thread {
 	at := 0
 	for at < mostThreads && threads[at] != nil && threads[at].State != none {
 		at++
@@ -69,20 +70,20 @@ func New() *Thread {
 		highest = at + 1
 	}
 	lastID++
-	alive++
-	thread.ID, thread.State = lastID, Sleep
+	process.alive++
+	thread.ID, thread.State, thread.Process = lastID, Sleep, process
 	return thread
 }
 
-// End ends a thread; it tells whether it was the last.
+// End ends a thread of the process that runs; it tells whether it was the last of it.
 func (t *Thread) End() bool {
 	if word := t.tidAddress; word != 0 && space.TouchAll(word, 4, space.Read|space.Write) {
 		memory.Store32(word, 0)
 		Wake(word, 1)
 	}
 	t.State = none
-	alive--
-	return alive == 0
+	t.Process.alive--
+	return t.Process.alive == 0
 }
 
 // OnEnd has the word at address cleared when the thread ends.
@@ -112,11 +113,14 @@ func (t *Thread) Return(result int64) {
 	Woken = true
 }
 
-// Wake wakes up to most threads that wait at a futex; it returns how many.
+// Wake wakes up to most threads of the process that runs that wait at a futex; it returns how many.
 func Wake(word uintptr, most uint64) int64 {
 	woken := int64(0)
-	for at := 0; at < highest && uint64(woken) < most; at++ {
-		if thread := threads[at]; thread.State == Futex && thread.Word == word {
+	for _, thread := range threads[:highest] {
+		if uint64(woken) >= most {
+			break
+		}
+		if thread.State == Futex && thread.Word == word && thread.Process.Space == running.Space {
 			thread.Return(0)
 			woken++
 		}
@@ -140,12 +144,13 @@ func Next(now uint64, call func(*Thread)) (*Thread, uint64, bool) {
 	var chosen *Thread
 	earliest, others := uint64(Never), false
 	from := current
-	for step := 1; step <= highest; step++ {
+	all := threads[:highest]
+	for step := 1; step <= len(all); step++ {
 		at := from + step
-		if at >= highest {
-			at -= highest
+		if at >= len(all) {
+			at -= len(all)
 		}
-		thread := threads[at]
+		thread := all[at]
 		if thread.State > Ready {
 			thread.look(now, call)
 		}
@@ -165,12 +170,15 @@ func Next(now uint64, call func(*Thread)) (*Thread, uint64, bool) {
 // look makes a waiting thread ready if it need not wait longer.
 func (t *Thread) look(now uint64, call func(*Thread)) {
 	if t.pending&^t.Blocked != 0 {
-		t.Return(-eINTR)
+		if t.State != Lending {
+			t.Return(-eINTR)
+		}
 		return
 	}
 	due := t.Deadline != 0 && now >= t.Deadline
 	switch {
 	case t.State == Calling:
+		t.Process.Enter()
 		call(t)
 	case due && t.State == Futex:
 		t.Return(-eTIMEDOUT)

@@ -3,8 +3,10 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"runtime"
 	"runtime/pprof"
+	"syscall"
 )
 
 type point struct{ x, y int }
@@ -18,6 +20,14 @@ func use(p *point) int { return p.y }
 func fail() {
 	println("threads:", pprof.Lookup("threadcreate").Count())
 	panic("with others about")
+}
+
+//go:noinline
+func wait() {
+	runtime.LockOSThread() // so that no other thread runs it
+	for {
+		syscall.RawSyscall(syscall.SYS_SCHED_YIELD, 0, 0, 0)
+	}
 }
 
 func main() {
@@ -41,6 +51,21 @@ func main() {
 			runtime.Gosched()
 		}
 		fail()
+	case "child":
+		recovered := exec.Command(os.Args[0], "nil").Run()
+		child := exec.Command(os.Args[0], "waits")
+		out, err := child.StdoutPipe()
+		if err == nil {
+			err = child.Start()
+		}
+		if err == nil {
+			_, err = out.Read(make([]byte, 1))
+		}
+		println("child:", child.Process.Pid, recovered.Error(), err == nil)
+		fail()
+	case "waits":
+		os.Stdout.WriteString("!")
+		wait()
 	case "loop":
 		for {
 		}
