@@ -424,8 +424,8 @@ def test_a_step_within_link_is_not_done_without_it(own: Checkout) -> None:
 def test_an_archive_that_was_removed_is_packed_again_by_link(own: Checkout) -> None:
     assert states(own, "pack") == ("up to date",)
     own.path("build/kernel.a").unlink()
-    off = {"BUILDSYS_CACHE": "off"}
-    assert told(own, "pack", **off) == {"pack": "to be done because build/kernel.a, which it makes, is missing"}
+    said = told(own, "pack", BUILDSYS_CACHE="off")
+    assert said == {"pack": "to be done because build/kernel.a, which it makes, is missing"}
     assert own.doit("build", BUILDSYS_CACHE="off").succeeded().steps == ("link",)
     assert states(own, "pack", *PARTS) == ("up to date",) * (1 + len(PARTS))
 
