@@ -6,6 +6,7 @@ tables, emulators, checks and documentation are all rendered from a `Board`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +26,9 @@ MAPPED = 1 << 39  # bytes page tables can map
 REACHED = 1 << 32  # bytes boot code can name: movz and movk make 32 bits, adrp reaches as far
 STACK_ALIGNMENT = 16  # Arm ARM, SP alignment checking
 LEVELS = (1, 2, 3)
+AFFINITIES = (
+    16  # of cores in a cluster: GICv3 tells no more of them apart (GIC architecture specification, ICC_SGI1R_EL1)
+)
 # Controllers of interrupts and sources of random numbers, as the supervisor of a program numbers them, from 1.
 CONTROLLERS = ("gicv2", "bcm2836")
 ENTROPY = ("virtio-mmio", "bcm2835-rng")
@@ -85,8 +89,9 @@ class Board:
     `text` and `bss` are the addresses at which code and zeroed data begin. If the board does
     not name the second (`follows`), zeroed data begins on the first page after what is
     read-only, and `bss` is `text`. `stack` and `exception_stack` are sizes in bytes; whatever
-    RAM is left is the heap. `exception_level` is the one at which a core leaves reset. `until`
-    is no part of the machine: a run on it ends when the guest has sent that, unless it is empty.
+    RAM is left is the heap. `exception_level` is the one at which a core leaves reset. `cores` is how
+    many do, numbered from 0 in Aff0 of MPIDR_EL1; 0 if that is not said. `until` is no part of the
+    machine: a run on it ends when the guest has sent that, unless it is empty.
     """
 
     name: str
@@ -101,6 +106,7 @@ class Board:
     cpu: str
     qemu: tuple[str, ...]
     exception_level: int = 1
+    cores: int = 0
     follows: bool = False
     until: bytes = b""
     devices: tuple[Device, ...] = ()
@@ -204,6 +210,7 @@ def parse(table: Table, path: Path) -> Board:
         cpu=table.string("cpu"),
         qemu=tuple(qemu.strings("arguments")),
         exception_level=table.integer("exception-level", 1),
+        cores=table.integer("cores", 0),
         follows=follows,
         devices=tuple(_device(devices, name) for name in devices if name != "uart"),
     )
@@ -211,6 +218,7 @@ def parse(table: Table, path: Path) -> Board:
         part.refuse_unknown()
     if board.exception_level not in LEVELS:
         raise table.error("exception-level", f"is {board.exception_level}", "a core leaves reset at 1, 2 or 3")
+    _refuse_cores(board, table, qemu)
     _refuse_overlap(board, memory)
     _refuse_misplaced(board, layout, "text", board.text, MEMORY)
     if follows and board.in_flash:
@@ -224,6 +232,19 @@ def parse(table: Table, path: Path) -> Board:
     _refuse_layout(board, layout, uart)
     _refuse_devices(board, devices)
     return board
+
+
+def _refuse_cores(board: Board, table: Table, qemu: Table) -> None:
+    """A number of cores that cannot be, or that QEMU is told another of."""
+    if not table.has("cores"):
+        return
+    if not 0 < board.cores <= AFFINITIES:
+        raise table.error("cores", f"is {board.cores}", f"Aff0 of MPIDR_EL1 numbers 1 to {AFFINITIES} of them")
+    if "-smp" in board.qemu[:-1]:
+        said = board.qemu[board.qemu.index("-smp") + 1]
+        found = re.fullmatch(r"(?:cpus=)?(\d+)(?:,.*)?", said)
+        if not found or int(found[1]) != board.cores:
+            raise qemu.error("arguments", f"has -smp {said}, and `cores` is {board.cores}", "they must agree")
 
 
 def _device(devices: Table, name: str) -> Device:
@@ -292,6 +313,8 @@ def _refuse_overlap(board: Board, memory: Table) -> None:
 
 
 def _refuse_misplaced(board: Board, table: Table, key: str, address: int, kinds: tuple[str, ...]) -> None:
+    if address < 0:
+        raise table.error(key, f"is {address:#x}", "it must be 0 or more")
     region = board.region_at(address)
     if region is None or region.kind not in kinds:
         place = "no region" if region is None else f"{region.name}, which is {region.kind}"

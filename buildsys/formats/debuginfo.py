@@ -383,7 +383,9 @@ def _sweep(table: dict[int, Abbreviation], stops: Collection[int], wanted: Colle
         if few is not None:
             alike.setdefault(few + pattern, []).append(code)
     over, stop = b"|".join([rb"\x00", *_rows(alike)]), b"|".join(_rows(stopping)) or b"(?!)"
-    return re.compile(b"(?:%s)*+(?:%s)?" % (over, stop), re.DOTALL)
+    # An atomic group, and no possessive quantifier: that of a group is matched wrongly by Python before 3.11.5
+    # (github.com/python/cpython, issue 106052), Debian 12's among them.
+    return re.compile(b"(?>(?:%s)*)(?:%s)?" % (over, stop), re.DOTALL)
 
 
 def _rows(alike: dict[bytes, list[int]]) -> list[bytes]:

@@ -39,7 +39,8 @@ class Reference(NamedTuple):
     `kind` is "load", "store" or "address" (formed, and used for neither); `register` is the
     one loaded, stored or given the address, `size` the bytes moved. `formed` is the address
     of the ADRP or ADR it goes back to, `placed` that of the instruction which adds the
-    offset within the page (which is itself, unless a load goes through a register).
+    offset within the page (which is itself, unless a load goes through a register). An address may be `left` in its
+    register: neither read through, stored, nor computed with, up to where that is overwritten, a call or a return.
     """
 
     address: int
@@ -49,6 +50,7 @@ class Reference(NamedTuple):
     formed: int
     placed: int
     function: Symbol | None
+    left: bool = False
 
 
 class Body(NamedTuple):
@@ -131,7 +133,7 @@ def references(elf: Elf, code: Code, target: int, size: int) -> list[Reference]:
 
 def in_order(found: Iterable[Reference]) -> list[Reference]:
     """Each of them once, lowest address first; of two functions that claim one instruction, either first."""
-    return sorted(set(found), key=lambda use: use[:-1])
+    return sorted(set(found), key=lambda use: use[:6])
 
 
 def kept(elf: Elf, target: int, size: int) -> tuple[set[int], set[int]]:
@@ -200,7 +202,7 @@ def _uses(
         Reference(place, kind, moved, count, site, at, body.function) for place, kind, moved, count in walk.accesses
     ]
     if walk.escapes or not found:
-        found.append(Reference(at, "address", register, 0, site, at, body.function))
+        found.append(Reference(at, "address", register, 0, site, at, body.function, not walk.escapes))
     return found
 
 

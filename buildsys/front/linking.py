@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from buildsys.go.runtime import Plan
     from buildsys.go.sites import SiteTable
 
+# The code that makes objects of the user's fit to be linked here.
+FITTED = ("stages/link.py", "stages/assembly.py", "stages/expected.py")
 SCRIPT = "kernel.ld"
 BINDINGS = "bindings.s"
 ORIGINALS = "originals.s"
@@ -227,18 +229,22 @@ class Linking(Artifacts):
         def run() -> dict[str, Any]:
             from buildsys.stages.link import assemble_own
 
-            assemble_own(self.binutils, read, source.parent, self.project.root, made, self._flags, self._paths)
+            literals = self.project.expected.literals
+            assemble_own(
+                self.binutils, read, source.parent, self.project.root, made, self._flags, self._paths, literals
+            )
             return {}
 
         return Action(
             name=f"assemble {_in_a_name(source)}",
-            inputs=(read, *self.binutils.files, *code("toolchains", "stages/link.py", "stages/assembly.py")),
+            inputs=(read, *self.binutils.files, *code("toolchains", "formats", *FITTED)),
             outputs=(made,),
             parameters={
                 "command": self.binutils.assembler[1:],
                 "folder": self.places.name(source.parent),
                 **({"sections": self._flags} if self._flags else {}),
                 **({"paths": self._paths} if self._paths else {}),
+                **({"literals": self._literals} if self._literals else {}),
             },
             run=run,
             discover=lambda: Discovered(self._included(source)),
@@ -252,14 +258,17 @@ class Linking(Artifacts):
         def run() -> dict[str, Any]:
             from buildsys.stages.link import adopt
 
-            adopt(given, made, self._flags)
+            adopt(given, made, self._flags, self.project.expected.literals)
             return {}
 
         return Action(
             name=f"adopt {_in_a_name(given)}",
-            inputs=(given, *code("formats", "stages/link.py", "stages/assembly.py")),
+            inputs=(given, *code("formats", *FITTED)),
             outputs=(made,),
-            parameters={"sections": self._flags} if self._flags else {},
+            parameters={
+                **({"sections": self._flags} if self._flags else {}),
+                **({"literals": self._literals} if self._literals else {}),
+            },
             run=run,
             kept=False,
         )
@@ -377,6 +386,10 @@ class Linking(Artifacts):
         return dict(self.project.expected.sections)
 
     @property
+    def _literals(self) -> list[str]:
+        return [f"{each.function} {each.value:#x} {each.place}" for each in self.project.expected.literals]
+
+    @property
     def _paths(self) -> dict[str, str]:
         return dict(self.project.expected.paths)
 
@@ -399,7 +412,7 @@ class Linking(Artifacts):
         expected = self.project.expected
         found: dict[str, Any] = {
             "symbols": {name: str(place) for name, place in expected.symbols},
-            "literals": [f"{each.function} {each.value:#x} {each.place}" for each in expected.literals],
+            "literals": self._literals,
             "sections": dict(expected.sections),
             "paths": dict(expected.paths),
             "ready": self._ready,

@@ -14,7 +14,7 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from buildsys.config.board import Board
@@ -34,7 +34,9 @@ class Keeper(threading.Thread):
 
     `memory` is what it read of `ranges`; `doubt` why a status of 0, or an end from outside, is no good end;
     `restarted` says that it ended a machine that started over and over; `snapshot` is the machine as it was, if
-    `monitor`, a connection to QMP, is given. QEMU is to be started with -S and -no-shutdown.
+    `monitor`, a connection to QMP, is given. `over` tells, while the machine stands, whether the run had ended before
+    it came here: QEMU goes on for a moment after it sent what ends its run. QEMU is to be started with -S and
+    -no-shutdown.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class Keeper(threading.Thread):
         self.memory: dict[int, bytes] = {}
         self.doubt = ""
         self.restarted = False
+        self.over: Callable[[], bool] = lambda: False
         self.snapshot: Snapshot | None = None
         self._connection, self._ranges, self._ends = connection, ranges, ends
         self._board, self._monitor = board, monitor
@@ -100,7 +103,7 @@ class Keeper(threading.Thread):
             return True
         if pc in ends.dead:
             dead = ends.ended_at(pc, lambda at, size: self._bytes(remote, at, size))
-            if dead is not None and ends.came_to is None:
+            if dead is not None and ends.came_to is None and not self.over():
                 ends.came_to = dead
                 self._take(remote, ends)
             return dead is None

@@ -19,6 +19,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -64,13 +65,15 @@ def run(
     dead_ends: Mapping[int, str] = NOTHING,
     snapshot: bool = False,
     given: int | None = None,
+    copied: str = "",
 ) -> Outcome:
     """Run `image` on QEMU for at most `time_limit` seconds; Ctrl-C ends it too, as an outcome.
 
     `on_serial` gets serial output as it comes. `extra` are more arguments for QEMU. `keep` are
     ranges of memory to read when the run has ended. `dead_ends` are functions that no good end follows, names by
     address; with `snapshot` the machine is kept as it was when it came to one, or did not end. The serial port
-    receives what can be read from the descriptor `given`. When this returns, or this process dies in any
+    receives what can be read from the descriptor `given`; what it sends is also written to the file `copied`, before
+    the guest goes on. When this returns, or this process dies in any
     way, no QEMU is left. Raises UserError without QEMU, and for an image that is not one: QEMU would run
     any file's bytes.
     """
@@ -81,7 +84,7 @@ def run(
         qmp, theirs = map(opened.enter_context, socket.socketpair())
         arguments = [
             *command(image, board),
-            *(CONSOLE if given is None else CONSOLE_AND_PORT),
+            *(_console(copied) if given is None else CONSOLE_AND_PORT),
             *("-chardev", f"socket,id=qmp,fd={theirs.fileno()}", "-mon", "chardev=qmp,mode=control"),
             *("-S", "-no-reboot", *extra),
         ]
@@ -108,7 +111,7 @@ def run(
         for each in passed:
             each.close()
         with ending(process):
-            watched = _Watched(process, qmp, on_serial, keeper, board.until)
+            watched = opened.enter_context(contextlib.closing(_Watched(process, qmp, on_serial, keeper, board.until)))
             stopped = watched.until(began + time_limit, interruption)
             if keeper is not None:
                 keeper.stop()
@@ -131,6 +134,11 @@ def run(
         boots=ends.boots,
         snapshot=None if end is End.EXIT and ends.came_to is None else keeper.snapshot,
     )
+
+
+def _console(copied: str) -> tuple[str, ...]:
+    *before, console = CONSOLE
+    return (*before, f"{console},logfile={copied},logappend=on" if copied else console)
 
 
 @contextlib.contextmanager
@@ -247,8 +255,11 @@ class _Watched:
         self.shutdown = ""
         self._on_serial, self._keeper = on_serial, keeper
         self._until, self._said = until, 0
+        self._reading, self._woken = threading.Lock(), os.eventfd(0, os.EFD_CLOEXEC)
         self._qmp, self._qmp_text = qmp, b""
         self._selector = selectors.DefaultSelector()
+        self._output = process.stdout.fileno()
+        os.set_blocking(self._output, False)  # two threads read it
         self._readers = {
             process.stdout.fileno(): self._on_output,
             process.stderr.fileno(): self.messages.extend,
@@ -256,7 +267,14 @@ class _Watched:
         }
         for number in self._readers:
             self._selector.register(number, selectors.EVENT_READ)
+        if keeper is not None and until:
+            keeper.over = self._over
         self._say("qmp_capabilities")
+
+    def close(self) -> None:
+        """Give back what waits for QEMU."""
+        self._selector.close()
+        os.close(self._woken)
 
     @property
     def paused(self) -> bool:
@@ -265,8 +283,10 @@ class _Watched:
 
     def until(self, deadline: float, interruption: Interruption) -> End | None:
         """Read until QEMU is gone, or paused (None), `deadline` or Ctrl-C."""
-        self._selector.register(interruption.fd, selectors.EVENT_READ)
-        while len(self._selector.get_map()) > 1:
+        others = (interruption.fd, self._woken)
+        for each in others:
+            self._selector.register(each, selectors.EVENT_READ)
+        while len(self._selector.get_map()) > len(others):
             looking = self._keeper.looking if self._keeper is not None else 0.0
             remaining = deadline + looking - time.monotonic()
             if self.paused:
@@ -280,26 +300,38 @@ class _Watched:
             for key, _ in self._selector.select(min(remaining, 3600.0)):
                 if key.fd == interruption.fd:
                     interruption.drain()
-                else:
+                elif key.fd != self._woken:
                     self._read(key.fd)
         return End.SAID if self._said else None
 
     def rest(self) -> None:
         """Read what a QEMU that is gone, or going, still said."""
+        os.set_blocking(self._output, True)
         for number in self._readers:
             while number in self._selector.get_map():
                 self._read(number)
-        self._selector.close()
 
     def _read(self, number: int) -> None:
-        try:
-            data = os.read(number, 65536)
-        except ConnectionResetError:
-            data = b""
-        if data:
-            self._readers[number](data)
-        else:
-            self._selector.unregister(number)
+        with self._reading:
+            try:
+                data = os.read(number, 65536)
+            except ConnectionResetError:
+                data = b""
+            except BlockingIOError:
+                return  # `_over` has read it
+            if data:
+                self._readers[number](data)
+            else:
+                self._selector.unregister(number)
+
+    def _over(self) -> bool:
+        """Whether what ends the run was sent. Asked by the keeper's thread, while the machine stands: no more comes."""
+        with self._reading, contextlib.suppress(BlockingIOError):
+            while data := os.read(self._output, 65536):
+                self._on_output(data)
+        if self._said:
+            os.eventfd_write(self._woken, 1)
+        return bool(self._said)
 
     def _on_output(self, data: bytes) -> None:
         if self._said:

@@ -72,19 +72,30 @@ def boot(case: Case) -> Boot:
     entry = frozenset(case.elf.symbols.addresses(case.entry).values())
     opening = frozenset(case.elf.symbols.addresses(ITABS).values())
     start = case.elf.entry
+    # A user's boot code calls parts of itself as it likes: `ldr x0, =kernel_main`, `blr x0`.
+    own = (each for each in case.elf.symbols.functions() if case.own_boot and each.is_global)
+    routines = frozenset(each.value for each in own) - entry
 
     def trace(core: int, begins: Start) -> Trace:
         features = WITH_EL2 if begins.has_el2 else WITHOUT_EL2
         system = {MPIDR_EL1: known(core), CURRENT_EL: known(begins.level << 2), ID_AA64PFR0_EL1: features}
-        return Interpreter(read, entry, system, opening=opening).follow(start)
+        return Interpreter(read, entry, system, opening=opening, routines=routines).follow(start)
 
-    own = Start(case.board.exception_level)
+    begun = Start(case.board.exception_level)
     # Boot code of the user's is for the user's board; ours is for any.
-    levels = [begins for begins in STARTS if begins.level == own.level or not case.own_boot]
+    levels = [begins for begins in STARTS if begins.level == begun.level or not case.own_boot]
     starts = {begins: trace(FIRST_CORE, begins) for begins in levels}
-    parked = {begins: {core: trace(core, begins) for core in OTHER_CORES} for begins in levels}
-    before, call = until_call(starts[own])
-    return Boot(starts[own], parked[own], before, call, starts, parked)
+    cores = others(case)
+    parked = {begins: {core: trace(core, begins) for core in cores} for begins in levels}
+    before, call = until_call(starts[begun])
+    return Boot(starts[begun], parked[begun], before, call, starts, parked)
+
+
+def others(case: Case) -> tuple[int, ...]:
+    """MPIDR_EL1 of the cores that must not do what the first does: a user's own boot code parks those the board has."""
+    if case.own_boot and case.board.cores:
+        return tuple(FIRST_CORE | affinity for affinity in range(1, case.board.cores))
+    return OTHER_CORES
 
 
 def until_call(trace: Trace) -> tuple[tuple[Event, ...], Call | None]:

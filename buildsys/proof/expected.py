@@ -15,7 +15,7 @@ from buildsys.config.expected import Literal, Place
 from buildsys.formats.callsites import words_of
 from buildsys.formats.elf import SHF_ALLOC, Section
 from buildsys.formats.rewriting import CHECKED, UNCHECKED, Formed, formed, section_symbols
-from buildsys.formats.symbols import SHN_ABS, SHN_UNDEF, STT_FUNC
+from buildsys.formats.symbols import SHN_ABS, SHN_UNDEF, STT_FUNC, Symbol
 from buildsys.proof.bootcode import at
 from buildsys.proof.bound import Binding, Use, wrong_at
 
@@ -125,6 +125,9 @@ def _literal(case: Case, literal: Literal, moved: dict[int, int | None], instruc
         for each in go.symbols.named(literal.function)[literal.function]
         if each.kind == STT_FUNC and each.section != SHN_UNDEF
     ]
+    if not functions and wanted is not None and (routine := _routine(case, literal.function)):
+        yield from _in_assembly(case, literal, routine, wanted, instructions)
+        return
     if len(functions) != 1 or wanted is None:
         yield f"{literal.place if functions else literal.function} is no symbol of the image, or several"
         return
@@ -141,6 +144,25 @@ def _literal(case: Case, literal: Literal, moved: dict[int, int | None], instruc
         place, count = each.at + shift, len(each.groups)
         instructions.update(range(place, place + 4 * count, 4))
         yield from _held(case, literal, each, place, wanted)
+
+
+def _routine(case: Case, name: str) -> Symbol | None:
+    """The one routine of the user's assembly that is called `name`."""
+    found = [each for each in case.elf.symbols.named(name)[name] if each.kind == STT_FUNC and each.is_global]
+    return found[0] if len(found) == 1 else None
+
+
+def _in_assembly(case: Case, literal: Literal, routine: Symbol, wanted: int, instructions: set[int]) -> Iterator[str]:
+    """What is wrong with a routine of assembly: as it was assembled it is nowhere kept, so the number must be gone."""
+    words = [case.elf.word(place) or 0 for place in range(routine.value, routine.end, 4)]
+    every = list(formed(words, routine.value))
+    held = [each for each in every if each.value == wanted]
+    for each in held:
+        instructions.update(range(each.at, each.at + 4 * len(each.groups), 4))
+    if not held:
+        yield f"{literal.function} does not hold {wanted:#x}, which {literal.place} is"
+    if literal.value != wanted and any(each.value == literal.value for each in every):
+        yield f"{literal.function} still holds {literal.value:#x}, which was to be {literal.place}"
 
 
 def _held(case: Case, literal: Literal, before: Formed, place: int, wanted: int) -> Iterator[str]:
@@ -166,7 +188,7 @@ def _others(case: Case, instructions: set[int]) -> Iterator[str]:
             found |= {
                 place
                 for place, info in zip(table.offsets, table.infos, strict=True)
-                if info & 0xFFFF_FFFF in _MOVES and _of_go(case, place)
+                if info & 0xFFFF_FFFF in _MOVES and (place in instructions or _of_go(case, place))
             }
     for place in sorted(found - instructions):
         yield f"{at(case.elf, place)} was made from an address by the linker, and `literals` does not say so"

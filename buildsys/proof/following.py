@@ -246,7 +246,7 @@ class Follower:
             run.calls.append(_Call(at, self._room.get(name, 0)))
             if name in MOVES:
                 self._announced(run, MOVES[name])
-            elif self._storing:
+            elif self._storing and name in self._room:  # a reader of the flag, runtime.atomicwb, stores nothing
                 self._stores(run, self._machine.register(STORED_TO), self._machine.register(STORED))
         elif found := run.group.loads.get(at):
             run.loaded.update((place, self._word(place)) for place, _ in self._places(found))

@@ -10,6 +10,9 @@ with no address, and a branch it cannot decide is where it stops and says so.
 A loop is followed for a few rounds; when two rounds in a row took the same
 path and moved every register and every store by the same steps, the rounds up
 to the one that leaves it are taken at once, and that last one is followed again.
+A loop that waits, for a bit of a device, say, and does nothing meanwhile, is
+followed until its rounds leave the same behind, and left then: what comes after
+it is what happens if anything more does.
 Sections named are those of the Arm Architecture Reference Manual (DDI 0487).
 """
 
@@ -41,6 +44,8 @@ from buildsys.proof.events import (
 from buildsys.proof.values import ALWAYS, MASK, UNKNOWN, ZERO, Flags, Value, holds, known, rounds_until
 
 STEPS = 100_000  # instructions; boot code takes a few hundred, its loops are not counted round by round
+UNKNOWN_VALUE, UNKNOWN_FLAGS = "it depends on a value that is not known", "it depends on flags that are not known"
+UNDECIDED = (UNKNOWN_VALUE, UNKNOWN_FLAGS)  # ends that say nothing of the code
 SP = 31  # register 31 where it means the stack pointer
 ERET = 0xD69F_03E0
 # The lowest exception level at which MRS and MSR reach a register, by its op1 (C5.1.3): 5 is the EL1 register
@@ -70,6 +75,18 @@ class _Decision:
     rhs: Value
 
 
+@dataclass(frozen=True)
+class _Wait:
+    """The state at a branch back that cannot be decided: what a round of the loop may have changed is unknown."""
+
+    registers: list[Value]
+    stack_pointers: list[Value]
+    vectors: list[Value]
+    flags: Flags | None
+    selected: int
+    events: int
+
+
 class _EndError(Exception):
     """Following ends here."""
 
@@ -78,7 +95,7 @@ class _EndError(Exception):
 class Interpreter:
     """Follows code: `read(address, size)` gives what memory holds at reset, None if unknown.
 
-    A call of an address in `opaque`, and any call through a register, is an
+    A call of an address in `opaque`, and any call through a register but of one of `routines`, is an
     event, not followed; what it leaves in the registers is unknown. So it is of one in `opening`, which comes back
     and is none: the runtime is asked to make itself ready.
     """
@@ -95,11 +112,13 @@ class Interpreter:
     events: list[Event] = field(default_factory=list)
     pc: int = 0
     opening: frozenset[int] = frozenset()
+    routines: frozenset[int] = frozenset()
     _path: list[int] = field(default_factory=list)
     _stores: list[Store] = field(default_factory=list)
     _decisions: list[_Decision] = field(default_factory=list)
     _others: int = 0
     _arrivals: dict[int, list[_Arrival]] = field(default_factory=dict)
+    _waits: dict[int, _Wait] = field(default_factory=dict)
 
     def follow(self, start: int) -> Trace:
         """Follow the code at `start` until it halts, loops for ever, or cannot be followed."""
@@ -171,6 +190,9 @@ class Interpreter:
             if kind == 3:
                 number = self._get(destination).masked(MASK ^ 0xFFFF << shift) | number
             self._set(destination, ~number if kind == 0 else number, wide)
+        elif word & 0x1F80_0000 == 0x1300_0000:  # SBFM, BFM, UBFM
+            before, field = self._get(destination, wide), self._get(source, wide)
+            self._set(destination, _bit_field(word, before, field), wide)
         else:
             self._set(destination, UNKNOWN)
 
@@ -269,6 +291,9 @@ class Interpreter:
         elif kind == 2:
             raise _EndError("it is not known where this returns to")
         else:
+            if kind == 1 and target in self.routines:
+                self._call(pc, target, follow=True)
+                return
             self._call(pc, target, follow=False)
             if kind == 0:
                 raise _EndError("the code it went to does not come back here")
@@ -290,7 +315,7 @@ class Interpreter:
         if word & 0xFF00_0000 == 0x5400_0000:  # B.cond, BC.cond
             condition, flags = word & 15, self.flags
             if flags is None:
-                raise _EndError("it depends on flags that are not known")
+                raise _EndError(UNKNOWN_FLAGS)
             taken = flags.satisfy(condition)
             left, right = flags.left, flags.right
         else:
@@ -303,9 +328,34 @@ class Interpreter:
             if value is not left:
                 condition = ALWAYS  # not to be foretold by `rounds_until`
         if taken is None:
-            raise _EndError("it depends on a value that is not known")
+            return self._wait(word, pc)
         self._decisions.append(_Decision(pc, taken, condition, left, right))
         return taken
+
+    def _wait(self, word: int, pc: int) -> bool:
+        """Whether to take a branch that cannot be decided: back, as long as rounds of it leave other values behind.
+
+        Any other such branch, and one of a loop that does something, is the end.
+        """
+        head = a64.conditional_target(word, pc)
+        if head is None or head > pc or head not in self._path:
+            raise _EndError(UNKNOWN_VALUE)
+        noted = len(self._stores) + self._others
+        now = _Wait(self.registers[:], self.stack_pointers[:], self.vectors[:], self.flags, self.selected, noted)
+        last = self._waits.pop(pc, None)
+        if last is not None and (last.events, last.selected) != (noted, self.selected):
+            raise _EndError(UNKNOWN_VALUE)
+        if last == now:
+            return False
+        if last is not None:
+            self.registers = _same(last.registers, now.registers)
+            self.stack_pointers = _same(last.stack_pointers, now.stack_pointers)
+            self.vectors = _same(last.vectors, now.vectors)
+            self.flags = last.flags if last.flags == now.flags else None
+            now = _Wait(self.registers[:], self.stack_pointers[:], self.vectors[:], self.flags, self.selected, noted)
+        self._waits[pc] = now
+        self._arrivals[head] = []  # no loop without a way out
+        return True
 
     def _system(self, word: int, pc: int) -> None:
         register = word >> 5 & 0x7FFF
@@ -511,6 +561,11 @@ class Interpreter:
         return True
 
 
+def _same(before: list[Value], after: list[Value]) -> list[Value]:
+    """The values that are the same in both; the others unknown."""
+    return [one if one == other else UNKNOWN for one, other in zip(before, after, strict=True)]
+
+
 def _step(before: int | None, after: int | None) -> int | None:
     return None if before is None or after is None else after - before
 
@@ -521,6 +576,32 @@ def _joined(stores: list[Store]) -> list[Store]:
     for store in stores:
         joined._note(store)
     return [event for event in joined.events if isinstance(event, Store)]
+
+
+def _bit_field(word: int, before: Value, source: Value) -> Value:
+    """C6.2 SBFM, BFM, UBFM: bits of `source` in their place, among zeros, copies of the highest, or those of `before`.
+
+    Shifts by a number, UBFX, SXTW, BFI and the like are names of these.
+    """
+    width, kind = (64 if word >> 31 else 32), word >> 29 & 3
+    rotate, last = word >> 16 & 63, word >> 10 & 63
+    if kind == 3 or word >> 22 & 1 != word >> 31 or (width == 32 and (rotate | last) & 32):
+        raise _EndError(f"{word:#010x} is no instruction")
+    if last >= rotate:
+        low, size = 0, last - rotate + 1
+        moved = source.shifted(1, rotate)
+    else:
+        low, size = width - rotate, last + 1
+        moved = source.shifted(0, low)
+    mask = (1 << size) - 1 << low
+    field = moved.masked(mask)
+    if kind == 1:
+        return before.masked(MASK ^ mask) | field
+    highest = 1 << low + size - 1
+    above = MASK ^ (highest << 1) - 1
+    if kind == 0 and not field.known & highest:
+        return Value(field.bits, field.known & ~above)
+    return replace(field, bits=field.bits | above) if kind == 0 and field.bits & highest else field
 
 
 def _bit_mask(word: int) -> int | None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from buildsys.errors import UserError
 from buildsys.machines import gdb_remote, qemu
-from buildsys.machines.outcome import End, Outcome
+from buildsys.machines.outcome import End, Outcome, ending
 from buildsys.machines.semihosting import SYS_EXIT, SYS_EXIT_EXTENDED, calls_in
 from buildsys.proof.observation import QEMU, Observation, finished, patience
 
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 # "Trace 0: 0x7f… [flags/pc/flags/flags] symbol", then the registers before the block runs; and
 # "Stopped execution of TB chain before 0x7f… [pc] symbol" if it did not run then, but will be logged again.
 _BLOCK = re.compile(
-    rb"^Trace [^\[]*\[[0-9a-f]+/([0-9a-f]+)/.*?\bX30=([0-9a-f]{16})|^Stopped execution of TB chain before",
-    re.DOTALL | re.MULTILINE,
+    rb"Trace [^\[\n]*\[[0-9a-f]+/([0-9a-f]+)/.*?\bX30=([0-9a-f]{16})[^\n]*\nPSTATE=[^\n]*\n"
+    rb"|Stopped execution of TB chain before [^\n]*\n",
+    re.DOTALL,
 )
 RECORD = 1 << 16  # bytes: what is longer is no record
 NEAR = 0x200  # words this near to each other are read at once
@@ -69,12 +70,15 @@ def _traced(case: Case, limit: float) -> tuple[Outcome, Counter[tuple[str, int]]
     ]
     reading, writing = os.pipe()
     blocks: Counter[tuple[int, int]] = Counter()
-    thread = threading.Thread(target=_read_trace, args=(reading, blocks), name="QEMU's log", daemon=True)
+    thread = threading.Thread(
+        target=_read_trace, args=(reading, blocks, case.board.until), name="QEMU's log", daemon=True
+    )
     thread.start()
     try:
         # Blocks chained to each other would not come back to be logged.
-        log = ("-d", "exec,cpu,nochain", "-dfilter", ",".join(ranges), "-D", f"/proc/{os.getpid()}/fd/{writing}")
-        outcome = finished(qemu.run(case.image, case.board, limit, extra=log))
+        file = f"/proc/{os.getpid()}/fd/{writing}"
+        log = ("-d", "exec,cpu,nochain", "-dfilter", ",".join(ranges), "-D", file)
+        outcome = finished(qemu.run(case.image, case.board, limit, extra=log, copied=file if case.board.until else ""))
     finally:
         os.close(writing)
         thread.join()
@@ -89,21 +93,35 @@ def _traced(case: Case, limit: float) -> tuple[Outcome, Counter[tuple[str, int]]
     return outcome, executions, originals
 
 
-def _read_trace(reading: int, blocks: Counter[tuple[int, int]]) -> None:
-    """Count blocks by address and x30 as they are logged: there may be gigabytes of it."""
+def _read_trace(reading: int, blocks: Counter[tuple[int, int]], until: bytes) -> None:
+    """Count blocks by address and x30 as they are logged: there may be gigabytes of it.
+
+    What the guest sends stands between the records, where it was sent: behind `until` nothing counts.
+    """
     pending, last = b"", (0, 0)
+    sent, over = bytearray(), False
     with os.fdopen(reading, "rb") as stream:
         while data := stream.read1(1 << 20):
+            if over:
+                continue  # QEMU would wait for room in the pipe
             pending += data
             end = 0
             for found in _BLOCK.finditer(pending):
+                if until:
+                    sent += pending[end : found.start()]
+                    over = ending(sent, until, 0) > 0
+                    del sent[: -len(until)]
+                if over:
+                    break
                 end = found.end()
                 if found[1]:
                     last = int(found[1], 16), int(found[2], 16)
                     blocks[last] += 1
                 else:
                     blocks[last] -= 1
-            pending = pending[max(end, len(pending) - RECORD) :]
+            kept = max(end, len(pending) - RECORD)
+            sent += pending[end:kept] if until else b""
+            pending = pending[kept:]
 
 
 def _stopped(case: Case, words: Iterable[int], limit: float) -> tuple[dict[str, int], dict[int, int]]:

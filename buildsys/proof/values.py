@@ -48,7 +48,7 @@ class Value:
         """How much more `later` is; None if that is not known."""
         if self == later:
             return 0
-        if self.source is not None or later.source is not None:
+        if later.source is not None:
             return None  # a loaded value says nothing of the next one
         return None if self.number is None or later.number is None else later.number - self.number
 

@@ -1,8 +1,8 @@
 """The Go object made to agree with what the kernel expects of its build: `symbols` and `literals` of the configuration.
 
 A variable of Go's that stands for a symbol of the linker's, as `//go:linkname __end __end` makes one, is left for
-the linker to define. Numbers in the code of a function that stand for the address of a symbol become that address.
-Both are done by relocations, so the linker does the rest, and keeps them for `doit verify`.
+the linker to define. Numbers in the code of a function, Go's or one of assembly, that stand for the address of a
+symbol become that address. Both are done by relocations, so the linker does the rest, and keeps them for `doit verify`.
 """
 
 from __future__ import annotations
@@ -39,11 +39,24 @@ def expect(go_object: Path, others: Sequence[Path], script: Path, symbols: Seque
     for name, place in symbols:
         if place.base and place.base not in known:
             raise _no_base(f"`symbols` has {name} = {str(place)!r}", place.base, known, elf, gos=False)
+    of_assembly = set().union(*(defined(Elf.read(path)) for path in others)) - elf.symbols.all_names()
     for literal in literals:
         if literal.place.base and literal.place.base not in known | elf.symbols.all_names():
             where = f"`literals` has {literal.value:#x} = {str(literal.place)!r} in {literal.function}"
             raise _no_base(where, literal.place.base, known, elf, gos=True)
-    replace(made, rewritten(elf, sorted(ours), list(uses(elf, literals, ours))))
+    gos = [each for each in literals if each.function not in of_assembly]
+    replace(made, rewritten(elf, sorted(ours), uses(elf, gos)))
+
+
+def with_literals(contents: bytes, name: str, literals: Iterable[Literal]) -> bytes:
+    """The object `contents`, of the user's assembly, with those of `literals` as addresses that its routines hold.
+
+    Raises UserError for a number that a routine of its does not hold, or not so that it could be another.
+    """
+    elf = Elf(contents, name)
+    here = {each.name for each in elf.symbols.functions() if each.is_global and each.section != SHN_UNDEF}
+    ours = [each for each in literals if each.function in here]
+    return rewritten(elf, (), uses(elf, ours)) if ours else contents
 
 
 def _no_base(where: str, base: str, known: set[str], elf: Elf, gos: bool) -> UserError:
@@ -68,11 +81,8 @@ def _refuse_unnamed(elf: Elf, others: Sequence[Elf], names: Sequence[str]) -> No
             )
 
 
-def uses(elf: Elf, literals: Iterable[Literal], symbols: Iterable[str]) -> list[Use]:
-    """Where in the object the code holds each of `literals`. Raises UserError for one that is nowhere.
-
-    `symbols` are names of the linker's beside those that the object has.
-    """
+def uses(elf: Elf, literals: Iterable[Literal]) -> list[Use]:
+    """Where in the object the code holds each of `literals`. Raises UserError for one that is nowhere."""
     found: list[Use] = []
     for literal in literals:
         function = function_of(elf, literal.function)
@@ -100,7 +110,7 @@ def function_of(elf: Elf, name: str) -> Symbol:
         return bearers[0]
     near = get_close_matches(name, [function.name for function in elf.symbols.functions()], 1)
     raise UserError(
-        f"`literals` names {name}, and there is no such function of Go's",
+        f"`literals` names {name}, and there is no such function of Go's, nor a global label of assembly",
         (f"did you mean {near[0]}? " if near else "")
         + "Go keeps only what main.main can reach, and may put a small function into its callers",
     )
@@ -111,5 +121,5 @@ def _absent(literal: Literal, every: Iterable[Formed]) -> UserError:
     return UserError(
         f"`literals` says that {literal.function} holds {literal.value:#x}, and it does not",
         ("it holds " + ", ".join(map(hex, there[:8])) + ": " if there else "")
-        + "Go may have put its function into another, or may have computed with the number",
+        + "it is held by a movz and the movk behind it, or has been computed with; Go may put a function into another",
     )

@@ -17,6 +17,7 @@ from typing import Any
 
 from buildsys.config.barrier import DISCARDING, BarrierPolicy
 from buildsys.config.board import CONTROLLERS, ENTROPY, Board
+from buildsys.config.expected import Literal
 from buildsys.errors import UserError
 from buildsys.files import partial, put, replace, share
 from buildsys.formats.elf import Elf
@@ -96,10 +97,11 @@ def assemble(toolchain: BinaryToolchain, source: Path) -> None:
 
 
 def assemble_own(toolchain: BinaryToolchain, source: Path, folder: Path, root: Path, made: Path,
-                 flags: Mapping[str, str], paths: Mapping[str, str]) -> None:  # fmt: skip
+                 flags: Mapping[str, str], paths: Mapping[str, str], literals: Sequence[Literal]) -> None:  # fmt: skip
     """Assemble a file of the user's to `made`, fit to be linked here; what it includes is in `root` or `folder`.
 
-    `flags` are those of sections that are given none; `paths` says what names of files begin with instead.
+    `flags` are those of sections that are given none; `paths` says what names of files begin with instead;
+    `literals` which numbers of its routines stand for addresses.
     """
     from buildsys.stages.assembly import moved
 
@@ -115,10 +117,10 @@ def assemble_own(toolchain: BinaryToolchain, source: Path, folder: Path, root: P
                 raise UserError(error.message.replace(str(copy), str(source)), error.hint) from error
         else:
             toolchain.assemble(source, beside, folder, root)
-        replace(made, _fit(beside.read_bytes(), str(source), flags))
+        replace(made, _fit(beside.read_bytes(), str(source), flags, literals))
 
 
-def adopt(given: Path, made: Path, flags: Mapping[str, str]) -> None:
+def adopt(given: Path, made: Path, flags: Mapping[str, str], literals: Sequence[Literal]) -> None:
     """Copy an object of the user's to `made`, fit to be linked here. Raises UserError if it is no object."""
     from buildsys.formats.elf import ET_REL
 
@@ -126,14 +128,15 @@ def adopt(given: Path, made: Path, flags: Mapping[str, str]) -> None:
     if elf.kind != ET_REL:
         raise UserError(f"{given}: is not an object to be linked", "give what an assembler or compiler wrote with -c")
     made.parent.mkdir(parents=True, exist_ok=True)
-    replace(made, _fit(elf.data, str(given), flags))
+    replace(made, _fit(elf.data, str(given), flags, literals))
 
 
-def _fit(contents: bytes, name: str, flags: Mapping[str, str]) -> bytes:
+def _fit(contents: bytes, name: str, flags: Mapping[str, str], literals: Sequence[Literal]) -> bytes:
     from buildsys.stages.assembly import placed, typed
+    from buildsys.stages.expected import with_literals
 
-    # First the sections: code that has no flags is seen as code only with them.
-    return typed(placed(contents, name, flags), name)
+    # First the sections: code that has no flags is seen as code only with them. Then what is a routine.
+    return with_literals(typed(placed(contents, name, flags), name), name, literals)
 
 
 def bind(own: Sequence[Path], others: Sequence[Path], go_object: Path, board: Board, known: Mapping[str, int],

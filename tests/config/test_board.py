@@ -125,6 +125,29 @@ def test_a_kind_of_memory_there_is_none_of_is_refused(edited: Edited) -> None:
     assert error.hint == "did you mean `ram`?"
 
 
+@pytest.mark.parametrize(
+    ("cores", "smp", "said"),
+    [
+        (0, "", "`cores` is 0"),
+        (17, "", "`cores` is 17"),
+        (4, '"-smp", "2", ', "`qemu.arguments` has -smp 2, and `cores` is 4"),
+        (4, '"-smp", "cpus=8,maxcpus=8", ', "has -smp cpus=8,maxcpus=8, and `cores` is 4"),
+    ],
+)
+def test_a_number_of_cores_that_cannot_be_is_refused(edited: Edited, cores: int, smp: str, said: str) -> None:
+    text = SHIPPED.replace("cpu = ", f"cores = {cores}\ncpu = ", 1).replace("arguments = [", f"arguments = [{smp}", 1)
+    edited.path.write_text(text)
+    assert said in edited.refused().message
+
+
+@pytest.mark.parametrize("smp", ["", '"-smp", "4", ', '"-smp", "cpus=4,cores=4", '])
+def test_a_board_says_how_many_cores_it_has(edited: Edited, smp: str) -> None:
+    assert BOARD.cores == 0
+    text = SHIPPED.replace("cpu = ", "cores = 4\ncpu = ", 1).replace("arguments = [", f"arguments = [{smp}", 1)
+    edited.path.write_text(text)
+    assert edited.load().cores == 4
+
+
 def test_regions_that_overlap_are_drawn(edited: Edited) -> None:
     error = edited.set("memory.peripherals.length", DEVICES.length + PAGE).refused()
     first, drawing = error.message.split("\n", 1)

@@ -20,7 +20,7 @@ from buildsys.formats.elf import SHT_SYMTAB, Elf
 from buildsys.front.steps import Steps
 from buildsys.front.verify import case_of
 from buildsys.proof.case import Case
-from buildsys.proof.claims import symbols
+from buildsys.proof.claims import boot_code, symbols
 from tests.conftest import ROOT
 from tests.outside.conftest import Outside, Venv
 
@@ -246,8 +246,19 @@ def test_the_document_shows_this_configuration() -> None:
     assert shown == "".join(line for line in written if not line.startswith(("#", "time-limit")))
 
 
-def test_thousands_of_lines_in_dozens_of_files_are_no_other_matter(foreign: Outside) -> None:
-    files, functions = 40, 12
+# With its own boot code, and as many files as such a kernel has.
+
+OWN_BOOT = """
+[literals._start]
+0x40026b40 = "runtime.writeBarrier"
+
+[literals.kernel_main]
+0x40100ce0 = "runtime.g0"
+"""
+
+
+def grow(project: Outside, files: int = 40, functions: int = 12) -> None:
+    """Give the kernel that many more files, half of them by a build tag, whose lists `Main` sums up."""
     for number in range(files):
         tag = "//go:build !small\n\n" if number % 2 else ""
         text = f"{tag}package main\n\ntype node{number} struct {{\n\tnext  *node{number}\n\tvalue uint64\n}}\n"
@@ -258,14 +269,100 @@ def test_thousands_of_lines_in_dozens_of_files_are_no_other_matter(foreign: Outs
         calls = "".join(f"\tpush{number}x{each}()\n" for each in range(functions))
         text += f"\nfunc sum{number}() uint64 {{\n{calls}\ttotal := uint64(0)\n"
         text += f"\tfor n := head{number}; n != nil; n = n.next {{\n\t\ttotal += n.value\n\t}}\n\treturn total\n}}\n"
-        foreign.write(f"kernel/part{number}.go", text)
+        project.write(f"kernel/part{number}.go", text)
     total = files * functions * (functions + 1) // 2
     sums = " + ".join(f"sum{number}()" for number in range(files))
-    foreign.replace(
+    project.replace(
         "kernel/main.go", "\tpagesInit()\n", f'\tpagesInit()\n\tif {sums} != {total} {{\n\t\tfail("a list")\n\t}}\n'
     )
-    lines = sum(len(path.read_text().splitlines()) for path in foreign.path("kernel").glob("*.go"))
+
+
+@pytest.fixture(scope="module")
+def grown(venv: Venv, tmp_path_factory: pytest.TempPathFactory) -> Outside:
+    """The kernel with its own boot code and dozens of files, proved; not to be changed."""
+    folder = tmp_path_factory.mktemp("booted") / "foreign"
+    shutil.copytree(FOREIGN, folder)
+    project = Outside(folder, venv)
+    grow(project)
+    project.set('boot = "boot/boot.s"')
+    project.replace("virt.toml", "\ncpu = ", "\ncores = 4\ncpu = ")
+    project.path("buildsys.toml").write_text(project.path("buildsys.toml").read_text() + OWN_BOOT)
+    return project
+
+
+@pytest.fixture(scope="module")
+def booted(grown: Outside) -> Outside:
+    grown.doit("build").succeeded()
+    return grown
+
+
+@pytest.fixture(scope="module")
+def case_of_booted(booted: Outside) -> Case:
+    return case_of(Steps(load(booted.folder)))
+
+
+def test_its_own_boot_code_and_thousands_of_lines_are_proved(booted: Outside) -> None:
+    lines = sum(len(path.read_text().splitlines()) for path in booted.path("kernel").glob("*.go"))
     assert lines > 3000
-    said = foreign.doit("verify", "--strict").succeeded().out
+    said = booted.doit("verify", "--strict", "--details").succeeded().out
     assert "13 of 13 claims hold" in said
     assert re.search(r"(\d+) of them in the kernel's own packages", said)
+    assert "1, at runtime.writeBarrier 0x" in said
+    assert "stack 0x4eff0000..0x4f000000, sp 0x4efffef0" in said
+    assert "3 literals" in said
+
+
+def test_its_own_boot_code_runs_on_both_emulators(booted: Outside) -> None:
+    for machine in ("run-embedded", "run-qemu"):
+        assert booted.doit(machine).succeeded().out.endswith(f"S{RUNNING}\n")
+
+
+def test_a_number_left_in_boot_code_is_found_by_what_it_does(booted: Outside, tmp_path: Path) -> None:
+    shutil.copytree(booted.folder, tmp_path / "foreign")
+    project = Outside(tmp_path / "foreign", booted.venv)
+    project.replace("buildsys.toml", OWN_BOOT[: OWN_BOOT.index("[literals.k")], "")
+    ended = project.doit("verify", "--claim", "boot-code")
+    assert ended.status != 0
+    assert "stores its 1 at 0x40026b40" in ended.out
+
+
+def red(case: Case, tmp_path: Path, routine: str, old: str, new: int) -> str:
+    """What claim `boot-code` says of the image with the first instruction of `routine` that is `old` made another."""
+    from capstone import CS_ARCH_ARM64, CS_MODE_ARM, Cs
+
+    (symbol,) = case.elf.symbols.named(routine)[routine]
+    at = case.elf.file_offset(symbol.value)
+    assert at is not None
+    contents = bytearray(case.image.read_bytes())
+    code = Cs(CS_ARCH_ARM64, CS_MODE_ARM).disasm(bytes(contents[at : at + symbol.size]), symbol.value)
+    place = next(at + each.address - symbol.value for each in code if f"{each.mnemonic} {each.op_str}" == old)
+    struct.pack_into("<I", contents, place, new)
+    (tmp_path / "mutant.elf").write_bytes(contents)
+    found = boot_code.CLAIM.check(dataclasses.replace(case, image=tmp_path / "mutant.elf"))
+    assert not found.passed
+    return f"{found.result.value}: {found.figure}"
+
+
+@pytest.mark.parametrize(
+    ("routine", "old", "new", "said"),
+    [
+        ("_start", "cmp x1, #0", 0xF100043F, "failed: the core with MPIDR_EL1 0x80000001 is not parked"),  # cmp x1, #1
+        ("_start", "strb w11, [x10]", 0xD503201F, "is not set when main.Main is called"),  # nop
+        ("_start", "stp x5, x6, [x4], #0x10", 0xA9811885, "failed: .bss lies at"),  # stp x5, x6, [x4, #16]!
+        ("kernel_main", "stp x0, x1, [x28]", 0xD503201F, "failed: runtime.g0.stack.lo"),
+        ("kernel_main", "sub x0, x1, #0x10, lsl #12", 0x91404020, "failed: runtime.g0.stack.lo"),  # add
+        ("_start", "mov w13, #0x53", 0x3400004C, "not run: your boot code can be followed up to"),  # cbz w12, .+8
+    ],
+)
+def test_what_its_boot_code_does_otherwise_is_seen(
+    case_of_booted: Case, tmp_path: Path, routine: str, old: str, new: int, said: str
+) -> None:
+    assert said in red(case_of_booted, tmp_path, routine, old, new)
+
+
+def test_what_comes_after_the_last_line_is_no_part_of_the_run(foreign: Outside) -> None:
+    """QEMU goes on until it is told to stop: what the guest comes to meanwhile is not held against the run."""
+    foreign.replace("kernel/main.go", "\tfor {\n\t\tidle()\n\t}\n", "\tchecked(0)\n")
+    assert "13 of 13 claims hold" in foreign.doit("verify", "--strict").succeeded().out
+    foreign.replace("kernel/main.go", '\tputs("foreign: running\\r\\n")\n', "")
+    assert "a function redirected to buildsys.unexpected" in foreign.doit("run-qemu").out

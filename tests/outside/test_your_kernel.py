@@ -55,6 +55,7 @@ def test_every_command_does_what_it_says(wheel: Path, tmp_path: Path) -> None:
     assert "2 bound for assembly" in assembly
     assert "\n63\n" in redirect
     assert "of the kernel's redirects" in redirect
+    assert "nothing is known" not in done.stdout, "the DWARF of what was built is read"
     assert "build/debug/kernel.elf" in several
     assert "verify:release" in several
     for block in (first, assembly, redirect, board):

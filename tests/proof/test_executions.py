@@ -76,20 +76,39 @@ def test_counting_changes_nothing_of_a_run(case: Case) -> None:
     assert (counted.end, counted.exit_code, counted.serial) == (End.EXIT, 0, unwatched.serial)
 
 
-def test_a_block_that_was_stopped_before_it_ran_is_not_counted() -> None:
-    record = b"Trace 0: 0x7f00 [0000000000004000/0000000000200180/00000021/ff000200] f\n PC=0000000000200180 "
-    registers = b"X00=0000000000000001\nX29=0000000000000000 X30=00000000002790ec  SP=000000004007cda0\n"
-    stopped = b"Stopped execution of TB chain before 0x7f00 [0000000000200180] f\n"
-    log = 3 * (record + registers) + stopped + record + registers + record
+RECORD = (
+    b"Trace 0: 0x7f00 [0000000000004000/0000000000200180/00000021/ff000200] f\n PC=0000000000200180 "
+    b"X00=0000000000000001\nX29=0000000000000000 X30=00000000002790ec  SP=000000004007cda0\n"
+    b"PSTATE=600003c4 -ZC- EL1t\n"
+)
+
+
+def counted(log: bytes, until: bytes = b"") -> Counter[tuple[int, int]]:
+    """The blocks that are counted of QEMU's `log`, which comes in pieces."""
     blocks: Counter[tuple[int, int]] = Counter()
     reading, writing = os.pipe()
-    thread = threading.Thread(target=on_qemu._read_trace, args=(reading, blocks))
+    thread = threading.Thread(target=on_qemu._read_trace, args=(reading, blocks, until))
     thread.start()
-    for at in range(0, len(log), 7):  # it comes in pieces, and ends within a record
+    for at in range(0, len(log), 7):
         os.write(writing, log[at : at + 7])
     os.close(writing)
     thread.join()
-    assert blocks == Counter({(0x200180, 0x2790EC): 3})
+    return blocks
+
+
+def test_a_block_that_was_stopped_before_it_ran_is_not_counted() -> None:
+    stopped = b"Stopped execution of TB chain before 0x7f00 [0000000000200180] f\n"
+    ends_within_a_record = 3 * RECORD + stopped + RECORD + RECORD[: RECORD.index(b"X00")]
+    assert counted(ends_within_a_record) == Counter({(0x200180, 0x2790EC): 3})
+
+
+@pytest.mark.parametrize("first", [b"begins\r\n", b"x" * (on_qemu.RECORD + 100), b""])
+def test_a_block_behind_the_last_line_is_not_counted(first: bytes) -> None:
+    """What the guest sends stands between the records: the last line, in two pieces, behind the second of them."""
+    log = first + RECORD + b"it is run" + RECORD + b"ning\r\n" + 2 * RECORD
+    assert counted(log, b"running") == Counter({(0x200180, 0x2790EC): 2})
+    assert counted(log, b"never") == Counter({(0x200180, 0x2790EC): 4})
+    assert counted(log) == Counter({(0x200180, 0x2790EC): 4})
 
 
 def test_the_busiest_sites_are_shown_with_their_lines(case: Case) -> None:

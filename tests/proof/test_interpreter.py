@@ -241,12 +241,52 @@ def test_a_loop_with_a_barrier_in_it_is_not_taken_at_once(assemble: Assemble) ->
         (".word 0", "0x00000000 is no instruction"),
         ("1: add x0, x0, #1; mov x1, #0; b 1b", "a loop without a way out"),
         ("mov x0, #0; 1: add x0, x0, #1; eor x1, x1, x0; b 1b", "100000 instructions were not enough"),
+        ("1: ldr w1, [x0]; tbnz w1, #5, 1b; b .", "a loop without a way out"),
+        ("1: cbz x0, 2f; b 1b; 2: b .", "it depends on a value that is not known"),
+        ("1: ldr w1, [x0]; strb w2, [x0]; cbnz w1, 1b; b .", "it depends on a value that is not known"),
     ],
 )
 def test_following_ends_where_nothing_more_can_be_told(assemble: Assemble, text: str, end: str) -> None:
     trace = follow(assemble(text.replace(";", "\n")))
     assert trace.end == end
     assert trace.parked == (end == "a loop without a way out")
+
+
+def test_what_a_waiting_loop_changes_is_not_known_behind_it(assemble: Assemble) -> None:
+    """It is left as it may be after any number of rounds: x2 counts them, x3 does not."""
+    text = "mov x2, #0; mov x3, #7; mov x4, #9; 1: add x2, x2, #1; mov x4, x2; ldr w1, [x0]; tst w1, #32; b.ne 1b"
+    found = interpreter(assemble(f"{text}; b .".replace(";", "\n")))
+    assert found.follow(CODE).parked
+    assert [found.registers[each] for each in (2, 3, 4)] == [UNKNOWN, known(7), UNKNOWN]
+
+
+def test_a_loop_whose_bound_was_loaded_is_taken_at_once(assemble: Assemble) -> None:
+    """As those are that clear memory between two literals, and begin with the comparison."""
+    text = f"""
+    ldr     x4, low
+    ldr     x9, high
+    b       2f
+1:  stp     xzr, xzr, [x4], #16
+    stp     xzr, xzr, [x4], #16
+2:  cmp     x4, x9
+    b.lo    1b
+    b       .
+    .balign 8
+low:    .quad {DATA:#x}
+high:   .quad {DATA + 0x1008:#x}
+"""
+    trace = follow(assemble(text))
+    (store,) = stores(trace)
+    assert (store.address, store.size, trace.parked) == (DATA, 0x1020, True)
+
+
+def test_a_call_through_a_register_is_followed_into_a_routine_of_ones_own(assemble: Assemble) -> None:
+    code = assemble("adr x0, 1f\nblr x0\nb .\n1: mov x1, #5\nret")
+    for routines, value in ((frozenset({CODE + 12}), known(5)), (frozenset[int](), UNKNOWN)):
+        found = interpreter(code)
+        found.routines = routines
+        assert found.follow(CODE).parked
+        assert found.registers[1] == value
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,9 @@ from buildsys.formats.symbols import SHN_ABS
 from buildsys.go.runtime import FLAG, G0, M0, STACK_GUARD
 from buildsys.proof.bootcode import Boot, at, last_store, reset_memory
 from buildsys.proof.case import Case
-from buildsys.proof.claim import Claim, Verdict, verdict
+from buildsys.proof.claim import Claim, Result, Verdict, verdict
 from buildsys.proof.events import Call, Dsb, Store, SystemWrite, system_register
+from buildsys.proof.interpreter import UNDECIDED
 from buildsys.proof.levels import descents
 from buildsys.proof.paging import PAGE, Guard, NoTableError, mappings, wrong
 from buildsys.proof.places import Area, areas, at_variable, place
@@ -68,11 +69,27 @@ def check(case: Case) -> Verdict:
         _g(case, symbols, call, found)
         _arguments(case, symbols, call, found)
     _translation(case, found)
+    if case.own_boot and call is None and case.boot.first.end in UNDECIDED:
+        return _not_followed(case, found)
     _levels(case, found)
     figure = "no flag is set"
     if flag is not None and call is not None:
         figure = f"{FLAG} {flag.address:#x} set at {flag.pc:#x}, {case.entry} called at {call.pc:#x}"
     return _verdict(case, found, figure)
+
+
+def _not_followed(case: Case, found: _Findings) -> Verdict:
+    """Boot code of the user's that depends on what cannot be known here: only what is wrong before that is sure."""
+    trace = case.boot.first
+    reason = f"your boot code can be followed up to {at(case.elf, trace.pc)} and no further: {trace.end}"
+    sure = _Findings()
+    _strays(case, sure)
+    if sure.problems:
+        return _verdict(case, sure, reason)
+    return Verdict(
+        Result.NOT_RUN, reason, found.evidence, tuple(found.problems),
+        "what it reads there decides: branch on a register of the processor, or leave the choice to the kernel",
+    )  # fmt: skip
 
 
 def _verdict(case: Case, found: _Findings, figure: str) -> Verdict:
@@ -189,7 +206,7 @@ def _memory(case: Case, flag: Store | None, found: _Findings) -> None:
             found.problems.append(f"{area.name} at {area.low:#x}..{area.high:#x} is never {area.verb}")
             continue
         by = at(case.elf, work[0].pc)
-        if (low, high) != (area.low, area.high):
+        if (low, high) != (area.low, area.high) and not (case.own_boot and _spills(case, area, low, high)):
             found.problems.append(
                 f"{area.name} lies at {area.low:#x}..{area.high:#x}, but {by} has {area.verb} {low:#x}..{high:#x}"
             )
@@ -225,6 +242,19 @@ def _filled(area: Area, stores: Sequence[Store]) -> tuple[int, int, list[Store]]
     return low, high, used
 
 
+def _spills(case: Case, area: Area, low: int, high: int) -> bool:
+    """Whether all of `area` was cleared, and with it only what holds nothing: some clear in steps of many bytes."""
+    if area.source is not None or low > area.low or high < area.high:
+        return False
+    others = [each for each in case.elf.sections if each.flags & SHF_ALLOC and each.size]
+    return not any(
+        each.address < end and start < each.end
+        for each in others
+        for start, end in ((low, area.low), (area.high, high))
+        if start < end
+    )
+
+
 def _source(area: Area, store: Store) -> int:
     return (area.source or 0) + (store.address or 0) - area.low
 
@@ -247,6 +277,7 @@ def _strays(case: Case, found: _Findings) -> None:
 def _g(case: Case, symbols: dict[str, int], call: Call, found: _Findings) -> None:
     """x28 must be runtime.g0, its fields the bounds of the stack, sp inside them; with an allocator, it has an m."""
     g, low, high = symbols[G0], symbols["__stack_low"], symbols["__stack_high"]
+    low, high = _own_stack(case, g, call) or (low, high)
     _expect(found, call, f"x28 is the g of the kernel: {G0}", call.registers[28], g)
     offsets = case.offsets
     stack = offsets["runtime.g.stack"]
@@ -267,6 +298,24 @@ def _g(case: Case, symbols: dict[str, int], call: Call, found: _Findings) -> Non
         )
     else:
         found.details.append(f"x28 is {G0} {g:#x}; stack {low:#x}..{high:#x}, sp {sp:#x}")
+
+
+def _own_stack(case: Case, g: int, call: Call) -> tuple[int, int] | None:
+    """The stack that boot code of the user's chose itself, lowest address and end: what its g says, if it can be so."""
+    if not case.own_boot or call.sp.number is None:
+        return None
+    stores, stack = case.boot.stores(), g + case.offsets["runtime.g.stack"]
+    bounds = []
+    for member in ("lo", "hi"):
+        place = stack + case.offsets[f"runtime.stack.{member}"]
+        store = last_store(stores, place, place + 8)
+        bounds.append(store.value if store is not None and store.address == place and store.size == 8 else None)
+    low, high = bounds
+    ram = case.board.ram
+    if low is None or high is None or not ram.origin <= low < call.sp.number <= high <= ram.end:
+        return None
+    taken = [each for each in case.elf.sections if each.flags & SHF_ALLOC and each.size]
+    return None if any(each.address < high and low < each.end for each in taken) else (low, high)
 
 
 def _m(case: Case, g: int, found: _Findings) -> None:
@@ -293,7 +342,10 @@ def _field(case: Case, found: _Findings, name: str, place: int, expected: int, w
     """Boot code must leave `expected` in a field of `size` bytes."""
     store = last_store(case.boot.stores(), place, place + size)
     exact = store is not None and store.address == place and store.size == size
-    value = store.value if store is not None and exact else None
+    # Cleared with much else, it is 0.
+    cleared = store is not None and store.address is not None and store.value == 0 and store.source is None
+    covered = cleared and store is not None and (store.address or 0) <= place and place + size <= store.end
+    value = store.value if store is not None and (exact or covered) else None
     if store is None or value != expected:
         held = "is never set" if store is None else "cannot be told" if value is None else f"is {value:#x}"
         by = f", by {at(case.elf, store.pc)}" if store else ""

@@ -18,7 +18,7 @@ from buildsys.go.flag import FLAG_BYTES, Judgement
 from buildsys.go.packages import is_own, package_of
 from buildsys.go.runtime import FLAG
 from buildsys.proof.case import Case
-from buildsys.proof.claim import Claim, Verdict, verdict
+from buildsys.proof.claim import Claim, Result, Verdict, verdict
 
 CHECK, TAKEN_OVER, UNREACHABLE, STRAY = "checks", "in functions taken over", "unreachable", "stray"
 NOP = 0xD503_201F  # C6.2 NOP
@@ -38,10 +38,22 @@ def check(case: Case) -> Verdict:
     problems = [
         *(_stray(case, load) for load in strays),
         *_spare(case),
-        *_address_formed(case),
+        *_address_formed(case, left=False),
         *_pointers(case),
         *_disagreements(case, pages, others),
     ]
+    untold = list(_address_formed(case, left=True))
+    if case.plan.abi == "slots":  # Go 1.21 and newer have no reason to
+        problems += untold
+    elif untold and not problems:
+        return Verdict(
+            Result.NOT_RUN,
+            f"{len(untold)} places form the address of {FLAG} and leave it in a register: whether it is handed on "
+            "there cannot be told",
+            {"untold": len(untold)},
+            tuple(untold),
+            "compilers before Go 1.21 do that, for what allocates and for channels: a newer Go leaves nothing open",
+        )
     sizes = Counter(read.size for read, _ in kinds)
     rest = sorted({(_name(read), kind) for read, kind in kinds if kind != CHECK})
     return verdict(
@@ -125,13 +137,16 @@ def _spare(case: Case) -> Iterator[str]:
         yield f"{name} has memory only for a run that ends, and is reached: {' → '.join(paths[name])}"
 
 
-def _address_formed(case: Case) -> Iterator[str]:
+def _address_formed(case: Case, left: bool) -> Iterator[str]:
     """Functions that form the flag's address for a use that cannot be followed, and can run.
+
+    Those that have `left` it in a register do nothing with it themselves: what they call next, or come back to, may, or
+    it is what remains of a check that the compiler has made elsewhere.
 
     The kernel's own may: they are the user's, and in the user's hands.
     """
     for use in case.flag_uses:
-        if use.kind != "address" or _kind(case, use, False) != STRAY:
+        if use.kind != "address" or use.left != left or _kind(case, use, False) != STRAY:
             continue
         function = use.function
         if function is None:
