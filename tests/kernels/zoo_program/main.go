@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"runtime/pprof"
 	"syscall"
+	"unsafe"
 )
 
 type point struct{ x, y int }
@@ -25,6 +26,8 @@ func fail() {
 //go:noinline
 func wait() {
 	runtime.LockOSThread() // so that no other thread runs it
+	here := [1]byte{'!'}
+	syscall.RawSyscall(syscall.SYS_WRITE, 1, uintptr(unsafe.Pointer(&here)), 1)
 	for {
 		syscall.RawSyscall(syscall.SYS_SCHED_YIELD, 0, 0, 0)
 	}
@@ -64,7 +67,6 @@ func main() {
 		println("child:", child.Process.Pid, recovered.Error(), err == nil)
 		fail()
 	case "waits":
-		os.Stdout.WriteString("!")
 		wait()
 	case "loop":
 		for {
