@@ -92,7 +92,7 @@ def uncommented(path: Path, folder: Path, port: int) -> Any:
     return json.loads(re.sub(r"\b1234\b", str(port), text))
 
 
-@pytest.fixture(params=["bare", "program"])
+@pytest.fixture(params=["bare", pytest.param("program", marks=pytest.mark.campaign)])
 def opened(request: pytest.FixtureRequest, venv: Venv, tmp_path: Path) -> Outside:
     """A new project, of each kind, in a folder with a name of its own."""
     options = ["--program"] if request.param == "program" else []

@@ -22,7 +22,7 @@ def all_done(text: str, parts: tuple[str, ...] = PARTS) -> bool:
     return text.splitlines() == [f"done {part}" for part in parts]
 
 
-@pytest.mark.parametrize("go", ["1.21", "1.27"])
+@pytest.mark.parametrize("go", [pytest.param("1.21", marks=pytest.mark.campaign), "1.27"])
 def test_a_program_starts_itself_and_sees_how_its_children_end(tmp_path: Path, on_each: Boot, go: str) -> None:
     outcome = on_each(",".join(PARTS), more=f'go = "{go}"')
     assert all_done(text_of(outcome)), outcome.serial
@@ -36,7 +36,14 @@ def test_children_that_ended_leave_no_ram_behind(on_qemu: Boot) -> None:
     assert outcome.exit_code == 0
 
 
-@pytest.mark.parametrize("more", ['board = "raspi3b"', 'board = "qemu-virt-ram"', 'toolchain = "gnu"'])
+@pytest.mark.parametrize(
+    "more",
+    [
+        pytest.param('board = "raspi3b"', marks=pytest.mark.campaign),
+        'board = "qemu-virt-ram"',
+        pytest.param('toolchain = "gnu"', marks=pytest.mark.campaign),
+    ],
+)
 def test_another_process_has_the_data_the_image_came_with_wherever_that_lies(on_qemu: Boot, more: str) -> None:
     outcome = on_qemu("processes", more=more)
     assert all_done(text_of(outcome), ("processes",)), outcome.serial
