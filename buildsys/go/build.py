@@ -32,6 +32,7 @@ HANDOVER = f"""\
 #!/bin/sh
 # What Go's linker runs to pack the object it made: the object goes to ${OBJECT}, and the archive is empty.
 set -e
+PATH=$PATH:/usr/bin:/bin
 for each; do
     case $each in
     -*) ;;

@@ -152,7 +152,7 @@ def test_an_initialiser_that_assembly_runs_is_not_told_of(kernels: Path, tmp_pat
     routine = "initialise:\n    stp x29, x30, [sp, #-272]!\n    bl main.init\n    ldp x29, x30, [sp], #272\n    ret\n"
     (tmp_path / "init.s").write_text(f"    .text\n    .global initialise\n{routine}")
     settings = 'package = "src"\nsets = ["panic", "alloc"]\nentry = "main.Initialised"\nentry-arguments = []\n'
-    (tmp_path / "buildsys.toml").write_text(settings + 'assembly = ["init.s"]\n')
+    (tmp_path / "buildsys.toml").write_text(settings + 'assembly = ["init.s", "src/asm/*.s"]\n')
     steps = built(tmp_path, "")
     assert EMPTY not in steps.records.facts("patch")["remark"]
     for machine in (embedded, qemu):
