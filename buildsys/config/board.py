@@ -26,9 +26,8 @@ MAPPED = 1 << 39  # bytes page tables can map
 REACHED = 1 << 32  # bytes boot code can name: movz and movk make 32 bits, adrp reaches as far
 STACK_ALIGNMENT = 16  # Arm ARM, SP alignment checking
 LEVELS = (1, 2, 3)
-AFFINITIES = (
-    16  # of cores in a cluster: GICv3 tells no more of them apart (GIC architecture specification, ICC_SGI1R_EL1)
-)
+# Of cores in a cluster: GICv3 tells no more of them apart (GIC architecture specification, ICC_SGI1R_EL1).
+AFFINITIES = 16
 # Controllers of interrupts and sources of random numbers, as the supervisor of a program numbers them, from 1.
 CONTROLLERS = ("gicv2", "bcm2836")
 ENTROPY = ("virtio-mmio", "bcm2835-rng")

@@ -32,7 +32,7 @@ HANDOVER = f"""\
 #!/bin/sh
 # What Go's linker runs to pack the object it made: the object goes to ${OBJECT}, and the archive is empty.
 set -e
-PATH=$PATH:/usr/bin:/bin
+PATH=${{PATH:+$PATH:}}/usr/bin:/bin  # an empty one would begin with the folder it is run in
 for each; do
     case $each in
     -*) ;;
