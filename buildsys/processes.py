@@ -15,6 +15,7 @@ from buildsys.errors import UserError
 
 # What asks a program to end: Ctrl-C, kill, a terminal that is closed.
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 # The tools that run now, in whatever thread: only this process as a whole can be interrupted.
 _running: set[subprocess.Popen[str]] = set()
@@ -95,6 +96,22 @@ def undisturbed() -> Iterator[None]:
             signal.signal(number, before[number])
         for each in seen:
             signal.raise_signal(each)
+
+
+def dies_with_parent(number: int = signal.SIGKILL) -> Callable[[], None]:
+    """What a new process has to call to get signal `number` when its parent dies, even by SIGKILL."""
+    from ctypes import CDLL  # which takes long to load
+
+    parent = os.getpid()
+    # Looked up here: little is safe between fork and exec.
+    prctl = CDLL(None, use_errno=True).prctl
+
+    def arrange() -> None:
+        prctl(PR_SET_PDEATHSIG, number)
+        if os.getppid() != parent:  # it died before the line above
+            os.kill(os.getpid(), number)
+
+    return arrange
 
 
 def _bound() -> tuple[str, ...]:

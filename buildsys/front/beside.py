@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-from buildsys.processes import ENDING
+from buildsys.processes import ENDING, dies_with_parent
 
 TIDYING = 1.0  # seconds the other process is given to end its tools and remove its files
 
@@ -25,8 +25,6 @@ def beside(work: Callable[[], Iterable[Any]]) -> Iterator[Callable[[], list[Any]
 
     What is given waits for it, and returns what `work` gave as far as it came. This process must have one thread.
     """
-    from buildsys.machines.qemu import dies_with_parent
-
     arrange = dies_with_parent(signal.SIGTERM)
     reading, writing = os.pipe()
     process = os.fork()

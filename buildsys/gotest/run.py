@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 from buildsys.gotest.results import EMPTY, FAILED, Result, result_from
 from buildsys.gotest.worker import Asked, to_json
-from buildsys.machines.qemu import dies_with_parent
+from buildsys.processes import dies_with_parent
 
 PATIENCE = 3.0  # seconds that a worker which was told to end may take to end what it started
 

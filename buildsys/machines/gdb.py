@@ -23,6 +23,7 @@ from buildsys.errors import UserError
 from buildsys.formats.elf import Elf
 from buildsys.machines import gdb_startup, qemu
 from buildsys.machines.interruption import Interruption
+from buildsys.processes import dies_with_parent
 
 # The last may know AArch64 or not, depending on how it was built.
 PROGRAMS = ("gdb-multiarch", "aarch64-linux-gnu-gdb", "aarch64-none-elf-gdb", "gdb")
@@ -63,7 +64,7 @@ def debug(
             with subprocess.Popen(
                 [debugger, *arguments(image, address, stop, package, goroot, batch)],
                 # It has the terminal; asked to end, it leaves it as it was.
-                preexec_fn=qemu.dies_with_parent(signal.SIGTERM),
+                preexec_fn=dies_with_parent(signal.SIGTERM),
             ) as process:
                 _serve(process, listening, image, board)
                 return process.wait()
@@ -83,7 +84,7 @@ def inspect(
     with (
         _same_terminal(),
         Interruption(),
-        subprocess.Popen([*command, *_each("-ex", then)], preexec_fn=qemu.dies_with_parent(signal.SIGTERM)) as process,
+        subprocess.Popen([*command, *_each("-ex", then)], preexec_fn=dies_with_parent(signal.SIGTERM)) as process,
     ):
         return process.wait()
 

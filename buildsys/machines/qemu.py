@@ -9,8 +9,6 @@ guest's, unless an event said that the machine was powered off or reset.
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import functools
 import json
 import os
 import re
@@ -34,6 +32,7 @@ from buildsys.machines.given import Feeder
 from buildsys.machines.interruption import Interruption
 from buildsys.machines.outcome import End, Outcome
 from buildsys.machines.outcome import ending as ending_at
+from buildsys.processes import dies_with_parent
 
 if TYPE_CHECKING:
     from buildsys.machines.keeping import Keeper
@@ -51,8 +50,6 @@ CONSOLE_AND_PORT = (
     *("-serial", "chardev:port", "-chardev", "stdio,id=port,signal=off"),
     *("-chardev", "file,id=console,path=/dev/stdout"),
 )
-
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def run(
@@ -210,20 +207,6 @@ def start(
     )
 
 
-def dies_with_parent(number: int = signal.SIGKILL) -> Callable[[], None]:
-    """What a new process has to call to get signal `number` when its parent dies, even by SIGKILL."""
-    parent = os.getpid()
-    # Looked up here: little is safe between fork and exec.
-    prctl = _libc().prctl
-
-    def arrange() -> None:
-        prctl(PR_SET_PDEATHSIG, number)
-        if os.getppid() != parent:  # it died before the line above
-            os.kill(os.getpid(), number)
-
-    return arrange
-
-
 @contextlib.contextmanager
 def ending(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
     """Whatever happens inside, `process` is gone afterwards."""
@@ -377,8 +360,3 @@ def _verdict(stopped: End | None, status: int, watched: _Watched) -> tuple[End, 
     if not watched.started:
         return End.EMULATOR, None, words or f"QEMU exited with status {status} before it ran the guest"
     return End.EXIT, status, words
-
-
-@functools.cache
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None, use_errno=True)

@@ -13,9 +13,9 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
 from pathlib import Path
 
-from buildsys.machines.qemu import dies_with_parent
 from buildsys.matrix.results import FAILED, Line, line_from, nothing
 from buildsys.matrix.rows import Row
+from buildsys.processes import dies_with_parent
 
 PATIENCE = 3.0  # seconds that a row which was told to end may take to end what it started
 
