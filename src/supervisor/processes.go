@@ -206,18 +206,18 @@ func endBy(thread *task.Thread, signal uint64) {
 
 // Options of wait4 and waitid: include/uapi/linux/wait.h.
 const (
-	waitNoHang   = 1
-	waitExited   = 4
-	waitKeep     = 0x01000000 // WNOWAIT
-	waitAll      = 0          // P_ALL
-	waitProcess  = 1          // P_PID
-	waitGroup    = 2          // P_PGID: all are of one
-	waitPidfd    = 3          // P_PIDFD
-	usageBytes   = 144        // struct rusage
-	childBytes   = 128        // siginfo_t
-	usageSelf    = 0
-	usageThread  = 1
-	usageChilden = -1
+	waitNoHang    = 1
+	waitExited    = 4
+	waitKeep      = 0x01000000 // WNOWAIT
+	waitAll       = 0          // P_ALL
+	waitProcess   = 1          // P_PID
+	waitGroup     = 2          // P_PGID: all are of one
+	waitPidfd     = 3          // P_PIDFD
+	usageBytes    = 144        // struct rusage
+	childBytes    = 128        // siginfo_t
+	usageSelf     = 0
+	usageThread   = 1
+	usageChildren = -1
 )
 
 // wait is wait4(process, status, options, usage).
@@ -321,7 +321,7 @@ func usage(thread *task.Thread, who uint64, to uintptr) int64 {
 	switch int32(who) {
 	case usageSelf, usageThread:
 		storeUsage(to, thread.Process.Used())
-	case usageChilden:
+	case usageChildren:
 		storeUsage(to, thread.Process.Reaped)
 	default:
 		return -eINVAL
