@@ -36,7 +36,9 @@ def context(snapshot: Snapshot, elf: Elf) -> Context:
     registers = snapshot.registers
     at = snapshot.at.name if snapshot.at else ""
     vectors = registers.get("vbar_el1", 0)
-    stuck = not at and vectors <= registers["pc"] < vectors + VECTORS and bool(registers.get("esr_el1"))
+    # One that faults comes to itself; any other exception came to it from elsewhere.
+    inside = all(vectors <= registers.get(name, 0) < vectors + VECTORS for name in ("pc", "elr_el1"))
+    stuck = not at and inside and bool(registers.get("esr_el1"))
     if at in (EXCEPTION, AGAIN) or stuck:
         return _interrupted(registers, stuck, snapshot.fault)
     if at in (FATAL, PANIC) or (snapshot.at and not at.startswith("program.")):

@@ -16,7 +16,7 @@ from buildsys.crash.goroutine import Goroutines
 from buildsys.crash.hints import chosen, hints
 from buildsys.crash.places import Places
 from buildsys.crash.source import Source
-from buildsys.crash.threads import threads
+from buildsys.crash.threads import served, threads
 from buildsys.crash.unwind import Frame, Unwinder
 from buildsys.crash.view import View
 from buildsys.formats.elf import Elf
@@ -51,12 +51,15 @@ def report(
     places, source = Places(elf, board, view), Source(elf, roots, goroot)
     failed = context(snapshot, elf)
     unwinder = Unwinder(elf, view, source)
-    frames, left_out = _both_ends(unwinder.frames(failed.registers, called=bool(failed.called)))
+    inner = list(unwinder.frames(failed.registers, called=bool(failed.called)))
+    thread = served(elf, view, failed.registers, inner[-1].function)
+    below = [replace(each, served=not number) for number, each in enumerate(unwinder.frames(thread) if thread else ())]
+    frames, left_out = _both_ends([*inner, *below])
     stopped = Stopped(snapshot, elf, board, view, places, failed, frames, run.boots)
     known = facts(stopped)
     hint = chosen(hints(), known)
     goroutines = Goroutines(elf, view)
-    g = failed.registers.get("x28", 0)
+    g = (thread or failed.registers).get("x28", 0)
     return {
         "format": FORMAT,
         "machine": run.machine,
@@ -68,7 +71,7 @@ def report(
         "goroutine": goroutines.current(g),
         "frames": [frame_told(each, source) for each in frames],
         "frames_left_out": left_out,
-        "goroutines": [] if not goroutines.of_program else list(_others(goroutines, unwinder, source, failed)),
+        "goroutines": [] if not goroutines.of_program else list(_others(goroutines, unwinder, source, failed, g)),
         "threads": list(_threads(elf, source, snapshot)),
         "registers": {name: hex(failed.registers[name]) for name in (*GENERAL, *SYSTEM) if name in failed.registers},
         "serial": run.serial[-LAST:].decode("utf-8", "replace"),
@@ -100,11 +103,9 @@ def _places(places: Places, failed: Context) -> dict[str, str]:
     return found
 
 
-def _both_ends(frames: Iterator[Frame]) -> tuple[list[Frame], int]:
+def _both_ends(frames: list[Frame]) -> tuple[list[Frame], int]:
     """The innermost frames and the outermost, and how many between them are left out."""
-    first = list(islice(frames, KEPT))
-    rest = list(frames)
-    return [*first, *rest[-KEPT:]], max(len(rest) - KEPT, 0)
+    return [*frames[:KEPT], *frames[KEPT:][-KEPT:]], max(len(frames) - 2 * KEPT, 0)
 
 
 def frame_told(frame: Frame, source: Source) -> dict[str, Any]:
@@ -115,6 +116,7 @@ def frame_told(frame: Frame, source: Source) -> dict[str, Any]:
         "function": frame.name,
         "offset": frame.offset,
         "guess": frame.guess,
+        "served": frame.served,
         "lines": [
             {
                 "function": each.function,
@@ -128,9 +130,10 @@ def frame_told(frame: Frame, source: Source) -> dict[str, Any]:
     }
 
 
-def _others(goroutines: Goroutines, unwinder: Unwinder, source: Source, failed: Context) -> Iterator[dict[str, Any]]:
-    """Every goroutine, with its frames but for the one that failed, whose frames are told already."""
-    g = failed.registers.get("x28", 0)
+def _others(
+    goroutines: Goroutines, unwinder: Unwinder, source: Source, failed: Context, g: int
+) -> Iterator[dict[str, Any]]:
+    """Every goroutine, with its frames but for the one that failed, that of `g`, whose frames are told already."""
     own = goroutines.of(g)
     for each in goroutines.all():
         stands = None if each.address in (own, g) else goroutines.stands(each, failed.registers)

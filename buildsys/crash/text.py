@@ -88,6 +88,8 @@ def _is_runtime(frame: Mapping[str, Any]) -> bool:
 
 
 def _frame(frame: Mapping[str, Any]) -> Iterator[str]:
+    if frame["served"]:
+        yield "  so far the supervisor; it serves, or interrupted:"
     guess = f"  ({frame['guess']})" if frame["guess"] else ""
     if not frame["lines"]:
         yield f"  at {frame['pc']}{guess}"

@@ -12,6 +12,9 @@ from buildsys.formats.elf import Elf
 PACKAGE, SPACE = "kernel/supervisor/task", "kernel/supervisor/space"
 MOST = 1024  # mostThreads
 STATES = {1: "ready", 2: "waiting at a futex", 3: "asleep", 4: "in a system call", 5: "lending its memory to a child"}
+READY = 1
+# templates/supervisor.s.j2: where the stack of a supervisor begins, before the thread is in memory and behind that.
+SAVING, SERVING = ("supervisor.synchronous", "supervisor.interrupt"), ("supervisor.handle", "supervisor.resume")
 ON_SP_ELX = 1  # Arm ARM C5.2, PSTATE.SP: the program runs with it clear, the supervisor with it set
 
 
@@ -19,7 +22,8 @@ ON_SP_ELX = 1  # Arm ARM C5.2, PSTATE.SP: the program runs with it clear, the su
 class Thread:
     """One thread: its number, what it does, and its registers, by name, where it stands.
 
-    `runs` says that it is the program that the machine runs, and not the supervisor. `process` is the number of the
+    `runs` says that it is the program that the machine runs, and not the supervisor; `served`, that it is what the
+    supervisor was asked by, or interrupted, and goes on with unless it chooses another. `process` is the number of the
     process it is of, `tables` the address of the level 1 table of that one's memory, and `here` says that this is the
     memory the machine translates addresses to.
     """
@@ -31,6 +35,7 @@ class Thread:
     process: int
     tables: int
     here: bool
+    served: bool
 
 
 def in_program(now: Mapping[str, int]) -> bool:
@@ -68,4 +73,17 @@ def threads(elf: Elf, memory: Memory, now: Mapping[str, int]) -> Iterator[Thread
         of = memory.word(at + thread["Process"]) or 0
         where = memory.word(of + process["Space"]) or 0
         numbers = [memory.word(each) or 0 for each in (at + thread["ID"], of + process["ID"], where + space["root"])]
-        yield Thread(numbers[0], words, known, runs, numbers[1], numbers[2], where == mapped)
+        served = at == current and not runs and state == READY
+        yield Thread(numbers[0], words, known, runs, numbers[1], numbers[2], where == mapped, served)
+
+
+def served(elf: Elf, memory: Memory, now: Mapping[str, int], within: str) -> dict[str, int] | None:
+    """The registers of the thread that a supervisor serves which is `within` its function of that name.
+
+    None if it serves none: it is in no function that every exception of a thread leads through, or the thread waits.
+    """
+    if within in SAVING:  # it has changed x0-x3 at most: they are in x0's place until all are in memory
+        return {**now, "pc": now.get("elr_el1", 0), "sp": now.get("sp_el0", 0)}
+    if within not in SERVING:
+        return None
+    return next((each.registers for each in threads(elf, memory, now) if each.served and each.here), None)

@@ -23,7 +23,8 @@ LINK_GUESS, POINTER_GUESS = "guess: the link register", "guess: the frame pointe
 class Frame:
     """One function on a stack: `pc` is the instruction it is at, or goes on at behind a call; `sp` its stack pointer.
 
-    `positions` are its lines, innermost first; `guess` says by what the frame was guessed, if it was.
+    `positions` are its lines, innermost first; `guess` says by what the frame was guessed, if it was; `served`, that it
+    called none of those before it: they are of a supervisor, which it asked or which an interrupt called.
     """
 
     pc: int
@@ -32,6 +33,7 @@ class Frame:
     offset: int
     positions: tuple[Position, ...]
     guess: str = ""
+    served: bool = False
 
     @property
     def name(self) -> str:

@@ -11,11 +11,16 @@ from typing import Any
 import pytest
 
 from buildsys.config.project import load
+from buildsys.crash.report import Run, report
+from buildsys.formats.elf import Elf
 from buildsys.front import boot
 from buildsys.front.steps import Steps
+from buildsys.machines import embedded
+from buildsys.machines.ends import PROGRAM
 from tests.conftest import ROOT
 from tests.zoo.conftest import MACHINES
 
+ACKNOWLEDGE = "kernel/supervisor/machine.(*Table).Acknowledge"
 pytestmark = pytest.mark.slow
 Failing = Callable[[str, str], tuple[int, dict[str, Any]]]
 
@@ -120,7 +125,30 @@ def test_a_kernel_without_a_program_has_no_threads(failing: Failing) -> None:
 def test_an_endless_loop_is_told_with_its_line(failing: Failing) -> None:
     status, report = failing("loop", "embedded")
     assert status == 124
-    assert own(report["frames"])[:1] == ["main.main"]
+    # The supervisor, whose package is named main too, if a timer's interrupt is being handled.
+    assert own(report["frames"])[-1] == "main.main"
+    assert report["goroutine"] == "goroutine 1"
+
+
+@pytest.mark.parametrize(
+    "inside",
+    ["supervisor.synchronous", "supervisor.interrupt", "supervisor.handle", "main.serve", ACKNOWLEDGE],
+)
+def test_below_a_supervisor_stands_what_it_interrupted_or_serves(failing: Failing, program: Path, inside: str) -> None:
+    failing("loop", "embedded")  # which builds it
+    project = load(program)
+    image = project.build / "kernel.elf"
+    elf = Elf.read(image)
+    [address] = elf.symbols.addresses(inside).values()
+    snapshot = embedded.run(image, project.board, 1, dead_ends={address: f"{PROGRAM}here"}, snapshot=True).snapshot
+    assert snapshot is not None
+    assert snapshot.registers["pc"] == address
+    frames = report(snapshot, elf, project.board, Run("embedded", "", b""))["frames"]
+    [begins] = [number for number, each in enumerate(frames) if each["served"]]
+    assert all(each["function"].startswith(("supervisor.", "main.", "kernel/")) for each in frames[:begins])
+    # The other road: the core's own register tells where the exception came.
+    assert int(frames[begins]["pc"], 16) == snapshot.registers["elr_el1"]
+    assert frames[-1]["function"] in ("runtime.goexit", "runtime.rt0_go", "runtime.mstart")
 
 
 def test_a_program_that_exits_with_a_status_of_its_own_is_no_crash(failing: Failing) -> None:
