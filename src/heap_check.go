@@ -8,9 +8,10 @@ import (
 
 const (
 	heapOperations = 4000 // as the check's line says
+	lookedAfter    = 16   // operations: after so many all segments and blocks are looked at
 	blockCount     = 64
-	sizeBits       = 10      // blocks are of 1 to 1 << sizeBits bytes, small ones the most
-	arena          = 4 << 10 // bytes left to the operations: little enough to run out of
+	sizeBits       = 9      // blocks are of 1 to 1 << sizeBits bytes, small ones the most
+	arena          = 2 << 10 // bytes left to the operations: little enough to run out of
 )
 
 // A block is one live result of kmalloc and what was written there.
@@ -23,8 +24,8 @@ type block struct {
 // blocks are the live blocks of checkHeap.
 var blocks [blockCount]block
 
-// checkHeap takes and gives back blocks at random and checks, each time, the segment
-// list and that blocks keep apart and keep their contents.
+// checkHeap takes and gives back blocks at random and checks, each time, that a block
+// kept its contents, and again and again that blocks keep apart, and the segment list.
 func checkHeap() string {
 	emptyHeap()
 	// All but a small arena is taken away first, so that the operations run into the
@@ -35,14 +36,14 @@ func checkHeap() string {
 	}
 	random, refused := generator(1), 0
 	for i := 0; i < heapOperations; i++ {
-		chosen := &blocks[random.below(blockCount)]
+		chosen, look := &blocks[random.below(blockCount)], i%lookedAfter == 0
 		fault := ""
 		if chosen.start != nil {
 			fault = chosen.release()
-		} else if fault = chosen.acquire(&random); chosen.start == nil {
+		} else if fault = chosen.acquire(&random, look); chosen.start == nil {
 			refused++
 		}
-		if fault == "" {
+		if fault == "" && look {
 			fault = segmentsFault(ballast)
 		}
 		if fault != "" {
@@ -70,8 +71,9 @@ func checkHeap() string {
 }
 
 // acquire gets memory of a random size for b and fills it. b stays unused if the heap
-// has no segment that large, and only then.
-func (b *block) acquire(random *generator) string {
+// has no segment that large, and only then. That no other block is there is looked at
+// now if look says so, and otherwise when the other is given back.
+func (b *block) acquire(random *generator, look bool) string {
 	size := 1 + uint32(random.below(1<<(1+random.below(sizeBits))))
 	start := kmalloc(size)
 	if start == nil {
@@ -80,7 +82,7 @@ func (b *block) acquire(random *generator) string {
 		}
 		return ""
 	}
-	for i := range blocks {
+	for i := 0; look && i < blockCount; i++ {
 		if other := &blocks[i]; other.start != nil && overlap(start, size, other.start, other.size) {
 			return "two blocks overlap"
 		}
