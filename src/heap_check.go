@@ -10,7 +10,7 @@ const (
 	heapOperations = 4000 // as the check's line says
 	lookedAfter    = 16   // operations: after so many all segments and blocks are looked at
 	blockCount     = 64
-	sizeBits       = 9      // blocks are of 1 to 1 << sizeBits bytes, small ones the most
+	sizeBits       = 9       // blocks are of 1 to 1 << sizeBits bytes, small ones the most
 	arena          = 2 << 10 // bytes left to the operations: little enough to run out of
 )
 
