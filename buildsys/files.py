@@ -94,6 +94,14 @@ def replace(path: Path, *pieces: bytes | memoryview) -> None:
         put(beside, path)
 
 
+def renew(path: Path, contents: bytes) -> None:
+    """Write `contents` as `replace` does, unless `path` has them already. Raises OSError."""
+    with suppress(OSError), opened(path) as file:
+        if file.read(len(contents) + 1) == contents:
+            return
+    replace(path, contents)
+
+
 def share(source: Path, path: Path) -> None:
     """Make `path` have the contents of `source`, as another name of the same file where that can be.
 

@@ -139,6 +139,7 @@ class Artifacts:
         return path
 
 
+@cache
 def code(*rooms: str) -> tuple[Path, ...]:
     """The modules a step consists of: when one changes, what the step made is made again."""
     found: list[Path] = []

@@ -111,8 +111,8 @@ class Linking(Artifacts):
 
         def run() -> dict[str, Any]:
             from buildsys.cache.lock import sweep
-            from buildsys.stages.link import COMPILED, Sources, render
             from buildsys.stages.objects import read_originals, read_runtime
+            from buildsys.stages.rendering import COMPILED, Sources, render
 
             sweep(build / COMPILED)
             offsets, plan = read_runtime(self.runtime_json)

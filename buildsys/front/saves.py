@@ -55,31 +55,42 @@ def places(build: Path, trees: Iterable[Path], files: Iterable[Path], records: I
 
     Nothing in `build`, where everything is made, is one.
     """
-    made = build.resolve()
-    folders = {folder for tree in trees for folder in _tree(tree.resolve(), made)}
-    found = set(files)
+    made = os.path.realpath(build)
+    folders = {folder for tree in trees for folder in _tree(os.path.realpath(tree), made)}
+    found = set(map(str, files))
     for path in records:
         with suppress(OSError, ValueError, AttributeError):
             record = json.loads(path.read_bytes())
-            found |= set(map(Path, record.get("inputs", ())))
-            folders |= set(map(Path, record.get("folders", ())))
-    # A link counts, and what it leads to.
-    found = {whole for file in found for whole in (file.absolute(), file.resolve())}
+            found |= set(record.get("inputs", ()))
+            folders |= set(map(os.path.realpath, record.get("folders", ())))
+    inside = made + os.sep
     return Places(
-        frozenset(str(each) for each in map(Path.resolve, folders) if each != made and made not in each.parents),
-        frozenset(str(each) for each in found if made not in each.parents),
+        frozenset(each for each in folders if each != made and not each.startswith(inside)),
+        frozenset(each for each in _whole(found) if not each.startswith(inside)),
     )
 
 
-def _tree(top: Path, build: Path) -> Iterator[Path]:
+def _whole(files: Iterable[str]) -> Iterator[str]:
+    """Each of `files` from the root on, and what it leads to if that is elsewhere: a link counts, and its goal."""
+    here, real = os.getcwd(), dict[str, str]()  # noqa: PTH109  after each save hundreds of names: as text, all of this
+    for name in files:
+        whole = os.path.join(here, name)  # noqa: PTH118
+        yield whole
+        folder, last = os.path.split(whole)
+        if folder not in real:
+            real[folder] = os.path.realpath(folder)
+        there = f"{real[folder].rstrip(os.sep)}{os.sep}{last}"
+        yield os.path.realpath(whole) if os.path.islink(there) else there  # noqa: PTH114
+
+
+def _tree(top: str, build: str) -> Iterator[str]:
     """`top` and the folders in it, but for `build`, hidden ones and Python environments."""
     for at, names, files in os.walk(top):
-        folder = Path(at)
         if "pyvenv.cfg" in files:
             names.clear()
             continue
-        yield folder
-        names[:] = [n for n in names if not n.startswith(".") and n not in PRUNED and folder / n != build]
+        yield at
+        names[:] = [n for n in names if not n.startswith(".") and n not in PRUNED and f"{at}{os.sep}{n}" != build]
 
 
 def module(package: Path) -> Path:

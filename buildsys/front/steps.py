@@ -350,6 +350,7 @@ def _import_what_follows() -> None:
     """Load what the next steps need while Go, in processes of its own, compiles."""
     from importlib import import_module
 
-    for name in ("buildsys.stages.objects", "buildsys.stages.link", "buildsys.stages.patch", "concurrent.futures"):
-        import_module(name)
+    for name in ("objects", "link", "rendering", "patch"):
+        import_module(f"buildsys.stages.{name}")
+    import_module("concurrent.futures")
     files.prepare()

@@ -122,7 +122,7 @@ def _warm(drawn: bool) -> None:
 
     trial.warm()
     names = ["watchfiles", "jinja2", "jinja2.bccache", "concurrent.futures.thread", "pickle", "difflib"]
-    names += [f"buildsys.{each}" for each in ("stages.objects", "stages.link", "stages.patch", "stages.render")]
+    names += [f"buildsys.{each}" for each in ("stages.objects", "stages.link", "stages.patch", "stages.rendering")]
     names += ["buildsys.stages.translation", "buildsys.go.inputs", "buildsys.proof.claims"]
     names += ["buildsys.front.screen", "buildsys.front.attach"] if drawn else []
     for name in names:

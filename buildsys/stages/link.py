@@ -1,4 +1,4 @@
-"""Templates, the Go object and the board to an unpatched image: render, assemble, link, bind.
+"""What the templates made, the Go object and the board to an unpatched image: assemble, link, bind.
 
 Binding: boot code holds symbol addresses of the very image it is linked into.
 Guess them, link, read the real ones, and repeat until they hold still. The
@@ -9,83 +9,20 @@ values and two links settle it; a guess from the last build usually needs one.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from buildsys.config.barrier import DISCARDING, BarrierPolicy
-from buildsys.config.board import CONTROLLERS, ENTROPY, Board
+from buildsys.config.board import Board
 from buildsys.config.expected import Literal
 from buildsys.errors import UserError
 from buildsys.files import partial, put, replace, share
 from buildsys.formats.elf import Elf
 from buildsys.formats.symbols import SHN_ABS, STT_OBJECT
-from buildsys.go.runtime import FLAG, STACK_GUARD, Plan
-from buildsys.go.sites import NO_SITES, SiteTable
-from buildsys.stages.programs import Placed
 from buildsys.stages.render import ABSENT, ORIGINAL
-from buildsys.stages.variant import SHIPPED, Variant
 from buildsys.toolchains.binary import BinaryToolchain
 
 PASSES = 4
-
-COMPILED = ".templates"
-
-
-@dataclass(frozen=True)
-class Sources:
-    """What the templates are filled with. `folders` are searched for `templates`, the user's first.
-
-    `own` are further templates of the user's, with what each makes; `own_boot` that one of them, or another
-    file, has `_start`. `arguments` are those of the entry, `allocator` and `alloc_memory` are for the set
-    `alloc`, all as `config.project.Project` has them. `sites` is the table of a policy that counts. `symbols`
-    are defined by the linker script: names and expressions. `ready` are functions of ours that redirects name.
-    `program` is what the supervisor of one is told.
-    """
-
-    layout: Mapping[str, int]
-    plan: Plan
-    board: Board
-    entry: str
-    folders: tuple[Path, ...]
-    templates: tuple[str, ...]
-    toolchain: str
-    variant: Variant = SHIPPED
-    arguments: tuple[int | str, ...] = ("board",)
-    own: tuple[tuple[str, Path], ...] = ()
-    own_boot: bool = False
-    allocator: str = ""
-    alloc_memory: int | None = None
-    barrier: BarrierPolicy = DISCARDING
-    sites: SiteTable = NO_SITES
-    symbols: tuple[tuple[str, str], ...] = ()
-    ready: tuple[str, ...] = ()
-    program: Placed | None = None
-
-
-def render(sources: Sources, build: Path, known: Mapping[str, int]) -> list[str]:
-    """Write what every template makes, without its `.j2`, to `build`, with the addresses in `known`.
-
-    Returns the symbols whose address was asked for. Raises UserError.
-    """
-    from buildsys.stages.render import Addresses, Templates
-
-    addresses = Addresses(known)
-    templates = Templates(sources.folders, build / COMPILED)
-    values = _values(sources, addresses)
-    for name in sources.templates:
-        text = templates.render(f"{name}.j2", values)
-        for symbol, _ in sources.symbols:
-            if len(re.findall(rf'(?m)^\s*"?{re.escape(symbol)}"?\s*=', text)) > 1:
-                raise UserError(f"`symbols` names {symbol}, which {name} defines already", "leave it out of `symbols`")
-        (build / name).parent.mkdir(exist_ok=True)
-        replace(build / name, text.encode())
-    for name, made in sources.own:
-        made.parent.mkdir(parents=True, exist_ok=True)
-        replace(made, templates.render(name, values).encode())
-    return sorted(addresses.asked)
 
 
 def assemble(toolchain: BinaryToolchain, source: Path) -> None:
@@ -203,43 +140,6 @@ def _guess(binding: Path) -> dict[str, int]:
         return {}
     sound = isinstance(found, dict) and all(type(each) is int and 0 <= each < 1 << 32 for each in found.values())
     return found if sound else {}
-
-
-def _values(sources: Sources, addresses: Callable[[str], int]) -> dict[str, Any]:
-    def offset(field: str) -> int:
-        if field not in sources.layout:
-            raise LookupError(f"no offset is known of {field!r}; known: {', '.join(sources.layout)}")
-        return sources.layout[field]
-
-    from buildsys.stages.translation import Translation, translation
-
-    def translate(code_end: int, constants_end: int, guards: Sequence[int] = ()) -> Translation:
-        return translation(sources.board, code_end, constants_end, guards, sources.variant.flash_writable)
-
-    return {
-        "address": addresses,
-        "alloc_memory": sources.alloc_memory,
-        "allocator": sources.allocator,
-        "offset": offset,
-        "controllers": CONTROLLERS,
-        "entropy": ENTROPY,
-        "program": sources.program,
-        "original": lambda function: addresses(ORIGINAL + function),
-        "barrier": sources.barrier,
-        "board": sources.board,
-        "arguments": sources.arguments,
-        "entry": sources.entry,
-        "flag": FLAG,
-        "own_boot": sources.own_boot,
-        "plan": sources.plan,
-        "sites": sources.sites,
-        "ready": sources.ready,
-        "stack_guard": STACK_GUARD,
-        "symbols": sources.symbols,
-        "toolchain": sources.toolchain,
-        "translate": translate,
-        "variant": sources.variant,
-    }
 
 
 def _addresses(elf: Elf, asked: Sequence[str], entry: str) -> dict[str, int]:

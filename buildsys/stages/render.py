@@ -50,8 +50,9 @@ class Templates:
 
         self._folders = list(folders)
         self._values: Mapping[str, Any] = {}
+        self._read_names: set[str] = set()
         compiled.mkdir(parents=True, exist_ok=True)
-        self._environment = jinja2.Environment(
+        self._environment = _noting(self._read_names)(
             loader=jinja2.FileSystemLoader([str(folder) for folder in folders]),
             # Entries are checked against a hash of the template's text.
             bytecode_cache=_cache(compiled),
@@ -74,8 +75,10 @@ class Templates:
         if values is not self._values:
             self._values = values
             self._environment.globals.update(values)
-            if self._environment.cache is not None:
-                self._environment.cache.clear()  # an imported module keeps the values it was first imported with
+        if self._environment.cache is not None:
+            # An imported module keeps the values it was first imported with, and does not ask again for what it asked.
+            self._environment.cache.clear()
+        self._read_names.clear()
         try:
             return self._environment.get_template(name).render(values)
         except jinja2.TemplateNotFound as error:
@@ -93,6 +96,37 @@ class Templates:
             if not place:
                 raise  # no template is on the stack: a defect of ours
             raise UserError(f"{place}: {error.args[0] if error.args else error}") from error
+
+    def read(self) -> dict[str, str | None]:
+        """Each template that the last rendering looked for, by name, as it is now: its text, None if there is none."""
+        return {name: self.text(name) for name in self._read_names}
+
+    def text(self, name: str) -> str | None:
+        """The template `name`, None if there is none that can be read."""
+        import jinja2
+
+        assert self._environment.loader is not None
+        try:
+            return self._environment.loader.get_source(self._environment, name)[0]
+        except (jinja2.TemplateNotFound, UnicodeDecodeError):
+            return None
+
+
+def _noting(read: set[str]) -> type[jinja2.Environment]:
+    """An environment that puts into `read` the name of each template that is asked for, also by a template."""
+    import jinja2
+
+    class Environment(jinja2.Environment):
+        def get_template(self, name: Any, *rest: Any, **named: Any) -> jinja2.Template:
+            read.add(str(name))
+            return super().get_template(name, *rest, **named)
+
+        def select_template(self, names: Any, *rest: Any, **named: Any) -> jinja2.Template:
+            names = list(names)
+            read.update(map(str, names))
+            return super().select_template(names, *rest, **named)
+
+    return Environment
 
 
 def _cache(folder: Path) -> jinja2.BytecodeCache:

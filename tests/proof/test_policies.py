@@ -16,7 +16,7 @@ from buildsys.go.sites import NO_SITES, table_for
 from buildsys.proof.case import Case
 from buildsys.proof.claim import Verdict
 from buildsys.proof.claims import handlers
-from buildsys.stages.link import Sources, render
+from buildsys.stages.rendering import Sources, render
 from tests import snippets
 from tests.barriers.conftest import Relink, relink, with_function  # noqa: F401  these are fixtures
 
