@@ -24,6 +24,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from buildsys.cache.fingerprint import Print, of_file, settled
 from buildsys.config.project import Project
 from buildsys.errors import UserError
 from buildsys.machines.outcome import Outcome
@@ -32,6 +33,7 @@ from buildsys.proof.claim import Verdict
 if TYPE_CHECKING:
     from buildsys.front.barriers import Barriers
     from buildsys.machines.embedded import Machine
+    from buildsys.proof.goobject import GoObject
 
 MACHINES = ("embedded", "qemu")
 TOGETHER = 0.02  # seconds: serial output that comes in less is told together
@@ -180,27 +182,60 @@ def _serve(control: socket.socket) -> None:
     import pickle
 
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # none of them is waited for
+    known: _Known | None = None
     while True:
         request, connections, _, _ = socket.recv_fds(control, 1 << 20, 1)
         if not request:
             break
+        project: Project = pickle.loads(request)
+        known = _Known.of(project, known)
         if os.fork():
             os.close(connections[0])
             continue
         control.close()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        _Hand(Connection(connections[0])).work(pickle.loads(request))
+        _Hand(Connection(connections[0]), known).work(project)
         return
     with suppress(ChildProcessError):
         os.wait()  # while they are ignored, this returns when the last has gone
 
 
-class _Hand:
-    """Does one job."""
+@dataclass(frozen=True)
+class _Known:
+    """What a Go object says by itself, read and decoded before there is a job, and its print of then."""
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
+    object: GoObject
+    print: Print
+
+    @classmethod
+    def of(cls, project: Project, before: _Known | None) -> _Known | None:
+        """Of the Go object of `project` as it is now; `before` if that is it. None if it cannot be read."""
+        from buildsys.front.steps import Steps
+        from buildsys.proof.goobject import GoObject
+
+        path = Steps(project).go_object
+        if before is not None and before.object == GoObject(path, project.sets) and before.still:
+            return before
+        with suppress(Exception):  # whatever it is, the hand whose job it is will come to it again, and tell
+            found = cls(GoObject(path, project.sets), settled(of_file(path)))
+            for each in ("plan", "offsets", "samples"):
+                getattr(found.object, each)
+            if found.still:
+                return found
+        return None
+
+    @property
+    def still(self) -> bool:
+        """Whether the object is what it was."""
+        return of_file(self.object.path, self.print)[1] == self.print[1]
+
+
+class _Hand:
+    """Does one job. `known` may be what the Go object says that the job is about."""
+
+    def __init__(self, connection: Connection, known: _Known | None = None) -> None:
+        self._connection, self._known = connection, known
         self._lock = threading.Lock()
         self._serial = bytearray()
         self._machine: Machine | None = None
@@ -260,7 +295,8 @@ class _Hand:
         from buildsys.proof.claims import of
 
         claims = of(job.project.program is not None)
-        case = replace(case_of(Steps(job.project)), image=job.image)
+        known = self._known.object if self._known and self._known.still else None
+        case = replace(case_of(Steps(job.project)), image=job.image, known=known)
         for number in job.claims:
             [line] = check(case, [(number, claims[number - 1])])
             details = () if line.verdict.passed else line.verdict.details[:DETAILS]

@@ -21,15 +21,15 @@ from buildsys.formats.elf import Elf
 from buildsys.formats.references import Code, Reference, references
 from buildsys.formats.symbols import STT_FUNC, Symbol
 from buildsys.go.flag import COPIES, FLAG_BYTES, Judgement, code_of, judge
-from buildsys.go.layout import layouts
 from buildsys.go.packages import own_modules
 from buildsys.go.passing import Passed, reached
 from buildsys.go.reach import Reach
-from buildsys.go.runtime import FLAG, Plan, plan
+from buildsys.go.runtime import FLAG, Plan
 from buildsys.go.stops import stops
 from buildsys.proof.bootcode import Boot, boot
 from buildsys.proof.expected import Kept, kept
 from buildsys.proof.following import Followed
+from buildsys.proof.goobject import GoObject
 from buildsys.proof.observation import Observation, Places, follow_stores, observe_embedded, places
 from buildsys.proof.programs import functions
 from buildsys.proof.redirects import Redirected
@@ -56,6 +56,7 @@ class Case:
     promised to the kernel.
     `program` says that the kernel is the supervisor of a program, which is in the image beside it: nothing here is
     about that. `alone` asks about the embedded emulator by itself: QEMU is left out, and no claim misses it.
+    `known` is the Go object, if it was read before as it is now.
     """
 
     image: Path
@@ -76,6 +77,7 @@ class Case:
     expected: Expected = NOTHING
     alone: bool = False
     program: bool = False
+    known: GoObject | None = None
 
     @cached_property
     def elf(self) -> Elf:
@@ -88,14 +90,20 @@ class Case:
         return Elf.read(self.unpatched)
 
     @cached_property
+    def of_go(self) -> GoObject:
+        """What the Go object says by itself."""
+        asked = GoObject(self.go_object, self.sets)
+        return self.known if self.known and self.known == asked else asked
+
+    @cached_property
     def object(self) -> Elf:
         """The Go object."""
-        return Elf.read(self.go_object)
+        return self.of_go.elf
 
     @cached_property
     def plan(self) -> Plan:
         """What must have been taken over, told from the names the Go object defines."""
-        return plan({function.name for function in self.object.symbols.functions()}, str(self.go_object), self.sets)
+        return self.of_go.plan
 
     @cached_property
     def flag(self) -> int:
@@ -266,7 +274,7 @@ class Case:
     @cached_property
     def offsets(self) -> dict[str, int]:
         """Byte offsets of the runtime's fields that boot code sets, from the DWARF of the Go object."""
-        return layouts(self.object)
+        return self.of_go.offsets
 
     @cached_property
     def places(self) -> Places:

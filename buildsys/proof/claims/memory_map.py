@@ -15,18 +15,17 @@ flash. Seen so on QEMU 7.2 by `info roms`.
 
 from __future__ import annotations
 
-from bisect import insort
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import Any
 
 from buildsys.config.board import PAGE, Board
 from buildsys.formats.elf import PF_W, PF_X, PT_LOAD, SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, Elf, Section, Segment
-from buildsys.formats.symbols import STT_FUNC, STT_OBJECT, Symbol
+from buildsys.formats.symbols import Symbol
 from buildsys.proof.case import Case
 from buildsys.proof.claim import Claim, Verdict, verdict
 from buildsys.proof.events import SystemWrite, system_register
+from buildsys.proof.goobject import samples
 from buildsys.proof.places import SHF_TLS, areas, at_variable, load_address, place
 
 DEVICE_TREE = 1 << 20  # FDT_MAX_SIZE, include/sysemu/device_tree.h
@@ -48,7 +47,6 @@ GUARDS = (
 # And where a ready set hands out memory of its own.
 ALLOCATED = ("the memory of alloc", "__alloc_low", "__alloc_high")
 HANDED_OUT = ("the heap", ALLOCATED[0])
-SAMPLES = 4  # symbols of each section of the Go object that are looked up in the image
 
 
 @dataclass(frozen=True)
@@ -319,13 +317,13 @@ def _orphans(case: Case) -> Iterator[str]:
     sections = {section.index: section for section in allocated(case.object)}
     # Those that the configuration placed elsewhere say nothing of where the section is.
     elsewhere = {name for name, _ in case.expected.symbols}
-    samples = _samples((each for each in case.object.symbols.all() if each.name not in elsewhere), sections)
-    names = {symbol.name for symbols in samples.values() for symbol in symbols}
+    found = samples(case.object, elsewhere) if elsewhere else case.of_go.samples
+    names = {symbol.name for symbols in found.values() for symbol in symbols}
     linked = case.elf.symbols.named(*names)
     for index, section in sections.items():
-        begins = _begins(case, section, samples.get(index, []), linked)
+        begins = _begins(case, section, found.get(index, []), linked)
         if begins is None:
-            listed = ", ".join(symbol.name for symbol in samples.get(index, [])) or "it has no symbols"
+            listed = ", ".join(symbol.name for symbol in found.get(index, [])) or "it has no symbols"
             yield f"{section.name} of the Go object is not in the image as one piece ({listed})"
             continue
         target = next((s for s in allocated(case.elf) if begins in s and begins + section.size <= s.end), None)
@@ -335,19 +333,6 @@ def _orphans(case: Case) -> Iterator[str]:
             yield f"{section.name} of the Go object lies in {_shown(case.elf, target)}, where its bytes are lost"
         elif section.flags & ~target.flags & (SHF_WRITE | SHF_EXECINSTR):
             yield f"{section.name} of the Go object lies in {_shown(case.elf, target)}, which has not its rights"
-
-
-def _samples(symbols: Iterable[Symbol], wanted: Container[int]) -> dict[int, list[Symbol]]:
-    """A few variables or functions of each of the sections `wanted`, among them its first and its last."""
-    found: dict[int, list[Symbol]] = {}
-    for symbol in symbols:
-        if symbol.section not in wanted or symbol.kind not in (STT_OBJECT, STT_FUNC):
-            continue
-        chosen = found.setdefault(symbol.section, [])
-        insort(chosen, symbol, key=attrgetter("value"))
-        if len(chosen) > SAMPLES:
-            del chosen[SAMPLES // 2]
-    return found
 
 
 def _begins(case: Case, section: Section, symbols: Sequence[Symbol], linked: dict[str, list[Symbol]]) -> int | None:
