@@ -98,6 +98,8 @@ class Records:
         # Prints of what was looked at in this process: the tools, inputs of several
         # actions and large, and what the actions made, which nobody else writes.
         self._seen: dict[str, Print] = {}
+        # Prints of files that somebody else sees to: they hold for all that is done here until these are others.
+        self.vouched: Mapping[str, Print] = {}
         self._alike: dict[str, Print] = {}  # prints of outputs that are other names of files known already
 
     def path(self, name: str) -> Path:
@@ -146,7 +148,7 @@ class Records:
         ):
             for name in sorted(names):
                 known = _print(record[group].get(name))
-                now = look(name, self._seen.get(name, known))
+                now = self.vouched.get(name) or look(name, self._seen.get(name, known))
                 if now == MISSING:
                     return f"{name} is missing"
                 if now[1] != known[1]:
@@ -227,7 +229,9 @@ class Records:
         files = {str(path) for path in (*action.inputs, *found.files)}
         prints = {}
         for name in sorted(files):
-            prints[name] = of_file(name, self._seen.get(name) or known.get(name) or self._tool(name))
+            prints[name] = self.vouched.get(name) or of_file(
+                name, self._seen.get(name) or known.get(name) or self._tool(name)
+            )
         self._seen |= {name: each for name, each in prints.items() if settled(each) == each}
         if self.caches:
             self.caches.prints.keep({str(path): prints[str(path)] for path in action.inputs})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from buildsys.errors import UserError
 from buildsys.files import share
 from buildsys.front.command import DISK
 from buildsys.front.cycle import Failure, Stage
+from buildsys.front.modules import Modules, restart
 from buildsys.front.saves import Places, module, places
 from buildsys.front.steps import Steps
 
@@ -76,7 +77,7 @@ class Chain:
         self._load = load
         self.steps = _steps(project)
         self._wrong: Failure | None = None
-        self._modules = {str(path): settled(of_file(path)) for path in PACKAGE.rglob("*.py")}
+        self._modules = Modules()
         self._changed: list[str] = []
         self._failed = ""
         self._made: list[str] = []  # in this look
@@ -137,10 +138,10 @@ class Chain:
 
     def _outdated(self, begin: Callable[[], None]) -> Failure | None:
         """Whether our own modules changed: what the old code makes would be recorded as made by the new."""
-        before, self._changed = self._changed, _changed(self._modules)
+        before, self._changed = self._changed, self._modules.changed()
         if self._changed != before:
             begin()
-        return Failure("restart", _restart(self._changed)) if self._changed else None
+        return Failure("restart", restart(self._changed)) if self._changed else None
 
     def _undone(self, begin: Callable[[], None]) -> Failure | None:
         """If our own modules changed while steps were made, forget these: they are recorded as made by the new ones."""
@@ -172,6 +173,7 @@ class Chain:
 
     def _make(self, begin: Callable[[], None], tell: Callable[[Told], None]) -> Failure | None:
         records = self.steps.records
+        records.vouched = self._modules.prints  # that this holds to the end of the look is seen to then
 
         def written(image: Path, dead_ends: Mapping[int, str]) -> None:
             with suppress(OSError):  # then it is tried when it is where it belongs
@@ -222,22 +224,3 @@ def _same_tools(steps: Steps) -> bool:
         return (now.go, now.binutils) == (steps.go, steps.binutils)
     except UserError:
         return False
-
-
-def _changed(known: dict[str, Print]) -> list[str]:
-    """The modules of ours that are no longer those of which `known` is the prints."""
-    now: set[str] = set()
-    for folder in {path.rpartition(os.sep)[0] for path in known}:
-        with suppress(OSError):
-            now |= {f"{folder}{os.sep}{name}" for name in os.listdir(folder) if name.endswith(".py")}
-    return sorted(
-        path for path in now | known.keys() for was in [known.get(path, MISSING)] if of_file(path, was)[1] != was[1]
-    )
-
-
-def _restart(changed: Iterable[str]) -> UserError:
-    names = [os.path.relpath(path, PACKAGE.parent) for path in changed]
-    return UserError(
-        f"buildsys itself changed: {', '.join(names[:3])}{', …' if len(names) > 3 else ''}",
-        "end `doit watch` and start it again",
-    )
