@@ -120,12 +120,16 @@ class Records:
         """Make the action `name` be done next time."""
         self.path(name).unlink(missing_ok=True)
 
-    def alike(self, known: Path, name: Path) -> None:
-        """That an action has just made its output `name` another name of `known`, which one made before it.
+    def seen(self, path: Path) -> Print:
+        """The print of what an action has just made, or looked at, in this process; MISSING if none did."""
+        return self._seen.get(str(path), MISSING)
+
+    def alike(self, known: Print, name: Path) -> None:
+        """That an action has just made its output `name` another name of what `known` is the print of.
 
         Its contents are then known, too. Nothing is believed that its stat contradicts.
         """
-        stat, digest = self._seen.get(str(known), MISSING)
+        stat, digest = known
         found = stat_of(name)
         if stat and found and unlinked(found) == unlinked(stat):
             self._alike[str(name)] = ((*found, False), digest)

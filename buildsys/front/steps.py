@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from buildsys import files
 from buildsys.cache.action import Action, Discovered
 from buildsys.cache.caches import Caches
-from buildsys.cache.fingerprint import of_file
+from buildsys.cache.fingerprint import Print, of_file
 from buildsys.config.project import Project, shipped
 from buildsys.config.redirects import Redirection
 from buildsys.errors import UserError
@@ -192,8 +192,8 @@ class Steps(Linking):
 
             with self._packing():
                 passes = link(self._linked, project.entry, self._made(self.unpatched), self.binding, project.barrier)
-            self.records.alike(self.linked, self.unpatched)
-            self.records.alike(self.archive, self.archive)
+            self.records.alike(self.records.seen(self.linked), self.unpatched)
+            self.records.alike(self.records.seen(self.archive), self.archive)
             return {"passes": passes}
 
         return Action(
@@ -234,7 +234,13 @@ class Steps(Linking):
             project, image, report = self.project, self._made(self.image), self.patch_json
             wanted = merged(project.redirects, read(self.directives))
             program = self._placed()
-            return patch_image(
+            whole: list[Print] = []
+
+            def written(beside: Path, dead_ends: Mapping[int, str]) -> None:
+                self.written(beside, dead_ends)
+                whole.append(of_file(beside))  # in this thread, which has no more to do, while the image is checked
+
+            facts = patch_image(
                 self.unpatched,
                 plan,
                 project.entry,
@@ -242,12 +248,15 @@ class Steps(Linking):
                 report,
                 wanted,
                 package=str(self._under_root(project.package)),
-                written=self.written,
+                written=written,
                 barrier=project.barrier,
                 allocator=project.allocator,
                 configuration=self._configuration,
                 passing=program.barriers if program else (),
             )
+            for each in whole:
+                self.records.alike(each, image)
+            return facts
 
         return Action(
             name="patch",

@@ -119,7 +119,7 @@ def digest_of_another_name(step: Step, meanwhile: Callable[[Path], object]) -> s
         step.result.unlink(missing_ok=True)
         step.result.hardlink_to(made)
         meanwhile(step.result)
-        records.alike(made, step.result)
+        records.alike(records.seen(made), step.result)
         return {}
 
     records.perform(Action("before", (step.source,), (made,), {}, make))
