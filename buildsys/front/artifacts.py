@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 OWN = "own"  # the folder in the build folder where what comes of the user's own assembly is
 RENDERED = ".s.j2"
-TEMPLATES = ("boot.s", "writebarrier.s", "fatal.s")
+TEMPLATES = ("boot.s", "constants.s", "writebarrier.s", "fatal.s")
 OF_PROGRAMS = "supervisor.s"  # and this of a program
 
 

@@ -117,7 +117,7 @@ def _values(sources: Sources, addresses: Callable[[str], int]) -> dict[str, Any]
             raise LookupError(f"no offset is known of {field!r}; known: {', '.join(sources.layout)}")
         return sources.layout[field]
 
-    from buildsys.stages.translation import Translation, translation
+    from buildsys.stages.translation import MAIR, SCTLR, TCR, Translation, translation
 
     def translate(code_end: int, constants_end: int, guards: Sequence[int] = ()) -> Translation:
         return translation(sources.board, code_end, constants_end, guards, sources.variant.flash_writable)
@@ -130,6 +130,7 @@ def _values(sources: Sources, addresses: Callable[[str], int]) -> dict[str, Any]
         "controllers": CONTROLLERS,
         "entropy": ENTROPY,
         "program": sources.program,
+        "mmu": {"mair": MAIR, "tcr": TCR, "sctlr": SCTLR},
         "original": lambda function: addresses(ORIGINAL + function),
         "barrier": sources.barrier,
         "board": sources.board,

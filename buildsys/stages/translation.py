@@ -62,16 +62,13 @@ Table = tuple[str, Runs]
 
 @dataclass(frozen=True)
 class Translation:
-    """What the templates need: register values, level 1 entries, and runs of entries by table.
+    """What the templates need of the tables: level 1 entries, and runs of entries by table.
 
     A level 1 entry is None (nothing there) or the name of a level 2 table. `spare` is how many
     empty tables stand in for level 3 tables that other addresses of the image would need: so the
     layout of the image does not depend on its addresses.
     """
 
-    mair: int
-    tcr: int
-    sctlr: int
     level1: tuple[str | None, ...]
     level2: tuple[Table, ...]
     level3: tuple[Table, ...]
@@ -118,7 +115,7 @@ def translation(
             level3 += below
     fixed = {edge // BLOCK for region in board.regions for edge in (region.origin, region.end) if edge % BLOCK}
     room = len(fixed | {board.text // BLOCK}) + _MOVING + len(guards)
-    return Translation(MAIR, TCR, SCTLR, tuple(level1), tuple(level2), tuple(level3), room - len(level3))
+    return Translation(tuple(level1), tuple(level2), tuple(level3), room - len(level3))
 
 
 def spans(board: Board, code_end: int, constants_end: int) -> list[Span]:

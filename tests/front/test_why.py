@@ -25,7 +25,16 @@ from tests.front.conftest import DOIT, Checkout, in_terminal
 from tests.front.test_incremental import append, at_time, corrupt, delete, edit, setting, touch, write
 
 STEPS = ("compile", "runtime", "link", "patch")
-ASSEMBLED = ("boot.s", "writebarrier.s", "fatal.s", "sets:print.s", "sets:alloc.s", "sets:wait.s", "sets:panic.s")
+ASSEMBLED = (
+    "boot.s",
+    "constants.s",
+    "writebarrier.s",
+    "fatal.s",
+    "sets:print.s",
+    "sets:alloc.s",
+    "sets:wait.s",
+    "sets:panic.s",
+)
 PARTS = ("render", *(f"assemble {name}" for name in ASSEMBLED), "join")
 ALL, LINK, CHECK = STEPS, ("link", "patch"), ("compile",)
 NOTHING = ("up to date",) * 4
