@@ -157,7 +157,7 @@ class Records:
                     return f"{name} is missing"
                 if now[1] != known[1]:
                     return f"{name} {word}" if known != MISSING else f"{name} is a new input"
-                refreshed[group][name] = now
+                refreshed[group][name] = now if settled(now) == now else known
         if any(refreshed[group] != {k: _print(v) for k, v in record[group].items()} for group in refreshed):
             with suppress(OSError):  # what was found out need not be kept: it can be found out again
                 self._write(action.name, record | refreshed)
