@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from buildsys.machines.embedded import Machine
     from buildsys.proof.goobject import GoObject
 
-MACHINES = ("embedded", "qemu")
+EMBEDDED = "embedded"
+MACHINES = (EMBEDDED, "qemu")
 TOGETHER = 0.02  # seconds: serial output that comes in less is told together
 PATIENCE, TIMES = 0.5, 4  # seconds a hand is given to tidy, and how often it is asked
 DETAILS = 50
@@ -120,38 +121,37 @@ class Bench:
             self._control.close()
             _apart(lambda: _serve(theirs))
         theirs.close()
-        self._idle: list[Connection] = []
-        self._prepared: Project | None = None
+        self._idle: dict[type[Job], tuple[Connection, Project]] = {}
 
     def start(self, job: Job) -> Connection:
         """Begin `job`; the connection gives what is `Told` of it, then EOFError. Closing it ends the job."""
-        hand = self._idle.pop(0) if self._idle else self._hire(job.project)
+        hand, _ = self._idle.pop(type(job), None) or (self._hire(job), None)
         hand.send(job)
         return hand
 
-    def prepare(self, project: Project, hands: int = 2) -> None:
-        """Have so many hands waiting, with a machine like that of `project` before them."""
-        if self._prepared != project:
-            while self._idle:
-                self._idle.pop().close()
-        self._prepared = project
-        while len(self._idle) < hands:
-            self._idle.append(self._hire(project))
+    def prepare(self, *jobs: Job) -> None:
+        """Have a hand waiting for each of `jobs`, which has done the like before: these as they are now."""
+        for job in jobs:
+            kind = type(job)
+            if kind in self._idle and self._idle[kind][1] != job.project:
+                self._idle.pop(kind)[0].close()
+            if kind not in self._idle:
+                self._idle[kind] = self._hire(job, rehearsed=True), job.project
 
     def close(self) -> None:
         """End every hand that is idle, and the bench; returns when all that came of it is gone."""
         while self._idle:
-            self._idle.pop().close()
+            self._idle.popitem()[1][0].close()
         self._control.close()
         with suppress(ChildProcessError):
             os.waitpid(self._pid, 0)
 
-    def _hire(self, project: Project) -> Connection:
+    def _hire(self, job: Job, rehearsed: bool = False) -> Connection:
         import pickle
 
         ours, theirs = socket.socketpair()
         try:
-            socket.send_fds(self._control, [pickle.dumps(project)], [theirs.fileno()])
+            socket.send_fds(self._control, [pickle.dumps((job, rehearsed))], [theirs.fileno()])
         except OSError as error:
             ours.close()
             raise RuntimeError("the process that runs and checks images is gone") from error
@@ -187,15 +187,15 @@ def _serve(control: socket.socket) -> None:
         request, connections, _, _ = socket.recv_fds(control, 1 << 20, 1)
         if not request:
             break
-        project: Project = pickle.loads(request)
-        known = _Known.of(project, known)
+        job, rehearsed = pickle.loads(request)
+        known = _Known.of(job.project, known)
         if os.fork():
             os.close(connections[0])
             continue
         control.close()
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        _Hand(Connection(connections[0]), known).work(project)
+        _Hand(Connection(connections[0]), known).work(job if rehearsed else None)
         return
     with suppress(ChildProcessError):
         os.wait()  # while they are ignored, this returns when the last has gone
@@ -240,10 +240,11 @@ class _Hand:
         self._serial = bytearray()
         self._machine: Machine | None = None
 
-    def work(self, likely: Project) -> None:
-        """Wait for a job and do it. `likely` is what it will probably be about."""
+    def work(self, likely: Job | None) -> None:
+        """Wait for a job and do it. `likely` is one like that, to try hands at."""
         try:
-            self._make_ready(likely)
+            if likely is not None:
+                self._rehearse(likely)
             job = self._connection.recv()
         except (EOFError, OSError, KeyboardInterrupt):
             return
@@ -263,11 +264,21 @@ class _Hand:
         except Exception:
             self._tell(Defect(traceback.format_exc()))
 
-    def _make_ready(self, likely: Project) -> None:
+    def _rehearse(self, job: Job) -> None:
+        """Do of `job` what can be done before there is one, and forget what came of it.
+
+        What is read and loaded then need not be when someone waits; nor need pages of memory be made our own.
+        """
         from buildsys.machines.embedded import Machine
 
-        with suppress(UserError):
-            self._machine = Machine(likely.board)
+        with suppress(Exception):  # the job itself will come to it again, and tell
+            if isinstance(job, Check):
+                for _ in self._checked(job):
+                    if self._connection.poll():
+                        return
+            elif job.machine == EMBEDDED:
+                Machine(job.project.board).load(job.image, job.dead_ends)
+                self._machine = Machine(job.project.board)
 
     def _run(self, job: Run) -> None:
         from buildsys.front.barriers import Reporting
@@ -290,6 +301,10 @@ class _Hand:
         self._tell(Ended(replace(outcome, serial=b"", memory={}), reporting.of(outcome)))
 
     def _check(self, job: Check) -> None:
+        for checked in self._checked(job):
+            self._tell(checked)
+
+    def _checked(self, job: Check) -> Iterator[Checked]:
         from buildsys.front.steps import Steps
         from buildsys.front.verify import case_of, check
         from buildsys.proof.claims import of
@@ -300,7 +315,7 @@ class _Hand:
         for number in job.claims:
             [line] = check(case, [(number, claims[number - 1])])
             details = () if line.verdict.passed else line.verdict.details[:DETAILS]
-            self._tell(Checked(number, replace(line.verdict, evidence={}, details=details), line.seconds))
+            yield Checked(number, replace(line.verdict, evidence={}, details=details), line.seconds)
 
     def _tell(self, what: Told) -> None:
         with self._lock, suppress(BrokenPipeError):

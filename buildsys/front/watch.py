@@ -326,9 +326,8 @@ class _Loop:
         cycle.forget()
 
     def _start(self, cycle: Cycle, image: Path, ends: Mapping[int, str]) -> None:
-        project = self._chain.steps.project
-        cycle.time_limit = self._time_limit or project.time_limit
-        self._running = self._bench.start(trial.Run(project, image, self._machine, cycle.time_limit, ends))
+        cycle.time_limit = self._time_limit or self._chain.steps.project.time_limit
+        self._running = self._bench.start(self._run_of(cycle, image, ends))
         self._check((*QUICK, *BEHIND), image)
         self._draw_soon(SOON)
 
@@ -376,9 +375,15 @@ class _Loop:
 
     def _check(self, names: tuple[str, ...], image: Path) -> None:
         assert self._cycle is not None
-        numbers = self._numbers(names)
-        self._cycle.checking = frozenset(numbers)
-        self._checking = self._bench.start(trial.Check(self._chain.steps.project, image, tuple(numbers)))
+        job = self._check_of(names, image)
+        self._cycle.checking = frozenset(job.claims)
+        self._checking = self._bench.start(job)
+
+    def _run_of(self, cycle: Cycle, image: Path, ends: Mapping[int, str]) -> trial.Run:
+        return trial.Run(self._chain.steps.project, image, self._machine, cycle.time_limit, ends)
+
+    def _check_of(self, names: tuple[str, ...], image: Path) -> trial.Check:
+        return trial.Check(self._chain.steps.project, image, tuple(self._numbers(names)))
 
     def _hear(self, connection: Connection) -> None:
         """Take what a run or a check tells."""
@@ -454,7 +459,9 @@ class _Loop:
         self._write(cycle)
         self._draw()
         # While nobody waits: have the next hands ready, and what was made in this cycle out of collections' way.
-        self._bench.prepare(self._chain.steps.project)
+        if cycle.built:
+            image = self._chain.steps.image
+            self._bench.prepare(self._run_of(cycle, image, {}), self._check_of(QUICK, image))
         gc.freeze()
 
     # Keys.
