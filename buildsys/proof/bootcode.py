@@ -73,8 +73,8 @@ def boot(case: Case) -> Boot:
     opening = frozenset(case.elf.symbols.addresses(ITABS).values())
     start = case.elf.entry
     # A user's boot code calls parts of itself as it likes: `ldr x0, =kernel_main`, `blr x0`.
-    own = (each for each in case.elf.symbols.functions() if case.own_boot and each.is_global)
-    routines = frozenset(each.value for each in own) - entry
+    own = case.elf.symbols.functions() if case.own_boot else ()
+    routines = frozenset(each.value for each in own if each.is_global) - entry
 
     def trace(core: int, begins: Start) -> Trace:
         features = WITH_EL2 if begins.has_el2 else WITHOUT_EL2

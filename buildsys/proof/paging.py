@@ -5,15 +5,18 @@ Arm Architecture Reference Manual (DDI 0487), VMSAv8-64, 4 KiB granule.
 
 from __future__ import annotations
 
+import sys
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import NamedTuple
 
 from buildsys.config.board import Board, Region
 from buildsys.formats.elf import SHF_ALLOC, SHF_EXECINSTR, SHF_WRITE, Elf
 
 TABLES = 4096  # more than 16 MiB of tables is no table but something else
-PAGE = 1 << 12
+PAGE, ENTRIES = 1 << 12, 512
 ADDRESS = 0x0000_FFFF_FFFF_F000  # of a table, in TTBRn_EL1 and in an entry
 
 
@@ -98,6 +101,26 @@ def mappings(read: Callable[[int], int | None], ttbr: int, tcr: int, mair: int, 
     return [replace(row[0], end=row[-1].end) for row in joined]
 
 
+def by_pages(read: Callable[[int, int], int | None]) -> Callable[[int], int | None]:
+    """What gives the 64-bit word at an address, where `read` gives any number of bytes: it is asked for a page once."""
+
+    @cache
+    def page(start: int) -> array[int] | None:
+        whole = read(start, PAGE)
+        if whole is None:
+            return None
+        words = array("Q", whole.to_bytes(PAGE, "little"))
+        if sys.byteorder == "big":
+            words.byteswap()
+        return words
+
+    def word(address: int) -> int | None:
+        words = None if address % 8 else page(address & ~(PAGE - 1))
+        return read(address, 8) if words is None else words[address % PAGE // 8]
+
+    return word
+
+
 def _continues(last: Mapping, found: Mapping) -> bool:
     return found.physical - last.physical == found.start - last.start and found.rights == last.rights
 
@@ -107,12 +130,11 @@ def _walk(read: Callable[[int], int | None], table: _Table, end: int, mair: int,
     if count[0] > TABLES:
         raise NoTableError(f"there are more than {TABLES} tables")
     span = 1 << 39 - 9 * table.level
-    for index in range(512):
-        start = table.start + index * span
-        if start >= end:
-            return
-        place = table.base + 8 * index
+    index, most = 0, min(ENTRIES, -(-(end - table.start) // span))
+    while index < most:
+        start, place = table.start + index * span, table.base + 8 * index
         entry = read(place)
+        index += 1
         if entry is None:
             raise NoTableError(f"the image holds no table entry at {place:#x}")
         if not entry & 1:
@@ -130,16 +152,22 @@ def _walk(read: Callable[[int], int | None], table: _Table, end: int, mair: int,
         elif bool(entry & 2) != (table.level == 3) or table.level == 0:
             raise NoTableError(f"the table entry {entry:#x} at {place:#x} is reserved at level {table.level}")
         elif entry >> 10 & 1:  # AF; without it every access faults
-            yield _leaf(entry, start, span, table, mair)
+            # As many as go on where the one before ends, and differ in nothing else.
+            many = 1
+            last = entry & ADDRESS | span - 1
+            while index < most and last + span <= ADDRESS | PAGE - 1 and read(place + 8 * many) == entry + many * span:
+                index, many, last = index + 1, many + 1, last + span
+            yield _leaf(entry, start, span, many, table, mair)
 
 
-def _leaf(entry: int, start: int, span: int, table: _Table, mair: int) -> Mapping:
+def _leaf(entry: int, start: int, span: int, many: int, table: _Table, mair: int) -> Mapping:
+    """What `entry` maps, and the many - 1 behind it that go on where it ends."""
     attributes = mair >> 8 * (entry >> 2 & 7) & 0xFF
     writable = not (table.read_only or entry >> 7 & 1)  # AP[2]
     never = table.execute_never or bool(entry >> 53 & 1)  # PXN
     return Mapping(
         start,
-        start + span,
+        start + many * span,
         entry & ADDRESS & ~(span - 1),
         writable,
         not (never or (writable and entry >> 6 & 1)),  # what EL0 may write EL1 never executes

@@ -22,7 +22,7 @@ from buildsys.proof.claim import Claim, Result, Verdict, verdict
 from buildsys.proof.events import Call, Dsb, Store, SystemWrite, system_register
 from buildsys.proof.interpreter import UNDECIDED
 from buildsys.proof.levels import descents
-from buildsys.proof.paging import PAGE, Guard, NoTableError, mappings, wrong
+from buildsys.proof.paging import PAGE, Guard, NoTableError, by_pages, mappings, wrong
 from buildsys.proof.places import Area, areas, at_variable, place
 from buildsys.proof.places import load_address as load_address  # for those who look for it here
 from buildsys.proof.values import UNKNOWN, Value
@@ -436,7 +436,7 @@ def _translation(case: Case, found: _Findings) -> None:
     read = reset_memory(case.elf)
     table, tcr, mair = (value or 0 for value in values.values())
     try:
-        mapped = mappings(lambda address: read(address, 8), table, tcr, mair)
+        mapped = mappings(by_pages(read), table, tcr, mair)
     except NoTableError as error:
         found.problems.append(f"the page tables at {at_variable(case.elf, table)}: {error}")
         return
