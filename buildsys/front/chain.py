@@ -398,18 +398,20 @@ def go_test_task(steps: Steps) -> Task:
     """Boot the tests of Go packages, each package on a machine of its own: `doit go-test PATTERN ...`."""
 
     def perform(
-        run: str, bench: str, count: int, time_limit: float, jobs: int, machine: str, board: str, memory: int,
+        run: str, bench: str, count: int, cpu: int, time_limit: float, jobs: int, machine: str, board: str, memory: int,
         junit: str, patterns: list[str],
     ) -> Failed | None:  # fmt: skip
         from buildsys.front.gotest import Asked, go_test
 
-        return go_test(steps, Asked(patterns, run, bench, count, time_limit, jobs, machine, board, memory, junit))
+        return go_test(steps, Asked(patterns, run, bench, count, cpu, time_limit, jobs, machine, board, memory, junit))
 
     return _words(perform) | {
         "params": [
             {"name": "run", "long": "run", "default": "", "help": "only tests that match this pattern of go test's"},
             {"name": "bench", "long": "bench", "default": "", "help": "benchmarks that match, too"},
             {"name": "count", "long": "count", "type": int, "default": 1, "help": "how often each test is run"},
+            {"name": "cpu", "long": "cpu", "type": int, "default": 0,
+             "help": "on how many processors Go's scheduler is to think it is (default: the machine's, one)"},
             {"name": "time_limit", "long": "time-limit", "type": float, "default": 0.0,
              "help": "seconds a boot may take (default: 600)"},
             {"name": "jobs", "long": "jobs", "type": int, "default": 0,

@@ -89,7 +89,7 @@ def _own(name: str) -> Any:
 
 
 # Options that `go test` has too, and with one dash.
-GO_TEST, AS_GO_HAS_THEM = "go-test", ("run", "bench", "count")
+GO_TEST, AS_GO_HAS_THEM = "go-test", ("run", "bench", "count", "cpu")
 
 
 def spelt(arguments: list[str]) -> list[str]:

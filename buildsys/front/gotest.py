@@ -28,6 +28,7 @@ class Asked(NamedTuple):
     run: str = ""
     bench: str = ""
     times: int = 1
+    processors: int = 0
     time_limit: float = 0.0
     jobs: int = 0
     machine: str = "qemu"
@@ -66,7 +67,7 @@ def _work(steps: Steps, asked: Asked) -> tuple[list[Work], int]:
     from buildsys.matrix.run import processors
 
     project = steps.project
-    wanted = Wanted(asked.run, asked.bench, asked.times)
+    wanted = Wanted(asked.run, asked.bench, asked.times, asked.processors)
     refuse(wanted)
     if asked.machine not in MACHINES:
         raise UserError(f"--machine is {asked.machine!r}", f"known: {', '.join(MACHINES)}")

@@ -23,11 +23,15 @@ _FAULT = re.compile(r"^(?:\x16)?((?:panic|fatal error|runtime|SIG\w+): ?.*|unexp
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which tests and benchmarks, by patterns as `go test` takes them; none of the latter if that is empty."""
+    """Which tests and benchmarks, by patterns as `go test` takes them; none of the latter if that is empty.
+
+    `count` is how often, `processors` how many there are for Go's scheduler: 0 for as many as the machine has, one.
+    """
 
     run: str = ""
     bench: str = ""
     count: int = 1
+    processors: int = 0
 
 
 @dataclass
@@ -106,6 +110,7 @@ class Judge:
         arguments = ["-test.v=test2json", "-test.paniconexit0", f"-test.timeout={self._limit:g}s"]
         arguments += [f"-test.run={wanted.run}"] if wanted.run else []
         arguments += [f"-test.bench={wanted.bench}"] if wanted.bench else []
+        arguments += [f"-test.cpu={wanted.processors}"] if wanted.processors else []
         arguments += [f"-test.count={max(self._left.values(), default=1)}"]
         arguments += [f"-test.skip=^({'|'.join(skipped)})$"] if skipped else []
         return self._count(self._boot(arguments, True))
@@ -198,3 +203,5 @@ def refuse(wanted: Wanted) -> None:
     """Raise UserError for what no test program takes."""
     if wanted.count < 1:
         raise UserError("--count must be at least 1")
+    if wanted.processors < 0:
+        raise UserError("--cpu must be at least 1")

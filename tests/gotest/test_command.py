@@ -13,6 +13,15 @@ from buildsys.front.command import spelt
 
 DOIT = Path(sys.executable).with_name("doit")
 LIMIT = 120  # seconds
+PROCESSORS = """package processors
+
+import (
+	"runtime"
+	"testing"
+)
+
+func TestProcessors(t *testing.T) { t.Log("there are", runtime.GOMAXPROCS(0)) }
+"""
 
 
 def go_test(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -59,6 +68,7 @@ def test_a_mistake_is_told_in_one_message(project: Path) -> None:
         (["nowhere"], "package nowhere is not in std"),
         (["./good", "--machine", "abacus"], "known: qemu, embedded"),
         (["./good", "--count", "0"], "--count must be at least 1"),
+        (["./good", "--cpu", "-1"], "--cpu must be at least 1"),
         (["./good", "--memory", "1"], "from 128 to"),
         (["./good", "--board", "none"], "--board"),
         (["."], "no package named has test files"),
@@ -67,6 +77,20 @@ def test_a_mistake_is_told_in_one_message(project: Path) -> None:
         assert done.returncode == 1, arguments
         assert said in done.stderr, done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_the_tests_are_told_of_as_many_processors_as_is_asked_for(project: Path) -> None:
+    package = project / "src/processors"
+    package.mkdir()
+    try:
+        (package / "processors_test.go").write_text(PROCESSORS)
+        for option, said in ((["-cpu", "3"], "there are 3"), ([], "there are 1")):
+            done = go_test(project, "./processors", *option)
+            assert done.returncode == 0, done.stdout + done.stderr
+            assert said in done.stdout
+    finally:
+        (package / "processors_test.go").unlink()
+        package.rmdir()
 
 
 def test_tests_that_do_not_compile_fail_their_package(project: Path) -> None:
@@ -106,6 +130,6 @@ def _said(path: Path) -> str:
 
 
 def test_gos_options_may_have_one_dash_behind_go_test_alone() -> None:
-    assert spelt(["go-test", "fmt", "-run", "X", "-count=2"]) == ["go-test", "fmt", "--run", "X", "--count=2"]
+    assert spelt(["go-test", "fmt", "-run", "X", "-cpu=2"]) == ["go-test", "fmt", "--run", "X", "--cpu=2"]
     assert spelt(["go-test:kernel", "--run", "-bench"]) == ["go-test:kernel", "--run", "--bench"]
     assert spelt(["list", "-run"]) == ["list", "-run"]
