@@ -87,8 +87,8 @@ const (
 	callGetegid          = 177 // 0
 	callGettid           = 178 // from 1 on
 	callSysinfo          = 179 // RAM: all, and what is left
-	callSocket           = 198 // TCP over IPv4, of the machine with itself
-	callBind             = 200 // to 127.0.0.0/8 and to 0.0.0.0
+	callSocket           = 198 // of the machine with itself: TCP over IPv4; AF_UNIX, streams and packets of up to 4094 bytes
+	callBind             = 200 // to 127.0.0.0/8 and to 0.0.0.0, to a path, or to a name that begins with a zero byte
 	callListen           = 201 // 16 connections wait to be accepted
 	callAccept           = 202 // as Linux
 	callConnect          = 203 // at once
@@ -243,13 +243,13 @@ func call(thread *task.Thread, again bool) int64 {
 	case callSocket:
 		return files.Socket(a, b, c)
 	case callBind, callConnect:
-		if c < addressBytes || !space.TouchAll(uintptr(b), addressBytes, space.Read) {
+		if c > mostAddress || !space.TouchAll(uintptr(b), uintptr(c), space.Read) {
 			return -eINVAL
 		}
 		if x[8] == callBind {
-			return files.Bind(a, uintptr(b))
+			return files.Bind(a, uintptr(b), uintptr(c))
 		}
-		return files.Connect(a, uintptr(b))
+		return files.Connect(a, uintptr(b), uintptr(c))
 	case callListen:
 		return files.Listen(a)
 	case callAccept, callAccept4:
@@ -257,7 +257,10 @@ func call(thread *task.Thread, again bool) int64 {
 	case callGetsockname, callGetpeername:
 		return socketName(a, x[8] == callGetpeername, uintptr(b), uintptr(c))
 	case callSetsockopt:
-		return files.IsSocket(a)
+		if kind := files.SocketKind(a); kind < 0 {
+			return kind
+		}
+		return 0
 	case callGetsockopt:
 		return socketOption(a, b, c, uintptr(d), uintptr(x[4]))
 	case callShutdown:
@@ -647,7 +650,7 @@ func waitForSet(thread *task.Thread, again bool) int64 {
 
 // Sockets.
 
-const addressBytes = 16 // struct sockaddr_in
+const mostAddress = 128 // struct sockaddr_storage
 
 // accept is accept4(listener, address, length, flags).
 func accept(x *[31]uint64) int64 {
@@ -667,25 +670,35 @@ func accept(x *[31]uint64) int64 {
 
 // socketName writes the address of a socket, or of its peer, and its length, which says how much room there is.
 func socketName(descriptor uint64, peer bool, to, length uintptr) int64 {
-	if !space.TouchAll(length, 4, space.Read|space.Write) || memory.Load32(length) < addressBytes ||
-		!space.TouchAll(to, addressBytes, space.Write) {
+	if !space.TouchAll(length, 4, space.Read|space.Write) {
 		return -eFAULT
 	}
-	memory.Store32(length, addressBytes)
-	return files.Name(descriptor, peer, to)
+	room := uintptr(memory.Load32(length))
+	if room > mostAddress {
+		room = mostAddress
+	}
+	if !space.TouchAll(to, room, space.Write) {
+		return -eFAULT
+	}
+	written := files.Name(descriptor, peer, to, room)
+	if written < 0 {
+		return written
+	}
+	memory.Store32(length, uint32(written))
+	return 0
 }
 
 // Of getsockopt: include/uapi/asm-generic/socket.h, include/linux/net.h.
 const (
 	levelSocket = 1 // SOL_SOCKET
 	optionType  = 3 // SO_TYPE
-	kindStream  = 1 // SOCK_STREAM
 )
 
-// socketOption is getsockopt: every socket is a stream; no option is set, and no error pending.
+// socketOption is getsockopt: a socket's kind; no option is set, and no error pending.
 func socketOption(descriptor, level, option uint64, to, length uintptr) int64 {
-	if failed := files.IsSocket(descriptor); failed != 0 {
-		return failed
+	kind := files.SocketKind(descriptor)
+	if kind < 0 {
+		return kind
 	}
 	if !space.TouchAll(length, 4, space.Read|space.Write) || memory.Load32(length) < 4 ||
 		!space.TouchAll(to, 4, space.Write) {
@@ -693,7 +706,7 @@ func socketOption(descriptor, level, option uint64, to, length uintptr) int64 {
 	}
 	value := uint32(0)
 	if level == levelSocket && option == optionType {
-		value = kindStream
+		value = uint32(kind)
 	}
 	memory.Store32(to, value)
 	memory.Store32(length, 4)

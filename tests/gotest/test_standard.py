@@ -11,10 +11,8 @@ from buildsys.front.steps import Steps
 from buildsys.gotest.results import PASSED
 from tests.gotest.standard import LIST, judge, project_in, row, rows
 
-# Tests that end otherwise under user emulation, and why is in the document: one wants a socket that is not there; the
-# others start their own program again, which the host's Linux cannot.
+# Tests that end otherwise under user emulation: they start their own program again, which the host's Linux cannot.
 ELSEWHERE = {
-    "bufio": ("TestCopyUnixpacket",),
     "math/rand": ("TestDefaultRace",),
     "sync": ("TestMutexMisuse", "TestIssue76126"),
 }

@@ -14,6 +14,7 @@ import (
 // Errors, as Linux numbers them: include/uapi/asm-generic/errno-base.h.
 const (
 	ENOENT       = 2
+	ENXIO        = 6
 	EBADF        = 9
 	EAGAIN       = 11
 	ENOMEM       = 12
@@ -542,9 +543,7 @@ func (p *pipe) read(to, length uintptr) int64 {
 	}
 	at := uintptr(0)
 	for ; at < length && p.length > 0; at++ {
-		memory.Store8(to+at, memory.Load8(p.buffer+p.first))
-		p.first = (p.first + 1) % space.PageSize
-		p.length--
+		memory.Store8(to+at, p.next())
 	}
 	p.moves++
 	return int64(at)
@@ -556,8 +555,7 @@ func (p *pipe) write(from, length uintptr) int64 {
 	}
 	at := uintptr(0)
 	for ; at < length && p.length < space.PageSize; at++ {
-		memory.Store8(p.buffer+(p.first+p.length)%space.PageSize, memory.Load8(from+at))
-		p.length++
+		p.add(memory.Load8(from + at))
 	}
 	if at == 0 && length > 0 {
 		return Later

@@ -5,10 +5,13 @@ import (
 	"kernel/supervisor/space"
 )
 
-// Sockets of the machine with itself: TCP over IPv4 from 127.0.0.0/8 to there. A connection is two pipes.
+// Sockets of the machine with itself: TCP over IPv4 from 127.0.0.0/8 to there, and those of unix.go. A connection is
+// two pipes.
 
 // Errors: include/uapi/asm-generic/errno.h.
 const (
+	EMSGSIZE        = 90
+	EPROTOTYPE      = 91
 	ENOPROTOOPT     = 92
 	EPROTONOSUPPORT = 93
 	EAFNOSUPPORT    = 97
@@ -25,9 +28,11 @@ const (
 	familyIPv4   = 2
 	kindBits     = 0xf
 	kindStream   = 1
+	kindPackets  = 5 // SOCK_SEQPACKET
 	protocolTCP  = 6
 	loopback     = 127 // the first byte of every address of this machine
 	addressBytes = 16  // struct sockaddr_in
+	mostAddress  = 111 // of a struct sockaddr_un, with a zero byte
 )
 
 const (
@@ -40,6 +45,7 @@ const (
 // A socket is a listener, or one end of a connection, or not yet either.
 type socket struct {
 	users                 int
+	unix, packets         bool
 	listening, connected  bool
 	sends                 bool // nothing was shut down
 	in, out               int  // pipes
@@ -48,6 +54,8 @@ type socket struct {
 	waiting               [mostWaiting]int // sockets that are the other ends of connections
 	first, count          int
 	moves                 uint64
+	name, peerName        label // of unix sockets
+	place                 *node // of one that was bound to a path
 }
 
 var (
@@ -82,16 +90,20 @@ func newSocket() int64 {
 
 // Socket is socket(family, kind, protocol).
 func Socket(family, kind, protocol uint64) int64 {
+	unix, packets := family == familyUnix, kind&kindBits == kindPackets
 	switch {
-	case family != familyIPv4:
+	case !unix && family != familyIPv4:
 		return -EAFNOSUPPORT
-	case kind&kindBits != kindStream || protocol != 0 && protocol != protocolTCP:
+	case kind&kindBits != kindStream && !(unix && packets):
+		return -EPROTONOSUPPORT
+	case protocol != 0 && (unix || protocol != protocolTCP):
 		return -EPROTONOSUPPORT
 	}
 	made := newSocket()
 	if made < 0 {
 		return made
 	}
+	sockets[made].unix, sockets[made].packets = unix, packets
 	return describe(made, kind)
 }
 
@@ -115,13 +127,14 @@ func addressAt(place uintptr) (uint32, uint32, int64) {
 	return memory.Load32(place + 4), port, 0
 }
 
-// store writes a struct sockaddr_in to memory that is there.
-func store(to uintptr, address, port uint32) {
-	zero(bytesAt(to, addressBytes))
-	memory.Store8(to, familyIPv4)
-	memory.Store8(to+2, uint8(port>>8))
-	memory.Store8(to+3, uint8(port))
-	memory.Store32(to+4, address)
+// store writes a struct sockaddr_in to where; it returns its length.
+func store(where *[mostAddress]byte, address, port uint32) int64 {
+	where[0] = familyIPv4
+	where[2], where[3] = uint8(port>>8), uint8(port)
+	for at := 0; at < 4; at++ {
+		where[4+at] = uint8(address >> (8 * at))
+	}
+	return addressBytes
 }
 
 func isOwn(address uint32) bool {
@@ -130,7 +143,7 @@ func isOwn(address uint32) bool {
 
 func listenerAt(port uint32) *socket {
 	for at := range sockets {
-		if socket := &sockets[at]; socket.users > 0 && socket.listening && socket.port == port {
+		if socket := &sockets[at]; socket.users > 0 && socket.listening && !socket.unix && socket.port == port {
 			return socket
 		}
 	}
@@ -153,11 +166,16 @@ func freePort() uint32 {
 	}
 }
 
-// Bind gives a socket the address at place, which is there.
-func Bind(descriptor uint64, place uintptr) int64 {
+// Bind gives a socket the address of length bytes at place, which are there.
+func Bind(descriptor uint64, place, length uintptr) int64 {
 	socket, failed := socketOf(descriptor)
-	if failed != 0 {
+	switch {
+	case failed != 0:
 		return failed
+	case socket.unix:
+		return socket.bindUnix(place, length)
+	case length < addressBytes:
+		return -EINVAL
 	}
 	address, port, failed := addressAt(place)
 	switch {
@@ -185,25 +203,32 @@ func Listen(descriptor uint64) int64 {
 	if socket.connected {
 		return -EINVAL
 	}
-	if socket.port == 0 {
+	if socket.unix && socket.name.length == 0 {
+		return -EINVAL
+	}
+	if socket.port == 0 && !socket.unix {
 		socket.port = freePort()
 	}
 	socket.listening = true
 	return 0
 }
 
-// Connect connects a socket to the address at place, which is there: at once, or not at all.
-func Connect(descriptor uint64, place uintptr) int64 {
+// Connect connects a socket to the address of length bytes at place, which are there: at once, or not at all.
+func Connect(descriptor uint64, place, length uintptr) int64 {
 	socket, failed := socketOf(descriptor)
-	if failed != 0 {
+	switch {
+	case failed != 0:
 		return failed
+	case socket.connected:
+		return -EISCONN
+	case socket.unix:
+		return open(descriptor).wait(socket.connectUnix(place, length))
+	case length < addressBytes:
+		return -EINVAL
 	}
 	address, port, failed := addressAt(place)
 	if failed != 0 {
 		return failed
-	}
-	if socket.connected {
-		return -EISCONN
 	}
 	if !isOwn(address) {
 		return -ENETUNREACH
@@ -215,9 +240,23 @@ func Connect(descriptor uint64, place uintptr) int64 {
 	if listener == nil || listener.count == mostWaiting {
 		return -ECONNREFUSED
 	}
+	other := socket.join(listener)
+	if other == nil {
+		return -ENOMEM
+	}
+	if socket.port == 0 {
+		socket.port = freePort()
+	}
+	socket.address, socket.peerAddress, socket.peerPort = address, address, port
+	other.address, other.port, other.peerAddress, other.peerPort = address, port, address, socket.port
+	return 0
+}
+
+// join makes the other end of a connection, which waits to be accepted; nil if there is no room for one.
+func (s *socket) join(listener *socket) *socket {
 	other := newSocket()
 	if other < 0 {
-		return -ENOMEM
+		return nil
 	}
 	there, back := newPipe(), newPipe()
 	if there < 0 || back < 0 {
@@ -225,20 +264,16 @@ func Connect(descriptor uint64, place uintptr) int64 {
 			pipes[there].give()
 		}
 		sockets[other].users = 0
-		return -ENOMEM
+		return nil
 	}
-	if socket.port == 0 {
-		socket.port = freePort()
-	}
-	socket.address, socket.peerAddress, socket.peerPort = address, address, port
-	socket.in, socket.out, socket.connected = back, there, true
+	s.in, s.out, s.connected = back, there, true
 	end := &sockets[other]
-	end.address, end.port, end.peerAddress, end.peerPort = address, port, address, socket.port
 	end.in, end.out, end.connected = there, back, true
+	end.unix, end.packets = s.unix, s.packets
 	listener.waiting[(listener.first+listener.count)%mostWaiting] = int(other)
 	listener.count++
 	listener.moves++
-	return 0
+	return end
 }
 
 // Accept is accept4, of the descriptor and the flags: a descriptor of the next connection.
@@ -260,26 +295,41 @@ func Accept(descriptor, flags uint64) int64 {
 	return describe(int64(other), flags)
 }
 
-// Name writes the address of a socket, or of its peer, to memory that is there.
-func Name(descriptor uint64, peer bool, to uintptr) int64 {
+// Name writes the address of a socket, or of its peer, to room bytes of memory that are there, as far as they reach; it
+// returns how many bytes the address has, or an error.
+func Name(descriptor uint64, peer bool, to, room uintptr) int64 {
+	socket, failed := socketOf(descriptor)
+	if failed != 0 {
+		return failed
+	}
+	if peer && !socket.connected {
+		return -ENOTCONN
+	}
+	written, length := [mostAddress]byte{}, int64(0)
+	switch {
+	case socket.unix && peer:
+		length = socket.peerName.describe(&written)
+	case socket.unix:
+		length = socket.name.describe(&written)
+	case peer:
+		length = store(&written, socket.peerAddress, socket.peerPort)
+	default:
+		length = store(&written, socket.address, socket.port)
+	}
+	copy(bytesAt(to, room), written[:length])
+	return length
+}
+
+// SocketKind is the kind of socket that a descriptor is of, or an error.
+func SocketKind(descriptor uint64) int64 {
 	socket, failed := socketOf(descriptor)
 	switch {
 	case failed != 0:
 		return failed
-	case !peer:
-		store(to, socket.address, socket.port)
-	case !socket.connected:
-		return -ENOTCONN
-	default:
-		store(to, socket.peerAddress, socket.peerPort)
+	case socket.packets:
+		return kindPackets
 	}
-	return 0
-}
-
-// IsSocket tells whether a descriptor is of a socket, as an error if it is not.
-func IsSocket(descriptor uint64) int64 {
-	_, failed := socketOf(descriptor)
-	return failed
+	return kindStream
 }
 
 // Shutdown is shutdown: include/linux/net.h, SHUT_RD, SHUT_WR, SHUT_RDWR.
@@ -313,12 +363,18 @@ func (s *socket) close() {
 		sockets[s.waiting[s.first]].close()
 		s.first = (s.first + 1) % mostWaiting
 	}
+	if s.place != nil {
+		s.place.leave()
+	}
 	*s = socket{}
 }
 
 func (s *socket) read(to, length uintptr) int64 {
 	if !s.connected {
 		return -ENOTCONN
+	}
+	if s.packets {
+		return pipes[s.in].readPacket(to, length)
 	}
 	return pipes[s.in].read(to, length)
 }
@@ -329,6 +385,8 @@ func (s *socket) write(from, length uintptr) int64 {
 		return -ENOTCONN
 	case !s.sends:
 		return -EPIPE
+	case s.packets:
+		return pipes[s.out].writePacket(from, length)
 	}
 	return pipes[s.out].write(from, length)
 }

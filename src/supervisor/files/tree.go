@@ -268,6 +268,8 @@ func OpenAt(folder uint64, path string, flags, mode uint64) int64 {
 		return -ENOTDIR
 	case found.isFolder() && (writing || flags&create != 0):
 		return -EISDIR
+	case found.mode&formatBits == socketBits:
+		return -ENXIO
 	}
 	if found.device != closed {
 		return add(file{kind: found.device, flags: uint16(flags) & (Nonblocking | access), closes: closes})
@@ -509,7 +511,6 @@ const (
 	statTimes     = 72 // three of two words: accessed, modified, changed
 	fifo          = 0o010600
 	characters    = 0o020620
-	socketBits    = 0o140777
 )
 
 // Status writes the struct stat of a descriptor to memory that is there.
@@ -527,7 +528,7 @@ func Status(descriptor uint64, to uintptr) int64 {
 	case pipeRead, pipeWrite:
 		memory.Store32(to+statMode, fifo)
 	case network:
-		memory.Store32(to+statMode, socketBits)
+		memory.Store32(to+statMode, socketBits|anyRights)
 	}
 	memory.Store32(to+statLinks, 1)
 	memory.Store32(to+statBlockSize, space.PageSize)
