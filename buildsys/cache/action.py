@@ -207,7 +207,7 @@ class Records:
                 "stop what keeps writing " + ", ".join(sorted(n for n in after if after[n] != before.get(n))[:3]),
             )
         folders = {str(folder) for folder in found.folders}
-        outputs = {str(path): of_file(path, self._alike.pop(str(path), MISSING)) for path in action.outputs}
+        outputs = {str(path): of_file(path, self._known(str(path))) for path in action.outputs}
         if not self._lock.intact():  # then what is there now may have been made by another process
             raise UserError(f"{self.folder} was removed while {action.name} was at work", "build again")
         self._seen |= outputs
@@ -228,6 +228,10 @@ class Records:
         if origin == BUILT:
             self._keep(action, described, outputs, facts, began)
         return facts
+
+    def _known(self, output: str) -> Print:
+        """The print of an output if it is another name of a file known, or was left as it was."""
+        return self._alike.pop(output, None) or settled(self._seen.get(output, MISSING))
 
     def _look(self, action: Action, found: Discovered, known: Mapping[str, Print]) -> dict[str, Print]:
         files = {str(path) for path in (*action.inputs, *found.files)}

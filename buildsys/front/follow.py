@@ -12,7 +12,7 @@ from pathlib import Path
 from buildsys.cache.action import BUILT
 from buildsys.cache.caches import Caches
 from buildsys.cache.fingerprint import MISSING, Print, of_file, settled
-from buildsys.config.project import PACKAGE, Project
+from buildsys.config.project import Project
 from buildsys.errors import UserError
 from buildsys.files import share
 from buildsys.front.command import DISK
@@ -116,9 +116,10 @@ class Chain:
         project, records = self.steps.project, self.steps.records
         return places(
             project.build,
-            (module(project.package), *project.templates, PACKAGE),
+            (module(project.package), *project.templates),
             (project.file, project.board.path),
             map(records.path, STEPS),
+            self._modules.folders,
         )
 
     @property

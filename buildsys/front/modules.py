@@ -24,6 +24,11 @@ class Modules:
         self._names: dict[str, set[str]] = {}
         self.prints: Mapping[str, Print] = {}
 
+    @property
+    def folders(self) -> Iterable[str]:
+        """Where they are."""
+        return self._folders.keys()
+
     def changed(self) -> list[str]:
         """Those that are no longer what they were, new ones, too; `prints` is then of those that are."""
         now = set(self._known)

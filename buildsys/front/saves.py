@@ -50,13 +50,18 @@ class Places:
         return Places(self.folders | other.folders, self.files | other.files)
 
 
-def places(build: Path, trees: Iterable[Path], files: Iterable[Path], records: Iterable[Path]) -> Places:
+def places(
+    build: Path, trees: Iterable[Path], files: Iterable[Path], records: Iterable[Path], others: Iterable[str] = ()
+) -> Places:
     """The places of a project: the folders `trees` with what is in them, `files`, and what `records` name as read.
+
+    And the folders `others`, without what is in them.
 
     Nothing in `build`, where everything is made, is one.
     """
     made = os.path.realpath(build)
     folders = {folder for tree in trees for folder in _tree(os.path.realpath(tree), made)}
+    folders |= set(map(os.path.realpath, others))
     found = set(map(str, files))
     for path in records:
         with suppress(OSError, ValueError, AttributeError):

@@ -47,7 +47,7 @@ def case_of(steps: Steps) -> Case:
         package=project.package,
         time_limit=project.time_limit,
         arguments=project.arguments,
-        redirects=steps.redirects,
+        asked=lambda: steps.redirects,
         barrier=DISCARDING if project.program else project.barrier,
         sets=project.sets,
         allocator=project.allocator,

@@ -51,7 +51,7 @@ class Case:
     """One image on trial. `rebuild` makes the same image in another folder and returns its path.
 
     `arguments` are what the entry is to be called with, `barrier` what barriers do, `sets` the ready sets,
-    `allocator` and `alloc_memory` for one of them, as `config.project.Project` has them, and `redirects` what
+    `allocator` and `alloc_memory` for one of them, as `config.project.Project` has them, and `asked` tells what
     is to take the place of what; `own_boot` says that boot code is the user's; `expected` is what else was
     promised to the kernel.
     `program` says that the kernel is the supervisor of a program, which is in the image beside it: nothing here is
@@ -68,7 +68,7 @@ class Case:
     time_limit: float
     rebuild: Callable[[Path], Path]
     arguments: tuple[int | str, ...] = ("board",)
-    redirects: tuple[Redirection, ...] = ()
+    asked: Callable[[], tuple[Redirection, ...]] = tuple
     barrier: BarrierPolicy = DISCARDING
     sets: tuple[str, ...] = ()
     allocator: str = ""
@@ -78,6 +78,11 @@ class Case:
     alone: bool = False
     program: bool = False
     known: GoObject | None = None
+
+    @cached_property
+    def redirects(self) -> tuple[Redirection, ...]:
+        """What is to take the place of what."""
+        return self.asked()
 
     @cached_property
     def elf(self) -> Elf:

@@ -51,7 +51,7 @@ def judge(steps: Steps, tmp_path: Path) -> Judge:
                     now[at] = byte
             (tmp_path / "kernel.elf").write_bytes(now)
         case: Case = dataclasses.replace(
-            case_of(steps), image=tmp_path / "kernel.elf", unpatched=linked_image, redirects=(claimed or made,)
+            case_of(steps), image=tmp_path / "kernel.elf", unpatched=linked_image, asked=lambda: (claimed or made,)
         )
         return call_sites.check(case)
 

@@ -161,5 +161,5 @@ def test_a_redirected_call_that_is_a_nop_is_caught(legacy: Case, tmp_path: Path,
 def test_a_redirect_to_nothing_that_is_there_is_caught(legacy: Case) -> None:
     import dataclasses
 
-    mutant = dataclasses.replace(legacy, redirects=(Redirection("main.fail", "nothing"),))
+    mutant = dataclasses.replace(legacy, asked=lambda: (Redirection("main.fail", "nothing"),))
     assert red(mutant) == {"call-sites"}
