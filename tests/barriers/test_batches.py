@@ -52,7 +52,7 @@ def test_its_stack_is_guarded(giving: Case, relink: Relink) -> None:
     assert verdict.passed, verdict.details
     assert verdict.evidence["guards"]["batch"] == {"low": hex(guard), "high": hex(low)}
     assert memory_map.check(giving).passed
-    said = boot_code.check(relink(USER, edits={"boot.s.j2": {"guards + of_batches": "guards"}})).figure
+    said = boot_code.check(relink(USER, edits={"constants.s.j2": {"guards + of_batches": "guards"}})).figure
     assert "where nothing may be mapped: it guards the batch stack" in said
 
 

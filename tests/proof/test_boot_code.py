@@ -393,7 +393,7 @@ def test_a_stack_that_is_not_all_mapped_is_seen(case: Case, tmp_path: Path, only
 
 
 def test_tables_without_any_guard_are_seen(built: Steps, case: Case, tmp_path: Path, only_red: OnlyRed) -> None:
-    mutant = relinked(built, case, tmp_path, {"boot.s.j2": {", guards + of_batches)": ")"}})
+    mutant = relinked(built, case, tmp_path, {"constants.s.j2": {", guards + of_batches)": ")"}})
     told = "\n".join(only_red("tables without guards", mutant, "boot-code").details)
     assert all(f"it guards the {name} stack" in told for name in GUARDED.values())
 

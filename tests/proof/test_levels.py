@@ -166,10 +166,10 @@ def test_page_tables_for_code_that_ends_elsewhere_are_seen(
 ) -> None:
     if symbol == "__rodata_end" and board.project.board.in_flash:
         edits = {f'address("{symbol}")': f'address("{symbol}") + 4096'}  # all of flash is read-only
-        assert boot_code.check(relinked(board, good, tmp_path, {"boot.s.j2": edits})).passed
+        assert boot_code.check(relinked(board, good, tmp_path, {"constants.s.j2": edits})).passed
         return
     edits = {f'address("{symbol}")': f'address("{symbol}") + 4096'}
-    case = relinked(board, good, tmp_path, {"boot.s.j2": edits})
+    case = relinked(board, good, tmp_path, {"constants.s.j2": edits})
     verdict = only_red(f"page tables with {symbol} a page further ({board.project.board.name})", case, "boot-code")
     wanted = "make read-only memory executable" if symbol == "__rodata_start" else "make RAM read-only"
     assert any(wanted in detail for detail in verdict.details), verdict.details
