@@ -143,7 +143,9 @@ def _of_revision(steps: Steps, revision: str) -> Account:
         if archive.returncode:
             raise UserError(f"git archive {revision}: {archive.stderr.decode('utf-8', 'replace').strip()}")
         with tarfile.open(fileobj=BytesIO(archive.stdout)) as members:
-            members.extractall(folder, filter="data")
+            # Python 3.11.4 and newer: nothing outside the folder, no devices. Before that there is no such thing.
+            members.extraction_filter = getattr(tarfile, "data_filter", None)
+            members.extractall(folder)
         there = Path(folder) / root.relative_to(top)
         try:
             then = load(there, project.kernel)

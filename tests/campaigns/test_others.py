@@ -151,7 +151,8 @@ def test_a_state_of_it_is_built_booted_and_proved(state: State, own_boot: bool, 
     wanted = [name for name in wanted if Path(name).suffix or Path(name).name == "Makefile"]
     archive = subprocess.run(["git", "-C", CLONE, "archive", state.commit, *wanted], check=True, capture_output=True)
     with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
-        files.extractall(tmp_path, filter="data")
+        files.extraction_filter = getattr(tarfile, "data_filter", None)
+        files.extractall(tmp_path)
     absolute = re.compile(r'\.incbin\s+"(/.*?)/assets/')
     found = [absolute.search(path.read_text("utf-8")) for path in tmp_path.rglob("*.s")]
     (tmp_path / "virt.toml").write_text(LOADED if own_boot else BOARD)
