@@ -341,23 +341,22 @@ class DebugInfo:
     def file(self, unit: Unit, number: int) -> str:
         """The source file a unit calls by a number, empty if there is none."""
         place = self.top(unit).number(DW_AT_STMT_LIST)
-        files = self._files(place) if place is not None else {}
-        return files.get(number, "")
+        return self._file(place, number) if place is not None else ""
 
     @cached_property
     def _lines(self) -> bytes:
         return self._section("line")
 
     @lru_cache(maxsize=512)  # noqa: B019  as above
-    def _files(self, at: int) -> dict[int, str]:
-        from buildsys.formats.linetable import files
+    def _file(self, at: int, number: int) -> str:
+        from buildsys.formats.linetable import file
 
         def text(form: int, offset: int) -> str:
             data = self._section("line_str" if form == 0x1F else "str")
             return data[offset : data.index(b"\0", offset)].decode("utf-8", "replace")
 
         try:
-            return files(self._lines, at, text)
+            return file(self._lines, at, number, text)
         except (IndexError, ValueError, struct.error) as error:
             raise Unreadable(f"the line table at {at:#x} is damaged") from error
 

@@ -7,7 +7,8 @@ is not read here. Source: DWARF 4 and 5, section 6.2.4.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import islice
 
 from buildsys.formats.dwarf import Unreadable, uleb
 
@@ -21,41 +22,80 @@ def files(lines: bytes, at: int, text: Callable[[int, int], str]) -> dict[int, s
 
     Raises Unreadable, IndexError, ValueError or struct.error for what is no such table.
     """
+    version, at = _names(lines, at)
+    if version < 5:
+        return dict(enumerate(_listed(lines, at), 1))
+    folders, formats, count, at = _folders(lines, at, text)
+    found = {}
+    for number in range(count):
+        found[number], at = _numbered(lines, at, folders, formats, text)
+    return found
+
+
+def file(lines: bytes, at: int, number: int, text: Callable[[int, int], str]) -> str:
+    """The one that is called `number` of these, empty if there is none; those before it are only stepped over.
+
+    Raises what `files` does.
+    """
+    version, at = _names(lines, at)
+    if version < 5:
+        return next(islice(_listed(lines, at), number - 1, None), "") if number > 0 else ""
+    folders, formats, count, at = _folders(lines, at, text)
+    if not 0 <= number < count:
+        return ""
+    forms = [form for _, form in formats]
+    for _ in range(number):
+        for form in forms:
+            at = _behind(lines, at, form)
+    return _numbered(lines, at, folders, formats, text)[0]
+
+
+def _names(lines: bytes, at: int) -> tuple[int, int]:
+    """The version of a table, and where in its header the names of folders and files begin."""
     length, version = struct.unpack_from("<IH", lines, at)
     if length >= 0xFFFF_FFF0 or not 2 <= version <= 5:
         raise Unreadable(f"a line table of version {version}")
     at += 6 + (2 if version == 5 else 0) + 4  # sizes of addresses and selectors; length of the header
     at += 5 if version >= 4 else 4  # sizes of instructions, is_stmt, line base and range
-    at += lines[at]  # opcode_base, then the number of arguments of each
-    return _numbered(lines, at, text) if version == 5 else _listed(lines, at)
+    return version, at + lines[at]  # opcode_base, then the number of arguments of each
 
 
-def _listed(lines: bytes, at: int) -> dict[int, str]:
+def _listed(lines: bytes, at: int) -> Iterator[str]:
     folders = [""]
     while lines[at]:
         folder, at = _string(lines, at)
         folders.append(folder)
-    found: dict[int, str] = {}
     at += 1
     while lines[at]:
         name, at = _string(lines, at)
         folder_number, at = uleb(lines, at)
         _, at = uleb(lines, at)  # when it was changed
         _, at = uleb(lines, at)  # its size
-        found[len(found) + 1] = _path(folders, folder_number, name)
-    return found
+        yield _path(folders, folder_number, name)
 
 
-def _numbered(lines: bytes, at: int, text: Callable[[int, int], str]) -> dict[int, str]:
-    rows, at = _entries(lines, at, text)
-    folders = [str(row.get(_PATH, "")) for row in rows]
-    rows, at = _entries(lines, at, text)
-    return {
-        number: _path(folders, int(row.get(_DIRECTORY, 0)), str(row.get(_PATH, ""))) for number, row in enumerate(rows)
-    }
+def _folders(lines: bytes, at: int, text: Callable[[int, int], str]) -> tuple[list[str], _Formats, int, int]:
+    """The folders, then of the files: how each row is made, how many there are, and where they begin."""
+    formats, count, at = _formats(lines, at)
+    folders = []
+    for _ in range(count):
+        row, at = _row(lines, at, formats, text)
+        folders.append(str(row.get(_PATH, "")))
+    return folders, *_formats(lines, at)
 
 
-def _entries(lines: bytes, at: int, text: Callable[[int, int], str]) -> tuple[list[dict[int, int | str]], int]:
+def _numbered(
+    lines: bytes, at: int, folders: list[str], formats: _Formats, text: Callable[[int, int], str]
+) -> tuple[str, int]:
+    row, at = _row(lines, at, formats, text)
+    return _path(folders, int(row.get(_DIRECTORY, 0)), str(row.get(_PATH, ""))), at
+
+
+_Formats = list[tuple[int, int]]  # what it is, and how it is written, by number
+
+
+def _formats(lines: bytes, at: int) -> tuple[_Formats, int, int]:
+    """How each row of what follows is made, how many there are, and where they begin."""
     formats, count = [], lines[at]
     at += 1
     for _ in range(count):
@@ -63,16 +103,32 @@ def _entries(lines: bytes, at: int, text: Callable[[int, int], str]) -> tuple[li
         form, at = uleb(lines, at)
         formats.append((content, form))
     number, at = uleb(lines, at)
-    rows: list[dict[int, int | str]] = []
-    for _ in range(number):
-        row: dict[int, int | str] = {}
-        for content, form in formats:
-            if form == _UDATA and lines[at] < 0x80:  # most are: a call for each would be dear
-                row[content], at = lines[at], at + 1
-            else:
-                row[content], at = _value(lines, at, form, text)
-        rows.append(row)
-    return rows, at
+    return formats, number, at
+
+
+def _row(lines: bytes, at: int, formats: _Formats, text: Callable[[int, int], str]) -> tuple[dict[int, int | str], int]:
+    row: dict[int, int | str] = {}
+    for content, form in formats:
+        if form == _UDATA and lines[at] < 0x80:  # most are: a call for each would be dear
+            row[content], at = lines[at], at + 1
+        else:
+            row[content], at = _value(lines, at, form, text)
+    return row, at
+
+
+def _behind(lines: bytes, at: int, form: int) -> int:
+    """Where a value ends."""
+    if form == _STRING:
+        return lines.index(b"\0", at) + 1
+    if form == _UDATA:
+        while lines[at] >= 0x80:
+            at += 1
+        return at + 1
+    if form in _ELSEWHERE:
+        return at + 4
+    if form not in _FIXED:
+        raise Unreadable(f"form {form:#x} in a line table")
+    return at + _FIXED[form]
 
 
 def _value(lines: bytes, at: int, form: int, text: Callable[[int, int], str]) -> tuple[int | str, int]:
