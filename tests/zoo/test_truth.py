@@ -15,10 +15,10 @@ from buildsys.machines import embedded, qemu
 from tests.zoo.conftest import ANIMALS, MACHINES, Animal, built
 
 pytestmark = pytest.mark.slow
-# target/arm/helper.c, arm_log_exception and arm_cpu_do_interrupt_aarch64
+# target/arm/helper.c, arm_log_exception and arm_cpu_do_interrupt_aarch64; of QEMU 10 also the SPSR
 TAKEN = re.compile(
     r"^Taking exception \d+ \[(?P<name>[^\]]+)\].*?^\.\.\.with ESR 0x(?P<kind>\w+)/0x(?P<esr>\w+)"
-    r"(?:\n\.\.\.with FAR 0x(?P<far>\w+))?\n\.\.\.with ELR 0x(?P<elr>\w+)",
+    r"(?:\n\.\.\.with FAR 0x(?P<far>\w+))?(?:\n\.\.\.with SPSR 0x\w+)?\n\.\.\.with ELR 0x(?P<elr>\w+)",
     re.MULTILINE | re.DOTALL,
 )
 # Those that come to an exception which a handler of ours tells of: the embedded emulator ends a run that finds no
