@@ -82,7 +82,7 @@ def served(elf: Elf, memory: Memory, now: Mapping[str, int], within: str) -> dic
 
     None if it serves none: it is in no function that every exception of a thread leads through, or the thread waits.
     """
-    if within in SAVING:  # it has changed x0-x3 at most: they are in x0's place until all are in memory
+    if within in SAVING:  # not all is in memory yet; but for x0 to x3 the core still has what the thread had
         return {**now, "pc": now.get("elr_el1", 0), "sp": now.get("sp_el0", 0)}
     if within not in SERVING:
         return None

@@ -79,13 +79,13 @@ def _whole(files: Iterable[str]) -> Iterator[str]:
     """Each of `files` from the root on, and what it leads to if that is elsewhere: a link counts, and its goal."""
     here, real = os.getcwd(), dict[str, str]()  # noqa: PTH109  after each save hundreds of names: as text, all of this
     for name in files:
-        whole = os.path.join(here, name)  # noqa: PTH118
+        whole = os.path.join(here, name)  # noqa: PTH118  as text
         yield whole
         folder, last = os.path.split(whole)
         if folder not in real:
             real[folder] = os.path.realpath(folder)
         there = f"{real[folder].rstrip(os.sep)}{os.sep}{last}"
-        yield os.path.realpath(whole) if os.path.islink(there) else there  # noqa: PTH114
+        yield os.path.realpath(whole) if os.path.islink(there) else there  # noqa: PTH114  as text
 
 
 def _tree(top: str, build: str) -> Iterator[str]:

@@ -50,10 +50,11 @@ class Templates:
 
         self._folders = list(folders)
         self._values: Mapping[str, Any] = {}
-        self._read_names: set[str] = set()
+        self._read: dict[str, str | None] = {}
+        self._twice: set[str] = set()
         compiled.mkdir(parents=True, exist_ok=True)
-        self._environment = _noting(self._read_names)(
-            loader=jinja2.FileSystemLoader([str(folder) for folder in folders]),
+        self._environment = jinja2.Environment(
+            loader=_loader(folders, self._read, self._twice),
             # Entries are checked against a hash of the template's text.
             bytecode_cache=_cache(compiled),
             undefined=jinja2.StrictUndefined,
@@ -78,7 +79,8 @@ class Templates:
         if self._environment.cache is not None:
             # An imported module keeps the values it was first imported with, and does not ask again for what it asked.
             self._environment.cache.clear()
-        self._read_names.clear()
+        self._read.clear()
+        self._twice.clear()
         try:
             return self._environment.get_template(name).render(values)
         except jinja2.TemplateNotFound as error:
@@ -97,9 +99,12 @@ class Templates:
                 raise  # no template is on the stack: a defect of ours
             raise UserError(f"{place}: {error.args[0] if error.args else error}") from error
 
-    def read(self) -> dict[str, str | None]:
-        """Each template that the last rendering looked for, by name, as it is now: its text, None if there is none."""
-        return {name: self.text(name) for name in self._read_names}
+    def read(self) -> dict[str, str | None] | None:
+        """Each template that the last rendering looked for, by name: the text it was made of, None if there was none.
+
+        None instead if one was edited meanwhile, so that there is no one text it was made of.
+        """
+        return None if self._twice else dict(self._read)
 
     def text(self, name: str) -> str | None:
         """The template `name`, None if there is none that can be read."""
@@ -112,21 +117,25 @@ class Templates:
             return None
 
 
-def _noting(read: set[str]) -> type[jinja2.Environment]:
-    """An environment that puts into `read` the name of each template that is asked for, also by a template."""
+def _loader(folders: Sequence[Path], read: dict[str, str | None], twice: set[str]) -> jinja2.BaseLoader:
+    """What finds templates in `folders`. It notes in `read` the text each came with, None if there is none.
+
+    What came once more with another text, for it was edited meanwhile, is in `twice`.
+    """
     import jinja2
 
-    class Environment(jinja2.Environment):
-        def get_template(self, name: Any, *rest: Any, **named: Any) -> jinja2.Template:
-            read.add(str(name))
-            return super().get_template(name, *rest, **named)
+    class Loader(jinja2.FileSystemLoader):
+        def get_source(self, environment: jinja2.Environment, template: str) -> Any:
+            try:
+                found = super().get_source(environment, template)
+            except jinja2.TemplateNotFound:
+                read[template] = None
+                raise
+            if read.setdefault(template, found[0]) != found[0]:
+                twice.add(template)
+            return found
 
-        def select_template(self, names: Any, *rest: Any, **named: Any) -> jinja2.Template:
-            names = list(names)
-            read.update(map(str, names))
-            return super().select_template(names, *rest, **named)
-
-    return Environment
+    return Loader([str(folder) for folder in folders])
 
 
 def _cache(folder: Path) -> jinja2.BytecodeCache:

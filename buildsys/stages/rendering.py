@@ -58,12 +58,13 @@ class Sources:
 class Rendered(NamedTuple):
     """What a template came to: its `text`, and the symbols it `asked` the addresses of.
 
-    `read` are the templates that this is made of, by name: their texts, None of one there was not.
+    `read` are the templates that this is made of, by name: their texts, None of one there was not. If one was edited
+    meanwhile, nothing is known of that: None.
     """
 
     text: str
     asked: frozenset[str]
-    read: Mapping[str, str | None]
+    read: Mapping[str, str | None] | None
 
 
 class _Last(NamedTuple):
@@ -91,15 +92,15 @@ def render(sources: Sources, build: Path, known: Mapping[str, int]) -> list[str]
     made: dict[str, Rendered] = {}
     goals = {f"{name}.j2": build / name for name in sources.templates} | dict(sources.own)
     for name, goal in goals.items():
-        before = same.get(name)
-        if before is None or any(templates.text(each) != text for each, text in before.read.items()):
+        done = same.get(name)
+        if done is None or done.read is None or any(templates.text(each) != text for each, text in done.read.items()):
             addresses.asked.clear()
             text = templates.render(name, values)
             _refuse_twice(sources, goal.name, text)
-            before = Rendered(text, frozenset(addresses.asked), templates.read())
-        made[name] = before
+            done = Rendered(text, frozenset(addresses.asked), templates.read())
+        made[name] = done
         goal.parent.mkdir(parents=True, exist_ok=True)
-        renew(goal, before.text.encode())
+        renew(goal, done.text.encode())
     _last[build.absolute()] = _Last(sources, dict(known), made)
     return sorted(frozenset().union(*(each.asked for each in made.values())))
 

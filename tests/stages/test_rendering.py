@@ -14,7 +14,7 @@ from buildsys.config.board import Board
 from buildsys.files import renew
 from buildsys.go.runtime import Plan
 from buildsys.stages import rendering
-from buildsys.stages.render import Templates
+from buildsys.stages.render import Addresses, Templates
 from buildsys.stages.rendering import Sources, render
 
 TEMPLATES = {
@@ -133,3 +133,22 @@ def test_renewing_writes_what_is_wanted_whatever_is_there(there: bytes | None, t
     stood = path.stat()
     renew(path, b"wanted")
     assert (path.stat().st_ino, path.stat().st_mtime_ns) == (stood.st_ino, stood.st_mtime_ns)
+
+
+@pytest.mark.parametrize("edited", ["one.s.j2", "macro.j2"])
+def test_a_template_edited_while_it_is_rendered_is_rendered_again(
+    edited: str, warm: Warm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was rendered is of the text before: it must not be taken for what comes of the one that is there now."""
+    asked = Addresses.__call__
+
+    def meanwhile(addresses: Addresses, symbol: str) -> int:
+        (warm.theirs / edited).write_text(TEMPLATES[edited].replace("one", "uno").replace("said {{", "told {{"))
+        return asked(addresses, symbol)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Addresses, "__call__", meanwhile)
+        _, before = warm.made(warm.build)
+    assert before["one.s"].startswith("one said")
+    assert warm.made(warm.build) == warm.anew(monkeypatch)
+    assert warm.made(warm.build)[1]["one.s"] != before["one.s"]
