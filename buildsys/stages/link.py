@@ -19,7 +19,7 @@ from buildsys.errors import UserError
 from buildsys.files import partial, put, replace, share
 from buildsys.formats.elf import Elf
 from buildsys.formats.symbols import SHN_ABS, STT_OBJECT
-from buildsys.stages.render import ABSENT, ORIGINAL
+from buildsys.stages.templates import ABSENT, ORIGINAL
 from buildsys.toolchains.binary import BinaryToolchain
 
 PASSES = 4

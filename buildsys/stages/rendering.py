@@ -18,7 +18,7 @@ from buildsys.files import renew
 from buildsys.go.runtime import FLAG, STACK_GUARD, Plan
 from buildsys.go.sites import NO_SITES, SiteTable
 from buildsys.stages.programs import Placed
-from buildsys.stages.render import ORIGINAL, Addresses, Templates
+from buildsys.stages.templates import ORIGINAL, Addresses, Templates
 from buildsys.stages.variant import SHIPPED, Variant
 
 COMPILED = ".templates"

@@ -14,8 +14,8 @@ from buildsys.config.board import Board
 from buildsys.files import renew
 from buildsys.go.runtime import Plan
 from buildsys.stages import rendering
-from buildsys.stages.render import Addresses, Templates
 from buildsys.stages.rendering import Sources, render
+from buildsys.stages.templates import Addresses, Templates
 
 TEMPLATES = {
     "one.s.j2": '{% from "macro.j2" import said %}one {{ said() }} {{ address("main.a") }} {{ entry }}',

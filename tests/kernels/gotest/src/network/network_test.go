@@ -31,8 +31,13 @@ func listen(t *testing.T) net.Listener {
 // pair is the two ends of a connection.
 func pair(t *testing.T) (net.Conn, net.Conn) {
 	t.Helper()
-	listener := listen(t)
-	one, err := net.Dial("tcp", listener.Addr().String())
+	return connected(t, listen(t))
+}
+
+// connected is the two ends of a connection to listener.
+func connected(t *testing.T, listener net.Listener) (net.Conn, net.Conn) {
+	t.Helper()
+	one, err := net.Dial(listener.Addr().Network(), listener.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,15 +58,7 @@ func unixPair(t *testing.T, kind string) (*net.UnixConn, *net.UnixConn, string) 
 		t.Fatal(err)
 	}
 	defer listener.Close()
-	one, err := net.Dial(kind, path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	other, err := listener.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { one.Close(); other.Close() })
+	one, other := connected(t, listener)
 	return one.(*net.UnixConn), other.(*net.UnixConn), path
 }
 

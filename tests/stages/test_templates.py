@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from buildsys.config.project import shipped
 from buildsys.errors import UserError
-from buildsys.stages.render import ABSENT, Addresses, Templates
+from buildsys.stages.templates import ABSENT, Addresses, Templates
 
 LOAD = '{% from "macros.s.j2" import load %}\n'
 
