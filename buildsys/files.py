@@ -12,6 +12,8 @@ from functools import cache
 from io import FileIO
 from pathlib import Path
 
+from buildsys.processes import undisturbed
+
 LARGE = 1 << 20  # bytes
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h
 
@@ -135,29 +137,33 @@ def revising(
     """
     from queue import SimpleQueue
 
-    with partial(path) as beside:
+    # Made here, not in the thread: that could be left alone by an interruption, and make it when it was taken away.
+    with partial(path) as beside, beside.open("wb", buffering=0) as file:
         failure: list[BaseException] = []
         changes: SimpleQueue[Iterable[Change] | None] = SimpleQueue()
 
         def write() -> None:
             try:
-                with beside.open("wb", buffering=0) as file:
-                    _write(file, contents)
-                    for start, piece in changes.get() or ():
-                        file.seek(start)
-                        _write(file, piece)
+                _write(file, contents)
+                for start, piece in changes.get() or ():
+                    file.seek(start)
+                    _write(file, piece)
                 beside.chmod(mode)
                 written(beside)
             except BaseException as error:  # whatever it is, the file is not whole
                 failure.append(error)
 
-        writer = threading.Thread(target=write)
-        writer.start()
+        # A daemon: an interruption just before the changes are told to be over leaves it waiting for them.
+        writer = threading.Thread(target=write, daemon=True)
         try:
+            with undisturbed():
+                writer.start()
             yield changes.put
         finally:
-            changes.put(None)
-            writer.join()
+            with undisturbed():
+                changes.put(None)
+                if writer.is_alive():  # else it was not begun, or is done
+                    writer.join()
         if failure:
             raise failure[0]
         put(beside, path)

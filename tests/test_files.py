@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -167,6 +169,63 @@ def test_changes_that_cannot_be_made_are_an_error_and_never_another_file(old: Pa
         revise(changes())
     assert old.read_bytes() == b"old"
     assert os.listdir(old.parent) == ["file"]
+
+
+# Ctrl-C comes before each line in turn that the main thread runs of files.py and threading.py while a file is revised.
+INTERRUPTED = """
+import os, signal, sys, threading
+from pathlib import Path
+from buildsys import files
+
+path = Path(sys.argv[1])
+places = {files.__file__, threading.__file__}
+waiting, moment, count = [], 0, 0
+
+def look(frame, event, argument):
+    global count
+    if frame.f_code.co_filename not in places:
+        return None
+    if event == "line":
+        count += 1
+        if count == moment:
+            sys.settrace(None)
+            signal.raise_signal(signal.SIGINT)
+    return look
+
+def revise():
+    sys.settrace(look)
+    with files.revising(path, 0o644, b"new") as changes:
+        changes([(0, b"N")])
+    sys.settrace(None)
+
+while True:
+    moment, count = moment + 1, 0
+    path.write_bytes(b"old")
+    try:
+        revise()
+    except KeyboardInterrupt:
+        pass
+    for thread in threading.enumerate():
+        if not thread.daemon and thread is not threading.main_thread():
+            thread.join(2)
+            if thread.is_alive():
+                waiting.append(moment)
+    if len(os.listdir(path.parent)) != 1 or path.read_bytes() not in (b"old", b"New"):
+        waiting.append(f"{moment}: {os.listdir(path.parent)}")
+    if count < moment:
+        break
+print(moment, waiting, flush=True)
+os._exit(0)
+"""
+
+
+def test_nobody_waits_for_the_writing_when_an_interruption_comes_at_any_moment(tmp_path: Path) -> None:
+    script, folder = tmp_path / "script.py", tmp_path / "folder"
+    script.write_text(INTERRUPTED)
+    folder.mkdir()
+    command = [sys.executable, str(script), str(folder / "file")]
+    moments, _, waiting = subprocess.check_output(command, text=True, timeout=120).strip().partition(" ")
+    assert (int(moments) > 20, waiting) == (True, "[]")
 
 
 def test_a_folder_that_is_not_there_is_an_error_of_the_writing(tmp_path: Path) -> None:
