@@ -67,6 +67,18 @@ def conditional_target(word: int, address: int) -> int | None:
     return None
 
 
+def goal(word: int, at: int) -> int | None:
+    """Where any of those branches goes, the index of a word, `at` being its own; else None. It is asked most of all."""
+    top = word >> 24
+    if top & 0x7C == 0x14:
+        return at + ((word & 0x1FF_FFFF) - (word & 0x200_0000))  # C6.2 B, C6.2 BL: imm26
+    if top == 0x54 or top & 0x7E == 0x34:
+        return at + ((word >> 5 & 0x3_FFFF) - (word >> 5 & 0x4_0000))  # C6.2 B.cond, C6.2 CBZ: imm19
+    if top & 0x7E == 0x36:
+        return at + ((word >> 5 & 0x1FFF) - (word >> 5 & 0x2000))  # C6.2 TBZ: imm14
+    return None
+
+
 def adrp(word: int, address: int) -> tuple[int, int] | None:
     """C6.2 ADRP: (destination register, the 4 KiB page it forms); else None."""
     if word & 0x9F00_0000 != 0x9000_0000:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
+from functools import partial
 from itertools import compress, islice
 from operator import gt, itemgetter
 from typing import NamedTuple
@@ -36,6 +37,9 @@ class Related(NamedTuple):
     target: int
 
 
+_related = partial(tuple.__new__, Related)  # without a call of Python code: there are thousands
+
+
 class Relations:
     """The relocations of what an image loads, by place."""
 
@@ -55,18 +59,21 @@ class Relations:
         """Each relocation that names an address and applies to a place from `low` to before `high`, in order."""
         found: list[Related] = []
         sources = 0
+        values = self._values
         for first, end, (offsets, infos, addends) in self._runs:
             if first < high and low < end:
                 before = len(found)
-                for at in range(bisect_left(offsets, low), bisect_left(offsets, high)):
-                    info = infos[at]
+                start, stop = bisect_left(offsets, low), bisect_left(offsets, high)
+                for place, info, addend in zip(
+                    offsets[start:stop], infos[start:stop], addends[start:stop], strict=True
+                ):
                     kind = info & 0xFFFF_FFFF
                     if kind < _NO_ADDRESS and kind not in _NOTHING:
                         number = info >> 32
-                        value = self._values.get(number)
+                        value = values.get(number)
                         if value is None:
-                            value = self._values[number] = (self._symbols.place(number) or (0, 0))[1]
-                        found.append(Related(offsets[at], kind, value + addends[at]))
+                            value = values[number] = (self._symbols.place(number) or (0, 0))[1]
+                        found.append(_related((place, kind, value + addend)))
                 sources += len(found) > before
         return sorted(found, key=itemgetter(0)) if sources > 1 else found
 
@@ -86,7 +93,10 @@ def _in_order(table: Relocations) -> list[_Run]:
     What is in no order at all is sorted: to look into each of many runs would take longer.
     """
     whole = _Run(table.offsets, table.infos, table.addends)
-    count = len(whole.offsets)
+    offsets = whole.offsets.tolist()
+    if offsets == sorted(offsets):  # which of what is in order is quickly said
+        return [whole]
+    count = len(offsets)
     ends = [*compress(range(1, count), map(gt, whole.offsets, islice(whole.offsets, 1, None))), count]
     if len(ends) > _RUNS:
         order = sorted(range(count), key=whole.offsets.__getitem__)

@@ -58,6 +58,7 @@ class Symbols:
     def __init__(self, entries: bytes, strings: bytes, name: str) -> None:
         self._strings, self._name = strings, name
         self._asked = 0  # names looked for so far
+        self._made: dict[int, Symbol] = {}  # by index, those somebody asked for
         halves, wholes = array("I", entries), array("Q", entries)
         if sys.byteorder == "big":
             halves.byteswap()
@@ -292,12 +293,15 @@ class Symbols:
         return self._strings[start : self._strings.find(b"\0", start)].decode("utf-8", "replace")
 
     def _symbol(self, index: int) -> Symbol:
-        info = self._infos[index]
-        return Symbol(
-            self._name_of(index),
-            self._values[index],
-            self._sizes[index],
-            info & 0xF,
-            info >> 4 & 0xF,
-            info >> 16,
-        )
+        found = self._made.get(index)
+        if found is None:
+            info = self._infos[index]
+            found = self._made[index] = Symbol(
+                self._name_of(index),
+                self._values[index],
+                self._sizes[index],
+                info & 0xF,
+                info >> 4 & 0xF,
+                info >> 16,
+            )
+        return found

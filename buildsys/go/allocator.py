@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Collection
 
 from buildsys.errors import UserError
 from buildsys.formats.elf import Elf
@@ -13,7 +13,7 @@ from buildsys.go.reach import search
 ALLOCATE = "buildsys.allocate"  # whatever allocates comes by there: templates/sets/alloc.s.j2
 
 
-def refuse_recursion(elf: Elf, allocator: str, ends: Container[int]) -> None:
+def refuse_recursion(elf: Elf, allocator: str, ends: Collection[int]) -> None:
     """Raise UserError if the function `allocator` of a patched image comes to what calls it; "" is none.
 
     `ends` are functions that do not return: what is allocated on the way there does not count.

@@ -10,7 +10,7 @@ kernel needs in order to work.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Container, Sequence
+from collections.abc import Collection, Sequence
 
 from buildsys.formats import a64
 from buildsys.formats.callsites import by_top
@@ -21,20 +21,26 @@ _BRANCHES = bytes(
 )
 
 
-def doomed(words: Sequence[int], base: int, ends: Container[int]) -> set[int]:
+def doomed(words: Sequence[int], base: int, ends: Collection[int]) -> set[int]:
     """The indices of the doomed among `words`, a function that begins at address `base`.
 
     `ends` are the addresses of functions that do not return. The least such set:
     a loop without an exit is not doomed, it runs.
     """
     branches = list(by_top(words if isinstance(words, array) else array("I", words), _BRANCHES))
-    calls = [at for at in branches if a64.branch_target(words[at], base + 4 * at) in ends]
+    # By the 26 bits that tell where from here, at first: most branches go elsewhere.
+    wanted = {end - base >> 2 & a64.IMM26 for end in ends}
+    calls = [
+        at
+        for at in branches
+        if words[at] + at & a64.IMM26 in wanted and a64.branch_target(words[at], base + 4 * at) in ends
+    ]
     if not calls:
         return set()
     before: dict[int, list[int]] = {}  # for a place that is branched to: from where
     for at in branches:
-        after = _goes_to(words[at], at)
-        if after is not None:
+        after = a64.goal(words[at], at)
+        if after is not None and not a64.is_bl(words[at]):
             before.setdefault(after, []).append(at)
     found, pending = set(calls), list(calls)
     while pending:
@@ -48,7 +54,7 @@ def doomed(words: Sequence[int], base: int, ends: Container[int]) -> set[int]:
     return found
 
 
-def runs(words: Sequence[int], base: int, ends: Container[int]) -> set[int] | None:
+def runs(words: Sequence[int], base: int, ends: Collection[int]) -> set[int] | None:
     """The indices that control comes to from the first of `words`; None if a jump through a register hides some.
 
     What is left out is where a recovered panic lands: the runtime goes there by a table, and only a
@@ -69,18 +75,6 @@ def runs(words: Sequence[int], base: int, ends: Container[int]) -> set[int] | No
             pending += following[1:]
             at = following[0]
     return found
-
-
-def _goes_to(word: int, at: int) -> int | None:
-    """Where a branch at the index `at` that makes no call goes, as an index; None for any other word."""
-    top = word >> 24
-    if top & 0xFC == 0x14:
-        return at + ((word & 0x1FF_FFFF) - (word & 0x200_0000))  # C6.2 B: imm26
-    if top == 0x54 or top & 0x7E == 0x34:
-        return at + (((word >> 5) & 0x3_FFFF) - ((word >> 5) & 0x4_0000))  # C6.2 B.cond, CBZ: imm19
-    if top & 0x7E == 0x36:
-        return at + (((word >> 5) & 0x1FFF) - ((word >> 5) & 0x2000))  # C6.2 TBZ: imm14
-    return None
 
 
 def _successors(words: Sequence[int], at: int, base: int) -> list[int] | None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Collection, Container, Iterable, Iterator
 from typing import NamedTuple
 
 from buildsys.formats import a64
@@ -94,7 +94,7 @@ class Graph:
     With `related` false, relocations are not looked at.
     """
 
-    def __init__(self, elf: Elf, code: Code, ends: Container[int] = (), related: bool = True) -> None:
+    def __init__(self, elf: Elf, code: Code, ends: Collection[int] = (), related: bool = True) -> None:
         self._elf, self._code, self._ends = elf, code, ends
         self._relations = Relations(elf) if related else None
         self.variables = Variables(elf, self._relations)
@@ -249,14 +249,12 @@ class Graph:
 
     def _branches(self, body: Body, dead: Container[int]) -> Iterator[Edge]:
         """Of the branches of a function, those that leave it."""
-        words, base, end = body.words, body.base, body.end
+        words, base, count = body.words, body.base, len(body.words)
         for index in by_top(words, _BRANCHES):
-            word, address = words[index], base + 4 * index
-            target = a64.branch_target(word, address)
-            if target is None:
-                target = a64.conditional_target(word, address)
-            if target is not None and not base <= target < end and index not in dead:
-                yield from self._entry_of(target, address, CALLS if a64.is_bl(word) else JUMPS)
+            word = words[index]
+            goal = a64.goal(word, index)
+            if goal is not None and not 0 <= goal < count and index not in dead:
+                yield from self._entry_of(base + 4 * goal, base + 4 * index, CALLS if a64.is_bl(word) else JUMPS)
 
     def _decoded(
         self, function: Symbol, body: Body, dead: Container[int], formed: list[tuple[int, int]]

@@ -48,7 +48,11 @@ class Variables:
 
     def is_code(self, address: int) -> bool:
         """Whether an instruction lies there. Page tables hold addresses in code, with bits of their own at the end."""
-        return not address & 3 and any(low <= address < high for low, high in self._code)
+        if not address & 3:
+            for low, high in self._code:  # as a loop: it is asked thousands of times
+                if low <= address < high:
+                    return True
+        return False
 
     def held(self, address: int) -> Held:
         """What the variable at `address` stands for."""

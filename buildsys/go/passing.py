@@ -6,7 +6,7 @@ and must be fit to run; what is reached in another way was overlooked.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from buildsys.formats.elf import Elf
@@ -32,7 +32,7 @@ def reached(
     elf: Elf,
     roots: Sequence[int],
     flag: int,
-    ends: Container[int],
+    ends: Collection[int],
     passed: Iterable[Passed],
     stops: Container[int] = (),
     related: bool = True,
@@ -55,7 +55,7 @@ def reached(
     return everything, unasked
 
 
-def _bodies(elf: Elf, ends: Container[int], passed: Sequence[Passed], related: bool) -> dict[int, Node]:
+def _bodies(elf: Elf, ends: Collection[int], passed: Sequence[Passed], related: bool) -> dict[int, Node]:
     """What each function that stands for an original leads to: what the old one does, not the old one itself."""
     if not passed:
         return {}

@@ -8,7 +8,7 @@ is left.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import NamedTuple
@@ -64,7 +64,7 @@ def reach(
     code: Code,
     entries: Iterable[int],
     flag: int,
-    ends: Container[int] = (),
+    ends: Collection[int] = (),
     related: bool = True,
     stops: Container[int] = (),
     bodies: Mapping[int, Node] = NO_BODIES,

@@ -8,7 +8,7 @@ which has in it what could be called, so a way found may be one never taken.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from buildsys.formats.a64 import RET
@@ -38,7 +38,7 @@ def recursions(
     redirects: Sequence[Redirect],
     rewrites: Iterable[Rewrite],
     flag: int,
-    ends: Container[int],
+    ends: Collection[int],
     within: Reach | None = None,
 ) -> list[Recursion]:
     """For each redirect at most one way back, the shortest, in the patched image `elf`.
@@ -83,7 +83,7 @@ def _inside(elf: Elf, reached: Reach, sites: Iterable[int]) -> dict[int, int]:
 
 
 def _way(
-    elf: Elf, code: Code, reached: Reach, redirect: Redirect, sites: Iterable[int], ends: Container[int]
+    elf: Elf, code: Code, reached: Reach, redirect: Redirect, sites: Iterable[int], ends: Collection[int]
 ) -> Recursion | None:
     """The shortest way from what was reached to a call of the old function, or to its entry."""
     inside = _inside(elf, reached, sites)
@@ -95,7 +95,7 @@ def _way(
     return None
 
 
-def _is_doomed(code: Code, address: int, ends: Container[int]) -> bool:
+def _is_doomed(code: Code, address: int, ends: Collection[int]) -> bool:
     """Whether what is at `address` only leads to a call that does not return."""
     body = code.body(address)
     return address - body.base >> 2 in doomed(body.words, body.base, ends)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Collection, Iterable
 
 from buildsys.formats.elf import Elf
 from buildsys.go.doomed import doomed
@@ -13,7 +13,7 @@ from buildsys.go.reach import Reach
 class Running:
     """The instructions of the image `elf` that can run; `ends` are the functions that do not return."""
 
-    def __init__(self, elf: Elf, reached: Reach, ends: Container[int]) -> None:
+    def __init__(self, elf: Elf, reached: Reach, ends: Collection[int]) -> None:
         self._elf, self._reached, self._ends = elf, reached, ends
         self._code = code_of(elf)
         self._dead: dict[int, set[int]] = {}

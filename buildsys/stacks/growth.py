@@ -8,7 +8,7 @@ Reference Manual (DDI 0487).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -175,7 +175,7 @@ class _State(NamedTuple):
 class _Followed:
     """The ways through code that is no Go: through a function, and on where it jumps to another."""
 
-    def __init__(self, elf: Elf, code: Code, go: tuple[range, range], ends: Container[int]) -> None:
+    def __init__(self, elf: Elf, code: Code, go: tuple[range, range], ends: Collection[int]) -> None:
         self._elf, self._code, self._go, self._ends = elf, code, go, ends
         self.known: dict[tuple[int, str], _State] = {}
         self.unknown: list[tuple[int, str]] = []

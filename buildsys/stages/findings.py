@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,7 +17,7 @@ class Around:
     """
 
     reached: Reach
-    ends: Container[int]
+    ends: Collection[int]
     package: str = ""
 
 

@@ -107,9 +107,15 @@ def moved(found: Instruction) -> tuple[str, int, int, int] | None:
     return found.mnemonic, register(operands[1]), int(operands[2], 0), int(operands[3] or "0")
 
 
+def led(word: int, address: int) -> int | None:
+    goal = a64.goal(word, address >> 2)
+    return None if goal is None else 4 * goal
+
+
 OURS: dict[str, tuple[Callable[[int, int], object], Callable[[Instruction], object]]] = {
     "branch_target": (a64.branch_target, branch),
     "conditional_target": (a64.conditional_target, conditional),
+    "goal": (led, lambda found: branch(found) or conditional(found)),
     "adrp": (a64.adrp, formed("adrp")),
     "adr": (a64.adr, formed("adr")),
     "load_store_unsigned": (lambda word, _: a64.load_store_unsigned(word), access),
