@@ -40,6 +40,7 @@ MACHINES = (EMBEDDED, "qemu")
 TOGETHER = 0.02  # seconds: serial output that comes in less is told together
 PATIENCE, TIMES = 0.5, 4  # seconds a hand is given to tidy, and how often it is asked
 DETAILS = 50
+LAST = 19  # the nice value of what comes when nothing else has to be done
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,15 @@ class Run:
 
 @dataclass(frozen=True)
 class Check:
-    """A job: check the claims with these numbers, in this order, of `image`, which is the project's."""
+    """A job: check the claims with these numbers, in this order, of `image`, which is the project's.
+
+    The first `soon` are waited for; the others are checked with what run and chain leave of the processors.
+    """
 
     project: Project
     image: Path
     claims: tuple[int, ...]
+    soon: int
 
 
 @dataclass(frozen=True)
@@ -301,8 +306,10 @@ class _Hand:
         self._tell(Ended(replace(outcome, serial=b"", memory={}), reporting.of(outcome)))
 
     def _check(self, job: Check) -> None:
-        for checked in self._checked(job):
+        for number, checked in enumerate(self._checked(job), 1):
             self._tell(checked)
+            if number == job.soon:
+                os.nice(LAST)
 
     def _checked(self, job: Check) -> Iterator[Checked]:
         from buildsys.front.steps import Steps

@@ -383,7 +383,9 @@ class _Loop:
         return trial.Run(self._chain.steps.project, image, self._machine, cycle.time_limit, ends)
 
     def _check_of(self, names: tuple[str, ...], image: Path) -> trial.Check:
-        return trial.Check(self._chain.steps.project, image, tuple(self._numbers(names)))
+        numbers = tuple(self._numbers(names))
+        soon = len(numbers) if self._verifying else len(self._numbers(QUICK))
+        return trial.Check(self._chain.steps.project, image, numbers, soon)
 
     def _hear(self, connection: Connection) -> None:
         """Take what a run or a check tells."""
