@@ -127,13 +127,18 @@ Change = tuple[int, bytes | memoryview]  # from which byte of a file on, what is
 
 @contextmanager
 def revising(
-    path: Path, mode: int, contents: bytes | memoryview, written: Callable[[Path], object] = lambda beside: None
+    path: Path,
+    mode: int,
+    contents: bytes | memoryview,
+    written: Callable[[Path], object] = lambda beside: None,
+    meanwhile: Callable[[], object] = lambda: None,
 ) -> Iterator[Callable[[Iterable[Change]], object]]:
     """Write `contents` beside `path` while the body runs, and rename when the body ends, unless it raises.
 
     The body may call what it is given with changes, once; these, and what makes them if that is an iterator, are
     seen to while it goes on. They may make the file longer.
-    `written` is called, in another thread, once the file is whole, with its name of the moment.
+    `meanwhile` is called, in another thread, when all but the changes is written; `written`, in the same, once the file
+    is whole, with its name of the moment.
     """
     from queue import SimpleQueue
 
@@ -145,6 +150,7 @@ def revising(
         def write() -> None:
             try:
                 _write(file, contents)
+                meanwhile()
                 for start, piece in changes.get() or ():
                     file.seek(start)
                     _write(file, piece)

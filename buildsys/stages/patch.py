@@ -24,7 +24,7 @@ from buildsys.errors import UserError
 from buildsys.files import replace, revising
 from buildsys.formats.addresses import conditional, formed
 from buildsys.formats.elf import Elf
-from buildsys.formats.identity import identified
+from buildsys.formats.identity import Identity
 from buildsys.formats.patch import Patch, Redirect, Rewrite, address_takers, patch, resolve
 from buildsys.formats.references import Code
 from buildsys.go import sets
@@ -71,7 +71,8 @@ def patch_image(
     """
     elf = Elf.mapped(unpatched)
     dead_ends: dict[int, str] = {}
-    with revising(image, 0o755, elf.data, lambda path: written(path, dead_ends)) as revise:
+    identity = Identity(elf)
+    with revising(image, 0o755, elf.data, lambda path: written(path, dead_ends), identity.begin) as revise:
         base = resolve(elf, plan.functions)
         users = resolved(elf, wanted, plan, package)
         dead_ends |= ending(users, plan)
@@ -81,7 +82,7 @@ def patch_image(
         done = redirect_all(elf, [*calls, *counted], entries, users)
         _refuse_nothing(elf, done, calls, plan)
         told = json.dumps(dict(configuration), sort_keys=True).encode()
-        revise(chain(done.changes, identified(elf, done.pieces, told)))
+        revise(chain(done.changes, identity.of(done.pieces, told)))
         patched = done.applied(elf)
         pointers = address_takers(patched, [redirect.old for redirect in (*calls, *users)])
         called = [entry, barrier.function] if barrier.function else [entry]
