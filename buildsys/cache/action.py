@@ -23,12 +23,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from buildsys.cache.fingerprint import MISSING, Print, boot, distrusted, of_file, of_folder, settled, stat_of, unlinked
+from buildsys.cache.fingerprint import (
+    MISSING,
+    Print,
+    at_rest,
+    boot,
+    distrusted,
+    of_file,
+    of_folder,
+    settled,
+    stat_of,
+    unlinked,
+)
 from buildsys.cache.lock import Lock, sweep
 from buildsys.errors import UserError
 from buildsys.files import replace
 
 if TYPE_CHECKING:
+    from threading import Thread
+
     from buildsys.cache.caches import Caches
     from buildsys.cache.key import Places
 
@@ -101,6 +114,8 @@ class Records:
         # Prints of files that somebody else sees to: they hold for all that is done here until these are others.
         self.vouched: Mapping[str, Print] = {}
         self._alike: dict[str, Print] = {}  # prints of outputs that are other names of files known already
+        self._looking: dict[str, Thread] = {}  # at outputs whose print is being taken
+        self._records: dict[str, tuple[tuple[int, ...], dict[str, Any]]] = {}  # by name, with the stat of the file
 
     def path(self, name: str) -> Path:
         """Where the record of the action `name` is."""
@@ -123,6 +138,17 @@ class Records:
     def seen(self, path: Path) -> Print:
         """The print of what an action has just made, or looked at, in this process; MISSING if none did."""
         return self._seen.get(str(path), MISSING)
+
+    def made(self, output: Path) -> None:
+        """That an action is done with its `output`: its print is taken while the action goes on with something else."""
+        from threading import Thread
+
+        def look() -> None:
+            self._alike[str(output)] = of_file(output)
+
+        thread = Thread(target=look, daemon=True)
+        thread.start()
+        self._looking[str(output)] = thread
 
     def alike(self, known: Print, name: Path) -> None:
         """That an action has just made its output `name` another name of what `known` is the print of.
@@ -231,6 +257,8 @@ class Records:
 
     def _known(self, output: str) -> Print:
         """The print of an output if it is another name of a file known, or was left as it was."""
+        if looking := self._looking.pop(output, None):
+            looking.join()
         return self._alike.pop(output, None) or settled(self._seen.get(output, MISSING))
 
     def _look(self, action: Action, found: Discovered, known: Mapping[str, Print]) -> dict[str, Print]:
@@ -292,6 +320,17 @@ class Records:
         return {places.name(path).removeprefix(":"): path for path in action.outputs} if places else {}
 
     def _read(self, name: str) -> dict[str, Any]:
+        """The record of the action `name`, not to be changed: while its file rests it is read once."""
+        stat = at_rest(self.path(name))
+        known = self._records.get(name)
+        if known and known[0] == stat:
+            return known[1]
+        record = self._parsed(name)
+        if stat:
+            self._records[name] = stat, record
+        return record
+
+    def _parsed(self, name: str) -> dict[str, Any]:
         try:
             record = json.loads(self.path(name).read_bytes())
         except (OSError, ValueError, RecursionError):

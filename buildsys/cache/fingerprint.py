@@ -49,6 +49,15 @@ def stat_of(path: Path | str) -> tuple[int, ...]:
         return ()
 
 
+def at_rest(path: Path | str) -> tuple[int, ...]:
+    """The same; empty, too, if the file could be changed and keep it."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return ()
+    return _key(status) if _rests(status) else ()
+
+
 def unlinked(stat: tuple[int, ...]) -> tuple[int, ...]:
     """Those parts of a print's stat that stay when the file is given one more name: all but the time of change."""
     size, modified, _, inode, device = stat[:5]

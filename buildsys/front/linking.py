@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from buildsys.cache.action import Action, Discovered
+from buildsys.cache.fingerprint import stat_of, unlinked
 from buildsys.config.barrier import COUNT
 from buildsys.config.redirects import READY
 from buildsys.errors import UserError
@@ -20,8 +21,10 @@ from buildsys.front.artifacts import Artifacts, code, jinja
 from buildsys.toolchains import zig
 
 if TYPE_CHECKING:
+    from buildsys.formats.elf import Elf
     from buildsys.go.runtime import Plan
     from buildsys.go.sites import SiteTable
+    from buildsys.stages.link import Linked
 
 # The code that makes objects of the user's fit to be linked here.
 FITTED = ("stages/link.py", "stages/assembly.py", "stages/expected.py")
@@ -34,8 +37,10 @@ SETS = "sets"  # the folder in a folder of templates where those of ready sets a
 class Linking(Artifacts):
     """The sub-steps of `link`."""
 
-    def _linked(self, known: Mapping[str, int]) -> tuple[Path, list[str]]:
-        """A link of the Go object and of our own, bound to the addresses in `known`: (file, symbols asked for).
+    _read: tuple[tuple[int, ...], Elf] | None = None  # what was last linked, and the stat of that file
+
+    def _linked(self, known: Mapping[str, int]) -> Linked:
+        """A link of the Go object and of our own, bound to the addresses in `known`.
 
         Each part is made only if something it is made of changed: a comment in a template goes no further
         than the rendering.
@@ -60,7 +65,7 @@ class Linking(Artifacts):
             self._up_to_date(self.expect(objects))
         if not own:
             self._up_to_date(self.join(objects))
-            return self.linked, facts["asked"]
+            return self._as_linked(facts["asked"])
         others = objects[: -len(own)]
         bound = self._up_to_date(self.bind(own, others, known))["bound"]
         bindings = self.assemble(self.project.build / BINDINGS)
@@ -71,7 +76,23 @@ class Linking(Artifacts):
             from buildsys.stages.assembly import explained
 
             raise explained(error, own, self.go_object) from error
-        return self.linked, sorted({*facts["asked"], *bound})
+        return self._as_linked(sorted({*facts["asked"], *bound}))
+
+    def _as_linked(self, asked: Sequence[str]) -> Linked:
+        from buildsys.stages.link import Linked
+
+        return Linked(self.linked, self._elf_of(self.linked), asked)
+
+    def _elf_of(self, path: Path) -> Elf:
+        """What is in the linked image `path`; not read again if that is one more name of what was just linked."""
+        from buildsys.formats.elf import Elf
+
+        stat = stat_of(path)
+        if not stat:
+            return Elf.mapped(path)  # which tells
+        if self._read is None or self._read[0] != unlinked(stat):
+            self._read = unlinked(stat), Elf.mapped(path)
+        return self._read[1]
 
     @contextmanager
     def _packing(self) -> Iterator[None]:
@@ -347,6 +368,8 @@ class Linking(Artifacts):
             from buildsys.stages.link import join
 
             join(self.binutils, script, linked, self.linked)
+            self.records.made(self.linked)
+            _ = self._elf_of(self.linked).symbols  # which are asked for next
             return {}
 
         return Action(

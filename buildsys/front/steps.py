@@ -241,7 +241,7 @@ class Steps(Linking):
                 whole.append(of_file(beside))  # in this thread, which has no more to do, while the image is checked
 
             facts = patch_image(
-                self.unpatched,
+                self._elf_of(self.unpatched),
                 plan,
                 project.entry,
                 image,

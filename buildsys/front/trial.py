@@ -40,7 +40,7 @@ MACHINES = (EMBEDDED, "qemu")
 TOGETHER = 0.02  # seconds: serial output that comes in less is told together
 PATIENCE, TIMES = 0.5, 4  # seconds a hand is given to tidy, and how often it is asked
 DETAILS = 50
-LAST = 19  # the nice value of what comes when nothing else has to be done
+GRACE = 0.25  # seconds; a run that is not over by then may go on for long
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,8 @@ class Run:
 class Check:
     """A job: check the claims with these numbers, in this order, of `image`, which is the project's.
 
-    The first `soon` are waited for; the others are checked with what run and chain leave of the processors.
+    The first `soon` are waited for. The others would keep a processor from the run and the chain: they come when
+    `go_on` says so, or after GRACE.
     """
 
     project: Project
@@ -165,6 +166,12 @@ class Bench:
         return Connection(ours.detach())
 
 
+def go_on(hand: Connection) -> None:
+    """Have `hand` do what of its job nobody waits for."""
+    with suppress(OSError):  # it is through with it
+        hand.send(None)
+
+
 def _apart(work: Callable[[], None]) -> None:
     """Do `work` in a process just forked, which shares nothing with the terminal, and end it."""
     try:
@@ -241,7 +248,7 @@ class _Hand:
 
     def __init__(self, connection: Connection, known: _Known | None = None) -> None:
         self._connection, self._known = connection, known
-        self._lock = threading.Lock()
+        self._lock, self._go_on = threading.Lock(), threading.Event()
         self._serial = bytearray()
         self._machine: Machine | None = None
 
@@ -308,8 +315,8 @@ class _Hand:
     def _check(self, job: Check) -> None:
         for number, checked in enumerate(self._checked(job), 1):
             self._tell(checked)
-            if number == job.soon:
-                os.nice(LAST)
+            if number == job.soon < len(job.claims):
+                self._go_on.wait(GRACE)
 
     def _checked(self, job: Check) -> Iterator[Checked]:
         from buildsys.front.steps import Steps
@@ -338,8 +345,12 @@ class _Hand:
 
     def _heed(self) -> None:
         """Tell serial output as it comes, and notice when nobody wants to hear of it any more."""
-        while not select.select([self._connection], [], [], TOGETHER)[0]:
-            self._flush()
+        with suppress(EOFError, OSError):
+            while True:
+                if select.select([self._connection], [], [], TOGETHER)[0]:
+                    self._connection.recv()
+                    self._go_on.set()
+                self._flush()
         for _ in range(TIMES):
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(PATIENCE)

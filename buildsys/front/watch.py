@@ -460,6 +460,8 @@ class _Loop:
                 cycle.barriers.written()
         self._write(cycle)
         self._draw()
+        if self._checking is not None:
+            trial.go_on(self._checking)
         # While nobody waits: have the next hands ready, and what was made in this cycle out of collections' way.
         if cycle.built:
             image = self._chain.steps.image

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from buildsys.config.barrier import DISCARDING, BarrierPolicy
 from buildsys.config.board import Board
@@ -23,6 +24,14 @@ from buildsys.stages.templates import ABSENT, ORIGINAL
 from buildsys.toolchains.binary import BinaryToolchain
 
 PASSES = 4
+
+
+class Linked(NamedTuple):
+    """One link: the file, what is in it, and the symbols whose addresses were asked for."""
+
+    path: Path
+    elf: Elf
+    asked: Sequence[str]
 
 
 def assemble(toolchain: BinaryToolchain, source: Path) -> None:
@@ -98,7 +107,7 @@ def join(toolchain: BinaryToolchain, script: Path, objects: Sequence[Path], outp
 
 
 def link(
-    linked_with: Callable[[Mapping[str, int]], tuple[Path, Sequence[str]]],
+    linked_with: Callable[[Mapping[str, int]], Linked],
     entry: str,
     image: Path,
     binding: Path,
@@ -111,8 +120,7 @@ def link(
     """
     guess = _guess(binding)
     for passes in range(1, PASSES + 1):
-        linked, asked = linked_with(guess)
-        elf = Elf.mapped(linked)
+        linked, elf, asked = linked_with(guess)
         real = _addresses(elf, asked, entry)
         if absent := sorted(set(asked) - real.keys()):
             if entry in absent:

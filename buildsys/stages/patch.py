@@ -46,7 +46,7 @@ SHOWN = 3  # functions of one kind that are named on screen
 
 
 def patch_image(
-    unpatched: Path,
+    unpatched: Path | Elf,
     plan: Plan,
     entry: str,
     image: Path,
@@ -69,7 +69,7 @@ def patch_image(
     functions of the user's no good end follows, names by address. Raises UserError, leaving earlier files alone, if
     not all of the job can be done.
     """
-    elf = Elf.mapped(unpatched)
+    elf = unpatched if isinstance(unpatched, Elf) else Elf.mapped(unpatched)
     dead_ends: dict[int, str] = {}
     identity = Identity(elf)
     with revising(image, 0o755, elf.data, lambda path: written(path, dead_ends), identity.begin) as revise:
@@ -99,7 +99,7 @@ def patch_image(
         described = _report(elf, done, [*calls, *counted, *entries, *users], plan, pointers, others, findings)
     replace(report, described)
     changed = done.rewrites or done.entries or done.addresses
-    remarks = [] if changed else [f"{unpatched} is patched already: nothing was changed"]
+    remarks = [] if changed else [f"{elf.name} is patched already: nothing was changed"]
     remarks += _remarks(done, users, plan, pointers, others)
     remarks += _own_barriers(elf, done, plan, barrier.function) if barrier.function else []
     remarks += [*taking, *findings.remarks, *_empty(patched, everything)]
