@@ -78,6 +78,8 @@ class Chain:
         self.steps = _steps(project)
         self._wrong: Failure | None = None
         self._modules = Modules()
+        # Called before templates are rendered: what prepared them may still be at it.
+        self.foreseen: Callable[[], None] = lambda: None
         self._changed: list[str] = []
         self._failed = ""
         self._made: list[str] = []  # in this look
@@ -181,7 +183,7 @@ class Chain:
                 share(image, self._trial)
                 tell(Written(self._trial, dead_ends))
 
-        self.steps.written = written
+        self.steps.written, self.steps.foreseen = written, self.foreseen
         for name in STEPS:
             began = time.monotonic()
             try:

@@ -6,7 +6,7 @@ them until addresses hold still, and each is done only if something it is made o
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -37,6 +37,8 @@ SETS = "sets"  # the folder in a folder of templates where those of ready sets a
 class Linking(Artifacts):
     """The sub-steps of `link`."""
 
+    # Called before templates are rendered.
+    foreseen: Callable[[], object] = staticmethod(lambda: None)
     _read: tuple[tuple[int, ...], Elf] | None = None  # what was last linked, and the stat of that file
 
     def _linked(self, known: Mapping[str, int]) -> Linked:
@@ -135,6 +137,7 @@ class Linking(Artifacts):
             from buildsys.stages.objects import read_originals, read_runtime
             from buildsys.stages.rendering import COMPILED, Sources, render
 
+            self.foreseen()
             sweep(build / COMPILED)
             offsets, plan = read_runtime(self.runtime_json)
             sources = Sources(
@@ -142,7 +145,7 @@ class Linking(Artifacts):
                 plan=plan,
                 board=project.board,
                 entry=project.entry,
-                folders=(*project.templates, project.root) if self._rendered else project.templates,
+                folders=self.folders,
                 templates=(SCRIPT, *self.templates),
                 toolchain=self.binutils.name,
                 variant=self.variant,
@@ -179,6 +182,11 @@ class Linking(Artifacts):
             discover=self._templates,
             kept=False,
         )
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Where templates are looked for."""
+        return (*self.project.templates, self.project.root) if self._rendered else self.project.templates
 
     @property
     def _parameters(self) -> dict[str, Any]:

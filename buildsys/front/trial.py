@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
@@ -29,11 +29,13 @@ from buildsys.config.project import Project
 from buildsys.errors import UserError
 from buildsys.machines.outcome import Outcome
 from buildsys.proof.claim import Verdict
+from buildsys.stages.templates import TEMPLATE
 
 if TYPE_CHECKING:
     from buildsys.front.barriers import Barriers
     from buildsys.machines.embedded import Machine
     from buildsys.proof.goobject import GoObject
+    from buildsys.stages.templates import Templates
 
 EMBEDDED = "embedded"
 MACHINES = (EMBEDDED, "qemu")
@@ -72,6 +74,14 @@ class Check:
 
 
 @dataclass(frozen=True)
+class Compile:
+    """A job: compile those templates of `project` among the files `paths`, for the chain, which will want them next."""
+
+    project: Project
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Serial:
     """Bytes the guest sent."""
 
@@ -96,6 +106,11 @@ class Checked:
 
 
 @dataclass(frozen=True)
+class Compiled:
+    """All templates are compiled that can be."""
+
+
+@dataclass(frozen=True)
 class Refused:
     """The job cannot be done, for a reason the user can mend."""
 
@@ -109,8 +124,8 @@ class Defect:
     text: str
 
 
-Job = Run | Check
-Told = Serial | Ended | Checked | Refused | Defect
+Job = Run | Check | Compile
+Told = Serial | Ended | Checked | Compiled | Refused | Defect
 
 
 class Bench:
@@ -251,6 +266,7 @@ class _Hand:
         self._lock, self._go_on = threading.Lock(), threading.Event()
         self._serial = bytearray()
         self._machine: Machine | None = None
+        self._templates: Templates | None = None
 
     def work(self, likely: Job | None) -> None:
         """Wait for a job and do it. `likely` is one like that, to try hands at."""
@@ -264,8 +280,10 @@ class _Hand:
         try:
             if isinstance(job, Run):
                 self._run(job)
-            else:
+            elif isinstance(job, Check):
                 self._check(job)
+            else:
+                self._compile(job)
         except UserError as error:
             self._tell(Refused(error))
         except KeyboardInterrupt:
@@ -288,6 +306,8 @@ class _Hand:
                 for _ in self._checked(job):
                     if self._connection.poll():
                         return
+            elif isinstance(job, Compile):
+                self._compile(job, rehearsed=True)
             elif job.machine == EMBEDDED:
                 Machine(job.project.board).load(job.image, job.dead_ends)
                 self._machine = Machine(job.project.board)
@@ -331,6 +351,21 @@ class _Hand:
             details = () if line.verdict.passed else line.verdict.details[:DETAILS]
             yield Checked(number, replace(line.verdict, evidence={}, details=details), line.seconds)
 
+    def _compile(self, job: Compile, rehearsed: bool = False) -> None:
+        from buildsys.front.steps import Steps
+        from buildsys.stages.rendering import COMPILED
+        from buildsys.stages.templates import Templates
+
+        steps = Steps(job.project)
+        compiled = job.project.build / COMPILED
+        names = list(_names(job.paths, steps.folders))
+        if self._templates is None and compiled.is_dir():
+            self._templates = Templates(steps.folders, compiled)
+        if self._templates is not None:
+            self._templates.compile(names, kept=not rehearsed)
+        if not rehearsed:
+            self._tell(Compiled())
+
     def _tell(self, what: Told) -> None:
         with self._lock, suppress(BrokenPipeError):
             self._connection.send(what)
@@ -355,6 +390,15 @@ class _Hand:
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(PATIENCE)
         os._exit(1)
+
+
+def _names(paths: Iterable[str], folders: Iterable[Path]) -> Iterator[str]:
+    """What templates among the files `paths` are called, by the folder they are in."""
+    for folder in folders:
+        within = f"{os.path.realpath(folder)}{os.sep}"
+        for path in paths:
+            if path.startswith(within) and path.endswith(TEMPLATE):
+                yield path.removeprefix(within)
 
 
 def warm() -> None:

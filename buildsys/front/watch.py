@@ -65,6 +65,7 @@ from buildsys.front.reporter import Failed
 from buildsys.front.saves import Places, Saves
 from buildsys.front.verify import Line
 from buildsys.machines.interruption import Interruption
+from buildsys.stages.templates import TEMPLATE
 
 if TYPE_CHECKING:
     from buildsys.front.attach import Waiting
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
 QUICK = ("boot-code", "memory-map")
 BEHIND = ("symbols", "call-sites", "flag-readers", "barriers", "handlers")
 
+COMPILING = 0.05  # seconds waited for templates that are compiled elsewhere
 SOON, LATER = 0.1, 0.5  # seconds until something that changes by and by is drawn
 TIDYING = 2.0  # seconds
 # Seconds until a thread that computes lets another in: the one that writes the image has little to do, and the
@@ -160,6 +162,8 @@ class _Loop:
         self._begun = False  # whether these are watched by now
         self._running: Connection | None = None
         self._checking: Connection | None = None
+        self._compiling: Connection | None = None
+        self._compiled: tuple[str, ...] = ()
         self._verifying = False
         self._debugger: Waiting | None = None
         self._note = ""
@@ -249,6 +253,8 @@ class _Loop:
         # What is in order is looked at for next to nothing, but what failed would be tried again for no reason.
         elif paths and self._cycle is not None and self._cycle.failure and not any(map(self._places.concern, paths)):
             return
+        if any(path.endswith(TEMPLATE) for path in paths):
+            self._compile(tuple(paths))
         if not self._saved and not self._asked:
             self._saved_at = time.monotonic()
         self._saved |= paths
@@ -259,6 +265,19 @@ class _Loop:
         self._asked = True
         # That folders are watched is told for the first time: this is when to begin.
         self._forced = self._forced or not self._count
+
+    def _compile(self, paths: tuple[str, ...]) -> None:
+        """Have templates among `paths` compiled beside the chain, which has much to look at before it renders them."""
+        if self._compiling is not None:
+            self._compiling.close()
+        compiling = self._compiling = self._bench.start(trial.Compile(self._chain.steps.project, paths))
+        self._compiled = paths
+
+        def wait() -> None:
+            with suppress(OSError):  # a newer save is compiled
+                compiling.poll(COMPILING)
+
+        self._chain.foreseen = wait
 
     def _look_if_asked(self) -> None:
         if self._looking is not None or not (self._asked or self._forced):
@@ -465,7 +484,8 @@ class _Loop:
         # While nobody waits: have the next hands ready, and what was made in this cycle out of collections' way.
         if cycle.built:
             image = self._chain.steps.image
-            self._bench.prepare(self._run_of(cycle, image, {}), self._check_of(QUICK, image))
+            compiling = trial.Compile(self._chain.steps.project, self._compiled)
+            self._bench.prepare(self._run_of(cycle, image, {}), self._check_of(QUICK, image), compiling)
         gc.freeze()
 
     # Keys.
@@ -609,8 +629,9 @@ class _Loop:
     def _end(self) -> None:
         """Leave nothing behind: no tool, no emulator."""
         self._drop()
-        if self._debugger is not None:
-            self._debugger.close()
+        for connection in (self._compiling, self._debugger):
+            if connection is not None:
+                connection.close()
         if self._looking is not None:
             processes.end_all()
             self._looking.join(TIDYING)

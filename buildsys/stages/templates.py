@@ -7,7 +7,8 @@ same name; a name that does not exist is an error with the template's file and l
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from jinja2.bccache import Bucket
 
 DIGEST = 32  # bytes
+TEMPLATE = ".j2"  # what the name of one ends in
 ORIGINAL = "original "  # before a name: Go's own function of that name, not ours
 ABSENT = -1  # in the place of an address: the image has no such symbol
 
@@ -98,6 +100,20 @@ class Templates:
             if not place:
                 raise  # no template is on the stack: a defect of ours
             raise UserError(f"{place}: {error.args[0] if error.args else error}") from error
+
+    def compile(self, names: Iterable[str], kept: bool = True) -> None:
+        """Compile each template `names`, to be `kept` where the next rendering looks for it.
+
+        Of what is no template, or a wrong one, nothing is said: the rendering will.
+        """
+        import jinja2
+
+        for name in names:
+            with suppress(jinja2.TemplateError, OSError, UnicodeDecodeError, RecursionError):
+                if kept:
+                    self._environment.get_template(name)
+                else:
+                    self._environment.compile(self.text(name) or "")
 
     def read(self) -> dict[str, str | None] | None:
         """Each template that the last rendering looked for, by name: the text it was made of, None if there was none.
