@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from buildsys import processes
 from buildsys.cache.action import BUILT
 from buildsys.cache.caches import Caches
 from buildsys.cache.fingerprint import MISSING, Print, of_file, settled
@@ -130,8 +131,14 @@ class Chain:
         image = self.steps.image
         return image.with_name(f"{image.name}.trial.{os.getpid()}.partial")  # if we are killed: cache.lock.sweep
 
+    def prepare(self) -> None:
+        """While nobody waits: begin the tools that a save in a template will need."""
+        with suppress(UserError):  # whoever needs them will say so
+            self.steps.binutils.prepare()
+
     def close(self) -> None:
         """Leave nothing behind."""
+        processes.dismiss()
         self._trial.unlink(missing_ok=True)
 
     def settle(self) -> list[str]:

@@ -486,6 +486,7 @@ class _Loop:
             image = self._chain.steps.image
             compiling = trial.Compile(self._chain.steps.project, self._compiled)
             self._bench.prepare(self._run_of(cycle, image, {}), self._check_of(QUICK, image), compiling)
+            self._chain.prepare()
         gc.freeze()
 
     # Keys.

@@ -20,13 +20,20 @@ PASSED = ("HOME", "PATH", "TMPDIR")
 class BinaryToolchain:
     """An assembler and a linker, as argument vectors to put file names behind.
 
-    `files` are the programs themselves: when their contents change, so may what they make.
+    `files` are the programs themselves: when their contents change, so may what they make. `words` is how many name
+    a program, before its arguments.
     """
 
     name: str
     assembler: tuple[str, ...]
     linker: tuple[str, ...]
     files: tuple[Path, ...]
+    words: int = 1
+
+    def prepare(self) -> None:
+        """Begin both now, for the next time each is needed. Raises UserError if one cannot be."""
+        for command in (self.assembler, self.linker):
+            processes.await_arguments(command[: self.words], env=_environment())
 
     def assemble(self, source: Path, output: Path, folder: Path | None = None, root: Path | None = None) -> None:
         """Assemble `source` (GNU syntax, named in messages as given) into the object `output`.
@@ -54,12 +61,15 @@ class BinaryToolchain:
 
 def _run(command: Sequence[str], folder: Path | None = None) -> str | None:
     """Run a tool, in `folder`. None if it succeeded, else what it said."""
-    # Some variables change what compilers and linkers make (CCC_OVERRIDE_OPTIONS, LDEMULATION, …): none reach them.
-    passed = {name: os.environ[name] for name in PASSED if name in os.environ}
-    done = processes.run(command, folder, env={**passed, "LC_ALL": "C"})
+    done = processes.run(command, folder, env=_environment())
     if not done.returncode:
         return None
     return (done.stderr or done.stdout).strip() or f"it ended with status {done.returncode} and said nothing"
+
+
+def _environment() -> dict[str, str]:
+    # Some variables change what compilers and linkers make (CCC_OVERRIDE_OPTIONS, LDEMULATION, …): none reach them.
+    return {name: os.environ[name] for name in PASSED if name in os.environ} | {"LC_ALL": "C"}
 
 
 def _overflow(said: str) -> str:

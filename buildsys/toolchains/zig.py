@@ -29,4 +29,5 @@ def toolchain() -> BinaryToolchain:
         (str(zig), "clang", "-target", "aarch64-none-elf", "-c"),
         (str(zig), "ld.lld", "-m", "aarch64elf", *LINK_FLAGS),
         (zig,),
+        words=2,
     )
