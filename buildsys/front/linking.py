@@ -51,7 +51,10 @@ class Linking(Artifacts):
         actions = [self.assemble(self.project.build / name) for name in self.templates]
         actions += map(self.assemble_own, self._own)
         actions += map(self.adopt, self.project.objects)
-        if stale := [action for action in actions if self.records.stale(action)]:
+        stale = [action for action in actions if self.records.stale(action)]
+        if len(stale) == 1:
+            self.records.perform(stale[0])
+        elif stale:
             from concurrent.futures import ThreadPoolExecutor
 
             with ThreadPoolExecutor() as pool:
