@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-import select
 import signal
 import subprocess
 import threading
@@ -12,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
-from typing import NamedTuple
 
 from buildsys.errors import UserError
 
@@ -40,15 +37,19 @@ def run(
     into an exception, an error in `meanwhile`) ends it and all its children.
     Raises UserError if it cannot be started, or a signal ended it.
     """
+    bound = _bound() if dies_with_us and not _missing(command) else ()
+    return finished(lambda: start([*bound, *command], cwd, env), command, meanwhile)
+
+
+def finished(
+    begin: Callable[[], subprocess.Popen[str]], command: Sequence[str], meanwhile: Callable[[], object] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """See the process that `begin` gives, which runs `command`, to its end, as `run` does."""
     process: subprocess.Popen[str] | None = None
     try:
         # An exception between the start of a process and its assignment would leave it without an owner.
         with undisturbed():
-            process = None if dies_with_us else _told(command, cwd, env)
-            if process is None:
-                bound = _bound() if dies_with_us and not _missing(command) else ()
-                process = _start([*bound, *command], cwd, env)
-            _running.add(process)
+            process = begin()
         if _no_more.is_set():
             raise UserError("interrupted")
         if meanwhile:
@@ -56,11 +57,9 @@ def run(
         out, err = process.communicate()
     except BaseException:
         if process is not None:
-            _end(process)
+            end(process)
         raise
-    finally:
-        if process is not None:
-            _running.discard(process)
+    _running.discard(process)
     if process.returncode < 0:
         raise UserError(
             f"{command[0]} was ended by {signal.Signals(-process.returncode).name}",
@@ -69,87 +68,11 @@ def run(
     return subprocess.CompletedProcess(list(command), process.returncode, out, err)
 
 
-class _Waiting(NamedTuple):
-    """A program that was begun and waits for its arguments, which are to be written to `telling`."""
-
-    process: subprocess.Popen[str]
-    telling: int
-    cwd: Path | None
-    env: Mapping[str, str] | None
-    file: tuple[int, ...]
-
-
-_waiting: dict[tuple[str, ...], _Waiting] = {}  # by the words that name the program
-
-
-def await_arguments(program: Sequence[str], cwd: Path | None = None, env: Mapping[str, str] | None = None) -> None:
-    """Begin `program` now, for the next `run` of it in this folder and environment, which then need not wait for that.
-
-    It must take arguments from a file, as those of LLVM and GNU do: that is a pipe, and until somebody writes there
-    it waits; when we are gone, it ends. Raises UserError if it cannot be started.
-    """
-    dismiss(program)
-    file = _identity(program[0])
-    reading, telling = os.pipe()
-    try:
-        process = _start([*program, f"@/proc/self/fd/{reading}"], cwd, env, (reading,))
-    except BaseException:
-        os.close(telling)
-        raise
-    finally:
-        os.close(reading)
-    _waiting[tuple(program)] = _Waiting(process, telling, cwd, env, file)
-
-
-def dismiss(*programs: Sequence[str]) -> None:
-    """End those of `programs` that wait for arguments; all of them, if none is named."""
-    for program in [tuple(each) for each in programs] or [*_waiting]:
-        if waiting := _waiting.pop(program, None):
-            os.close(waiting.telling)
-            _end(waiting.process)
-
-
-def _told(command: Sequence[str], cwd: Path | None, env: Mapping[str, str] | None) -> subprocess.Popen[str] | None:
-    """The program of `command`, if it waits, has been told the rest of it; None if none such is at hand."""
-    program = next((each for each in _waiting if tuple(command[: len(each)]) == each), None)
-    waiting = _waiting.pop(program, None) if program else None
-    if program is None or waiting is None:
-        return None
-    arguments = " ".join(map(_quoted, command[len(program) :])).encode("utf-8", "surrogateescape")
-    fits = (waiting.cwd, waiting.env, waiting.file) == (cwd, env, _identity(program[0]))
-    try:
-        # More than a pipe holds is not to be written while nobody may read it.
-        if fits and len(arguments) <= select.PIPE_BUF and waiting.process.poll() is None:
-            os.write(waiting.telling, arguments)
-            return waiting.process
-    except BrokenPipeError:
-        pass
-    finally:
-        os.close(waiting.telling)
-    _end(waiting.process)
-    return None
-
-
-def _quoted(argument: str) -> str:
-    """`argument` as a response file has it: libiberty's buildargv and LLVM's TokenizeGNUCommandLine read it alike."""
-    return re.sub(r"([\s\\'\"])", r"\\\1", argument) or '""'
-
-
-def _identity(program: str) -> tuple[int, ...]:
-    """What tells that the file of `program` is the one it was."""
-    try:
-        status = os.stat(program)
-    except OSError:
-        return ()
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev
-
-
 def end_all() -> None:
     """End every tool that runs, with all its children, whichever thread waits for it; no other can be run."""
     _no_more.set()
-    dismiss()
     for process in tuple(_running):
-        _end(process)
+        end(process)
 
 
 @contextmanager
@@ -211,11 +134,15 @@ def _missing(command: Sequence[str]) -> bool:
     return os.sep in command[0] and not os.access(command[0], os.X_OK)
 
 
-def _start(
-    command: Sequence[str], cwd: Path | None, env: Mapping[str, str] | None, passed: Sequence[int] = ()
+def start(
+    command: Sequence[str],
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    passed: Sequence[int] = (),
 ) -> subprocess.Popen[str]:
+    """Begin `command` with the file descriptors `passed`; it is one of those `end_all` ends. Raises UserError."""
     try:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             command,
             cwd=cwd,
             env=env,
@@ -229,9 +156,13 @@ def _start(
         )
     except OSError as error:
         raise UserError(f"{command[0]}: cannot be run: {error.strerror}") from error
+    _running.add(process)
+    return process
 
 
-def _end(process: subprocess.Popen[str]) -> None:
+def end(process: subprocess.Popen[str]) -> None:
+    """End what `start` began, with all its children."""
+    _running.discard(process)
     # It leads a group of that number until it is waited for, and the group outlives it.
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from buildsys import processes
+from buildsys import waiting
 from buildsys.cache.action import BUILT
 from buildsys.cache.caches import Caches
 from buildsys.cache.fingerprint import MISSING, Print, of_file, settled
@@ -138,7 +138,7 @@ class Chain:
 
     def close(self) -> None:
         """Leave nothing behind."""
-        processes.dismiss()
+        waiting.dismiss()
         self._trial.unlink(missing_ok=True)
 
     def settle(self) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from buildsys import processes
+from buildsys import waiting
 from buildsys.errors import UserError
 
 # What every linker is asked: keep relocations (the oracle for call sites), name every section, no build ID.
@@ -20,20 +20,20 @@ PASSED = ("HOME", "PATH", "TMPDIR")
 class BinaryToolchain:
     """An assembler and a linker, as argument vectors to put file names behind.
 
-    `files` are the programs themselves: when their contents change, so may what they make. `words` is how many name
-    a program, before its arguments.
+    `files` are the programs themselves: when their contents change, so may what they make. `words` is how many
+    name a program that can be begun before its other arguments are known; 0 if none can.
     """
 
     name: str
     assembler: tuple[str, ...]
     linker: tuple[str, ...]
     files: tuple[Path, ...]
-    words: int = 1
+    words: int = 0
 
     def prepare(self) -> None:
-        """Begin both now, for the next time each is needed. Raises UserError if one cannot be."""
-        for command in (self.assembler, self.linker):
-            processes.await_arguments(command[: self.words], env=_environment())
+        """Begin both now, for the next time each is needed, if they can be. Raises UserError if one is not there."""
+        for command in (self.assembler, self.linker) if self.words else ():
+            waiting.begin(command[: self.words], _environment())
 
     def assemble(self, source: Path, output: Path, folder: Path | None = None, root: Path | None = None) -> None:
         """Assemble `source` (GNU syntax, named in messages as given) into the object `output`.
@@ -61,7 +61,7 @@ class BinaryToolchain:
 
 def _run(command: Sequence[str], folder: Path | None = None) -> str | None:
     """Run a tool, in `folder`. None if it succeeded, else what it said."""
-    done = processes.run(command, folder, env=_environment())
+    done = waiting.run(command, folder, _environment())
     if not done.returncode:
         return None
     return (done.stderr or done.stdout).strip() or f"it ended with status {done.returncode} and said nothing"

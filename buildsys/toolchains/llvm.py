@@ -30,6 +30,7 @@ def toolchain() -> BinaryToolchain:
                 (assembler, "-target", "aarch64-none-elf", "-c"),
                 (linker, "-m", "aarch64elf", *LINK_FLAGS),
                 tuple(sorted({*_files(assembler), *_files(linker)})),
+                words=1,
             )
     lacking = [name for name in ("clang", "ld.lld") if not shutil.which(name)]
     raise MissingError(
