@@ -89,12 +89,15 @@ class Pointed:
         """What `call`, by a register, in the function `body` can come to."""
         if body.base not in self._go:
             return (*self.by_assembly, *self.functions)
+        at = call.site - body.base >> 2
+        if not 0 <= at < len(body.words):  # the file contradicts itself about where the function is
+            return (*self.by_assembly, *self.functions, *self.methods, *self.types)
         if call.how == METHOD:
-            return self._in_slot(_loaded(body.words, call.site - body.base >> 2, _register(body, call)))
+            return self._in_slot(_loaded(body.words, at, body.words[at] >> 5 & 31))
         opens = self._graph.node(body.function).opens if body.function else frozenset()
         if call.how == VALUE and not opens & {EQUALS, HASHES}:
             return self.functions
-        if call.how == VALUE and _by_type(body.words, call.site - body.base >> 2):
+        if call.how == VALUE and _by_type(body.words, at):
             return self.types
         return (*self.functions, *self.methods, *self.types)
 
@@ -133,11 +136,6 @@ def _held(elf: Elf, pointer: int) -> Iterator[int]:
             while (at := contents.find(wanted, at + 1)) >= 0:
                 if (section.address + at) % 8 == 0:
                     yield section.address + at
-
-
-def _register(body: Body, call: Call) -> int:
-    """The number of the register that `call` goes by."""
-    return body.words[call.site - body.base >> 2] >> 5 & 31
 
 
 def _by_type(words: Sequence[int], at: int) -> bool:
