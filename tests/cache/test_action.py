@@ -159,6 +159,68 @@ def test_another_name_is_read_if_it_is_no_longer_that(step: Step, meanwhile: Cal
     assert digest_of_another_name(step, later) == hashlib.sha256(b"nonsense").hexdigest()
 
 
+def digest_of_what_was_made(step: Step, meanwhile: Callable[[Path], object]) -> str:
+    """The sha256 recorded of an output whose print was begun to be taken, and `meanwhile` happened to it."""
+    records = step.records
+
+    def make() -> dict[str, Any]:
+        step.result.write_text("contents")
+        records.made(step.result)
+        meanwhile(step.result)
+        return {}
+
+    records.perform(Action("step", (step.source,), (step.result,), {}, make))
+    found: str = json.loads(records.path("step").read_bytes())["outputs"][str(step.result)][1]
+    return found
+
+
+def test_what_was_made_is_read_while_the_step_goes_on(step: Step, monkeypatch: pytest.MonkeyPatch) -> None:
+    digest, readers = fingerprint._digest, list[threading.Thread]()
+
+    def noted(path: Path | str) -> str:
+        if Path(path).name == "result":
+            readers.append(threading.current_thread())
+        return digest(path)
+
+    monkeypatch.setattr(fingerprint, "_digest", noted)
+    assert digest_of_what_was_made(step, lambda path: None) == hashlib.sha256(b"contents").hexdigest()
+    assert len(readers) == 1
+    assert readers[0] is not threading.current_thread()
+
+
+@pytest.mark.parametrize("change", [overwrite, exchange])
+def test_what_was_made_is_read_again_if_it_changed(step: Step, change: Callable[[Path], object]) -> None:
+    def later(path: Path) -> None:
+        settle()
+        change(path)
+
+    assert digest_of_what_was_made(step, later) == hashlib.sha256(b"nonsense").hexdigest()
+
+
+def test_a_record_at_rest_is_read_once_and_again_when_it_is_another(
+    done: Step, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settle()
+    records, read = done.records, list[str]()
+    parsed = Records._parsed
+
+    def noted(self: Records, name: str) -> dict[str, Any]:
+        read.append(name)
+        return parsed(self, name)
+
+    monkeypatch.setattr(Records, "_parsed", noted)
+    path = records.path("step")
+    assert [records.facts("step") for _ in range(3)] == [{"runs": 1}] * 3
+    assert read == ["step"]
+    text, times = path.read_text(), (path.stat().st_atime_ns, path.stat().st_mtime_ns)
+    for other in (2, 3):  # of the same size, each at once behind the other, and with the time of the first
+        path.write_text(text.replace('"runs": 1', f'"runs": {other}'))
+        os.utime(path, ns=times)
+        assert records.facts("step") == {"runs": other}
+    path.unlink()
+    assert records.facts("step") == {}
+
+
 def test_a_file_edited_and_restored_is_not_stale(done: Step) -> None:
     done.source.write_text("two")
     assert done.stale()

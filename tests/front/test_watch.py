@@ -10,6 +10,7 @@ import select
 import shutil
 import signal
 import subprocess
+import sys
 import termios
 import time
 from collections.abc import Callable, Iterator
@@ -387,6 +388,53 @@ def test_a_run_ends_at_the_time_limit(checkout: Checkout) -> None:
         assert told["run"]["says"] == "ended by the time limit of 0.5 s"
 
 
+def test_while_a_run_takes_long_the_slower_claims_are_checked(checkout: Checkout) -> None:
+    checkout.kernel(FOREVER, UART)
+    with watching(checkout, "--time-limit", "4") as watch:
+        assert set(watch.failed("run")["claims"]["hold"]) >= QUICK | BEHIND - {"barriers"}  # it stores no pointer
+
+
+def test_tools_that_wait_for_a_save_end_with_it_however_it_ends(checkout: Checkout) -> None:
+    def waiting() -> list[str]:
+        return [each for each in checkout.left() if "@/proc/self/fd/" in each]
+
+    checkout.own_templates()
+    with watching(checkout) as watch:
+        assert watch.next()["state"] == "passed"
+        wait_for(lambda: len(waiting()) == 2, "assembler and linker")
+        checkout.replace("templates/boot.s.j2", "_start:\n", "_start:\n    nop\n")
+        watch.passed("link", "patch")
+        wait_for(lambda: len(waiting()) == 2, "the next ones")
+        watch.process.kill()
+        watch.process.communicate()
+        wait_for(lambda: not checkout.left(), "their end")
+
+
+def test_templates_are_compiled_by_a_process_apart(checkout: Checkout) -> None:
+    checkout.own_templates()
+    checkout.doit("build").succeeded()
+    compiled = checkout.folder / "build" / ".templates"
+    before = {path.name for path in compiled.iterdir()}
+    for path in compiled.iterdir():
+        path.unlink()
+    script = """
+import os
+from buildsys.config.project import load
+from buildsys.front import trial
+bench = trial.Bench()
+for paths in (("templates/boot.s.j2", "templates/fatal.s.j2", "templates/none.s.j2", "src/main.go"), ()):
+    hand = bench.start(trial.Compile(load(), tuple(map(os.path.abspath, paths))))
+    print(hand.recv())
+bench.close()
+"""
+    command = [sys.executable, "-c", script]
+    told = subprocess.check_output(command, cwd=checkout.folder, text=True, timeout=60)
+    assert told == "Compiled()\n" * 2
+    made = {path.name for path in compiled.iterdir()}
+    assert made < before
+    assert len(made) == 2
+
+
 def test_a_run_on_qemu_is_one(checkout: Checkout) -> None:
     with watching(checkout, "--machine", "qemu") as watch:
         assert watch.passed()["run"]["machine"] == "qemu"
@@ -408,21 +456,24 @@ def test_a_kernel_that_loops_does_not_make_watch_deaf(checkout: Checkout, from_n
 
 
 def caught(checkout: Checkout, moment: str) -> None:
-    """Save, and return while a tool runs that is called so. They run for some tens of ms: it may take several saves."""
+    """Save, again and again, and return while a tool runs, or a file is written, that is called so: that takes some ms.
+
+    By that name no linker that links is told from one that waits for its arguments.
+    """
     for _ in range(60):
         checkout.replace("src/main.go", "Testing", "again, Testing")
         deadline = time.monotonic() + 1
         while time.monotonic() < deadline:
-            if any(moment in each for each in checkout.left()):
+            if any(moment in each for each in (*checkout.left(), *os.listdir(checkout.folder / "build"))):
                 return
-    pytest.fail(f"{moment!r} was never seen to run")
+    pytest.fail(f"{moment!r} was never seen")
 
 
 def test_a_save_during_a_build_is_not_lost(checkout: Checkout, from_nothing: FromNothing) -> None:
     checkout.own_templates()
     with watching(checkout) as watch:
         watch.next()
-        for number, moment in enumerate(("bin/go build", "/compile ", "/link -o", "ld.lld")):
+        for number, moment in enumerate(("bin/go build", "/compile ", "/link -o", ".linked.elf.")):
             caught(checkout, moment)
             checkout.replace("src/main.go", "Testing", f"{number} testing, Testing")
             checkout.replace("templates/boot.s.j2", "_start:\n", "_start:\n    nop\n")

@@ -163,6 +163,25 @@ def test_an_edited_template_is_compiled_again(bench: Bench) -> None:
     assert bench.render() == "two"
 
 
+def test_what_was_compiled_before_need_not_be_when_it_is_rendered(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.write("{{ 1 + 1 }}")
+    bench.write("{% include 'boot.s.j2' %}", "other.s.j2")
+    bench.write("{{", "wrong.s.j2")
+    names = ["boot.s.j2", "other.s.j2", "wrong.s.j2", "nowhere.s.j2"]
+    templates = Templates((bench.mine, bench.theirs), bench.compiled)
+    templates.compile(names, kept=False)
+    assert list(bench.compiled.iterdir()) == []
+    templates.compile(names)
+    with monkeypatch.context() as none:
+        none.setattr("jinja2.Environment.compile", lambda self, *text: pytest.fail("it was compiled again"))
+        assert bench.render(name="other.s.j2") == "2"
+    assert "wrong.s.j2:1" in bench.refused(name="wrong.s.j2").message
+    bench.write("{{ 1 + 2 }}")
+    assert bench.render(name="other.s.j2") == "3"
+
+
 @pytest.mark.parametrize("damage", [b"", b"\0" * 100, b"\xff" * 3])
 def test_a_damaged_compiled_template_is_made_again(bench: Bench, damage: bytes) -> None:
     bench.write("{{ 6 * 7 }}")
