@@ -255,7 +255,12 @@ class Chains:
                 at: [each for each in edges[at] if each[1].target is not None or each[2] not in inside]
                 for at in members
             }
-            back = {(BACK, each[1].site) for at in members for each in edges[at] if each not in kept[at]}
+            back = {
+                (BACK, call.site)
+                for at in members
+                for _, call, goal in edges[at]
+                if call.target is None and goal in inside
+            }
             if back:
                 self._back.update(dict.fromkeys(members, frozenset(back)))
                 for part in components(
