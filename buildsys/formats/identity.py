@@ -5,9 +5,10 @@ The bytes of the hash are zero while it is taken, so that it can be taken again 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from buildsys.formats.elf import Elf
 
@@ -89,6 +90,11 @@ class Identity:
             for at, each in zip(starts, pieces, strict=False)
             if isinstance(each, bytes)
         )
+
+
+def told(configuration: Mapping[str, Any]) -> bytes:
+    """What an identity tells of `configuration`, which is JSON."""
+    return json.dumps(dict(configuration), sort_keys=True).encode()
 
 
 def _hash(hashed: HASH, pieces: Sequence[memoryview | bytes], low: int, high: int) -> None:

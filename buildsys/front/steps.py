@@ -251,7 +251,7 @@ class Steps(Linking):
                 written=written,
                 barrier=project.barrier,
                 allocator=project.allocator,
-                configuration=self._configuration,
+                configuration=self.configuration,
                 passing=program.barriers if program else (),
             )
             for each in whole:
@@ -276,7 +276,7 @@ class Steps(Linking):
                 "redirects": [each.decides() for each in self.project.redirects],
                 "barrier": asdict(self.project.barrier),
                 "alloc": self.project.allocator,
-                "configuration": self._configuration,
+                "configuration": self.configuration,
             },
             run=run,
             tells=("sites", "remark", "sections"),
@@ -294,7 +294,7 @@ class Steps(Linking):
                 files.share(self.image, self.previous)
 
     @property
-    def _configuration(self) -> dict[str, Any]:
+    def configuration(self) -> dict[str, Any]:
         """What the identity of an image tells of beside its contents: by what it was made, and for what machine."""
         project = self.project
         return {

@@ -17,6 +17,7 @@ from buildsys import files
 from buildsys.config.barrier import DISCARDING
 from buildsys.config.project import Project, load
 from buildsys.errors import UserError
+from buildsys.formats.identity import told
 from buildsys.front.beside import beside
 from buildsys.front.reporter import Failed
 from buildsys.front.steps import Steps
@@ -56,6 +57,7 @@ def case_of(steps: Steps) -> Case:
         expected=project.expected,
         rebuild=lambda folder: rebuild(project, folder),
         program=project.program is not None,
+        configuration=lambda: told(steps.configuration),
     )
 
 

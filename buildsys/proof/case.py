@@ -56,7 +56,8 @@ class Case:
     promised to the kernel.
     `program` says that the kernel is the supervisor of a program, which is in the image beside it: nothing here is
     about that. `alone` asks about the embedded emulator by itself: QEMU is left out, and no claim misses it.
-    `known` is the Go object, if it was read before as it is now.
+    `known` is the Go object, if it was read before as it is now. `configuration` is what the image's identity tells
+    of beside its contents; None if that is not known.
     """
 
     image: Path
@@ -78,6 +79,7 @@ class Case:
     alone: bool = False
     program: bool = False
     known: GoObject | None = None
+    configuration: Callable[[], bytes | None] = lambda: None
 
     @cached_property
     def redirects(self) -> tuple[Redirection, ...]:

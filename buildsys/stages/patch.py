@@ -24,7 +24,7 @@ from buildsys.errors import UserError
 from buildsys.files import replace, revising
 from buildsys.formats.addresses import conditional, formed
 from buildsys.formats.elf import Elf
-from buildsys.formats.identity import Identity
+from buildsys.formats.identity import Identity, told
 from buildsys.formats.patch import Patch, Redirect, Rewrite, address_takers, patch, resolve
 from buildsys.formats.references import Code
 from buildsys.go import sets
@@ -81,8 +81,7 @@ def patch_image(
         counted = resolve(elf, passing)
         done = redirect_all(elf, [*calls, *counted], entries, users)
         _refuse_nothing(elf, done, calls, plan)
-        told = json.dumps(dict(configuration), sort_keys=True).encode()
-        revise(chain(done.changes, identity.of(done.pieces, told)))
+        revise(chain(done.changes, identity.of(done.pieces, told(configuration))))
         patched = done.applied(elf)
         pointers = address_takers(patched, [redirect.old for redirect in (*calls, *users)])
         called = [entry, barrier.function] if barrier.function else [entry]

@@ -25,7 +25,7 @@ def test_it_is_the_hash_of_the_image_with_the_hash_blank_and_of_the_configuratio
     at = data.find(carried)
     assert elf.file_offset(address) == at
     data[at : at + SIZE] = bytes(SIZE)
-    configuration = json.dumps(built._configuration, sort_keys=True).encode()
+    configuration = json.dumps(built.configuration, sort_keys=True).encode()
     code = [(each.offset, each.offset + each.size) for each in elf.code]
     around = [data[end:start] for (_, end), (start, _) in itertools.pairwise([(0, 0), *code, (len(data), 0)])]
     hashed = b"".join([*around, *(data[low:high] for low, high in code), configuration])
@@ -39,7 +39,7 @@ def test_it_is_the_hash_of_the_image_with_the_hash_blank_and_of_the_configuratio
 
 def test_what_is_identified_again_keeps_its_identity_and_another_configuration_changes_it(built: Steps) -> None:
     data = built.image.read_bytes()
-    elf, configuration = Elf(data), json.dumps(built._configuration, sort_keys=True).encode()
+    elf, configuration = Elf(data), json.dumps(built.configuration, sort_keys=True).encode()
     at = elf.file_offset(place(elf) or 0) or 0
     for middle in (1 + len(data) // 3, at - 8, at, at + 5, at + SIZE):  # wherever the pieces meet
         pieces: list[bytes | memoryview] = [data[:middle], memoryview(data)[middle:]]

@@ -103,8 +103,13 @@ def relinked(
 
 
 def of_files(case: Case, image: Path, unpatched: Path) -> Case:
-    """`case` with two other files as its images; building again gives `image` again."""
-    mutant = dataclasses.replace(case, image=image, unpatched=unpatched, rebuild=_copier(image))
+    """`case` with two other files as its images; building again gives `image` again.
+
+    Its identity is not looked at, which is another in any of them: a pass gone wrong would identify what it made.
+    """
+    mutant = dataclasses.replace(
+        case, image=image, unpatched=unpatched, rebuild=_copier(image), configuration=lambda: None
+    )
     for name in _OF_THE_OBJECT:
         if name in vars(case):
             vars(mutant)[name] = vars(case)[name]

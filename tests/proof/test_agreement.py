@@ -51,7 +51,11 @@ def judge(steps: Steps, tmp_path: Path) -> Judge:
                     now[at] = byte
             (tmp_path / "kernel.elf").write_bytes(now)
         case: Case = dataclasses.replace(
-            case_of(steps), image=tmp_path / "kernel.elf", unpatched=linked_image, asked=lambda: (claimed or made,)
+            case_of(steps),
+            image=tmp_path / "kernel.elf",
+            unpatched=linked_image,
+            asked=lambda: (claimed or made,),
+            configuration=lambda: None,  # the pass was not told
         )
         return call_sites.check(case)
 

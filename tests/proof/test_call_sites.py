@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import struct
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from buildsys.formats import a64, addresses
+from buildsys.formats import a64, addresses, identity
 from buildsys.formats.callsites import CallSite
 from buildsys.formats.elf import SHF_ALLOC, SHF_EXECINSTR, Section
 from buildsys.proof.case import Case
@@ -274,3 +275,34 @@ def test_a_pointer_in_no_variable_is_seen(case: Case, tmp_path: Path, only_red: 
     )
     said = only_red("an old barrier's address in no variable", pointer(case, tmp_path, at), "call-sites")
     assert said.figure == f"a pointer to {BARRIER} is at {at:#x}, in no variable"
+
+
+def identified(case: Case, folder: Path, at: int, data: bytes) -> list[str]:
+    """What is said of the image with other bytes at `at` of its file, or behind its end."""
+    whole = case.image.read_bytes()
+    image = folder / "mutant.elf"
+    image.write_bytes(whole[:at] + data + whole[at + len(data) :])
+    details = call_sites.check(dataclasses.replace(case, image=image)).details
+    return [each for each in details if "the image says that it is" in each]
+
+
+def test_a_byte_anywhere_that_is_not_as_it_was_when_it_was_identified_is_seen(case: Case, tmp_path: Path) -> None:
+    size = case.image.stat().st_size
+    place = identity.place(case.elf)
+    assert place is not None
+    carried = case.elf.file_offset(place) or 0
+    debug = case.elf.section(".debug_line")
+    assert debug is not None
+    assert identified(case, tmp_path, 0, b"") == []
+    for at in (8, carried, carried + identity.SIZE - 1, debug.offset + debug.size // 2, size - 1, size):
+        before = case.elf.data[at : at + 1] or b"\0"
+        assert len(identified(case, tmp_path, at, bytes([before[0] ^ 1]))) == 1, hex(at)
+
+
+def test_an_image_of_another_configuration_is_seen(case: Case) -> None:
+    told = case.configuration()
+    assert told is not None
+    other = dataclasses.replace(case, configuration=lambda: told.replace(b"main.KernelMain", b"main.Other"))
+    verdict = call_sites.check(other)
+    assert (verdict.passed, len(verdict.evidence["problems"])) == (False, 1)
+    assert "the image says that it is" in verdict.figure

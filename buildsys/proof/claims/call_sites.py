@@ -12,7 +12,7 @@ from __future__ import annotations
 import struct
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from itertools import compress
+from itertools import compress, pairwise
 from operator import add
 
 from buildsys.formats import a64, identity
@@ -80,6 +80,7 @@ def check(case: Case) -> Verdict:
         *_formed(case, olds),
         *_pointers(case, olds),
         *examined.problems,
+        *_other_identity(case),
     ]
     barriers, readers = (sum(decoded[name] for name in group) for group in (case.barriers, case.plan.readers))
     of_sets = "".join(f", {sum(decoded[name] for name in each.calls)} of {each.name}" for each in case.plan.sets)
@@ -269,6 +270,25 @@ def _identity(elf: Elf) -> range:
     address = identity.place(elf)
     at = None if address is None else elf.file_offset(address)
     return range(0) if at is None else range(at, at + identity.SIZE, 4)
+
+
+def _other_identity(case: Case) -> Iterator[str]:
+    """Whether the identity is another than that of these very bytes and their configuration, taken anew."""
+    configuration, words = case.configuration(), _identity(case.elf)
+    if configuration is None or not words:
+        return
+    from hashlib import sha256
+
+    data, carried = bytearray(case.elf.data), bytes(case.elf.data[words.start : words.stop])
+    data[words.start : words.stop] = bytes(len(carried))
+    code = sorted((each.offset, each.offset + each.size) for each in case.elf.code if each.in_file)
+    around = [data[end:start] for (_, end), (start, _) in pairwise([(0, 0), *code, (len(data), 0)])]
+    made = sha256(b"".join([*around, *(data[start:end] for start, end in code), configuration])).hexdigest()
+    if made != carried.hex():
+        yield (
+            f"the image says that it is {carried.hex()[: identity.SHOWN]}, and its bytes and configuration make "
+            f"{made[: identity.SHOWN]}"
+        )
 
 
 def _differing(now: bytes, then: bytes) -> list[int]:
