@@ -27,16 +27,29 @@ class _Waiting(NamedTuple):
     env: Mapping[str, str] | None
     file: tuple[int, ...]
 
+    def fits(self, program: Sequence[str], env: Mapping[str, str] | None) -> bool:
+        """Whether it still waits, is what would be started now, and in that environment."""
+        same = (self.env, self.file) == (env, _identity(program[0]))
+        return same and self.process.poll() is None
+
 
 _waiting: dict[tuple[str, ...], _Waiting] = {}  # by the words that name the program
 
 
-def begin(program: Sequence[str], env: Mapping[str, str] | None = None) -> None:
-    """Begin `program` for the next `run` of it, in this folder and with the environment `env`.
+def begin(*programs: Sequence[str], env: Mapping[str, str] | None = None) -> None:
+    """Have each of `programs` wait for the next `run` of it in this folder and with the environment `env`; no others.
 
-    If nobody is left who could write its arguments, it ends. Raises UserError if it cannot be started.
+    If nobody is left who could write its arguments, one ends. Raises UserError if one cannot be started.
     """
-    dismiss(program)
+    wanted = [tuple(each) for each in programs]
+    fit = {program for program, each in list(_waiting.items()) if program in wanted and each.fits(program, env)}
+    dismiss(*(_waiting.keys() - fit))
+    for program in wanted:
+        if program not in fit:
+            _begin(program, env)
+
+
+def _begin(program: tuple[str, ...], env: Mapping[str, str] | None) -> None:
     file = _identity(program[0])
     reading, telling = os.pipe()
     try:
@@ -46,12 +59,12 @@ def begin(program: Sequence[str], env: Mapping[str, str] | None = None) -> None:
         raise
     finally:
         os.close(reading)
-    _waiting[tuple(program)] = _Waiting(process, telling, env, file)
+    _waiting[program] = _Waiting(process, telling, env, file)
 
 
-def dismiss(*programs: Sequence[str]) -> None:
-    """End those of `programs` that wait; all that do, if none is named."""
-    for program in [tuple(each) for each in programs] or [*_waiting]:
+def dismiss(*programs: tuple[str, ...]) -> None:
+    """End those of `programs` that wait."""
+    for program in programs:
         if waiting := _waiting.pop(program, None):
             os.close(waiting.telling)
             processes.end(waiting.process)
@@ -76,9 +89,8 @@ def _told(command: Sequence[str], env: Mapping[str, str] | None) -> subprocess.P
         return None
     arguments = " ".join(map(_quoted, command[len(program) :])).encode("utf-8", "surrogateescape")
     try:
-        # What is more than a pipe holds could not be written at once; and its file may be another by now.
-        fits = len(arguments) <= select.PIPE_BUF and (waiting.env, waiting.file) == (env, _identity(program[0]))
-        if fits and waiting.process.poll() is None:
+        # What is more than a pipe holds could not be written at once.
+        if len(arguments) <= select.PIPE_BUF and waiting.fits(program, env):
             os.write(waiting.telling, arguments)
             return waiting.process
     except BrokenPipeError:

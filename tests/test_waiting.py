@@ -40,7 +40,7 @@ def tool(tmp_path: Path) -> Iterator[tuple[str]]:
     path.write_text(TOOL)
     path.chmod(0o755)
     yield (str(path),)
-    waiting.dismiss()
+    waiting.begin()
 
 
 def began(program: tuple[str, ...]) -> int:
@@ -64,7 +64,7 @@ def gone(process: int) -> Callable[[], bool]:
 
 
 def test_the_one_that_waits_is_the_one_that_runs_and_once(tool: tuple[str]) -> None:
-    waiting.begin(tool, {"LOOK": "here"})
+    waiting.begin(tool, env={"LOOK": "here"})
     process = began(tool)
     assert told(waiting.run([*tool, "a", "b c"], env={"LOOK": "here"})) == (process, ["a", "b c"], "here")
     again, words, _ = told(waiting.run([*tool, "d"], env={"LOOK": "here"}))
@@ -78,7 +78,7 @@ def test_the_one_that_waits_is_the_one_that_runs_and_once(tool: tuple[str]) -> N
     ids=["another environment", "another folder", "more than fits a pipe at once"],
 )
 def test_one_that_does_not_fit_is_not_taken(tool: tuple[str], word: str, cwd: Path | None, env: dict[str, str]) -> None:
-    waiting.begin(tool, {"LOOK": "here"})
+    waiting.begin(tool, env={"LOOK": "here"})
     process = began(tool)
     other, words, look = told(waiting.run([*tool, word], cwd, env))
     assert other != process
@@ -111,6 +111,18 @@ def test_what_fails_is_run_as_any_other_and_told_of_that(tool: tuple[str]) -> No
     assert told(done)[1] == ["fail", "x"]
 
 
+def test_those_that_are_wanted_still_go_on_waiting_and_others_end(tool: tuple[str]) -> None:
+    other = (sys.executable, "-c", "import sys; open(sys.argv[1][1:]).read()")
+    waiting.begin(tool, other)
+    kept, ended = began(tool), began(other)
+    waiting.begin(tool)
+    assert began(tool) == kept
+    assert gone(ended)()
+    waiting.begin(tool, env={"LOOK": "here"})
+    assert began(tool) != kept
+    assert gone(kept)()
+
+
 def test_a_program_that_is_not_there_is_an_error_and_nothing_waits(tmp_path: Path) -> None:
     before = set(os.listdir("/proc/self/fd"))
     with pytest.raises(UserError, match="cannot be run"):
@@ -123,7 +135,7 @@ def test_those_dismissed_are_gone_and_no_descriptor_of_theirs_is_left(tool: tupl
     before = len(os.listdir("/proc/self/fd"))
     waiting.begin(tool)
     process = began(tool)
-    waiting.dismiss()
+    waiting.begin()
     assert gone(process)()
     waiting.begin(tool)
     waiting.run([*tool, "a"])
@@ -182,7 +194,7 @@ def test_what_tools_make_is_the_same_and_so_is_what_they_say(tmp_path: Path, mon
         with pytest.raises(UserError) as caught:
             tools.link(script, objects[1:], Path("refused.elf"))
         made[-1].append(str(caught.value).encode())
-    waiting.dismiss()
+    waiting.begin()
     assert [process is not None for process in used] == [False] * 4 + [True] * 4
     assert made[0] == made[1]
     assert b"_start" in made[0][3]

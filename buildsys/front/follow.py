@@ -138,7 +138,7 @@ class Chain:
 
     def close(self) -> None:
         """Leave nothing behind."""
-        waiting.dismiss()
+        waiting.begin()
         self._trial.unlink(missing_ok=True)
 
     def settle(self) -> list[str]:

@@ -32,8 +32,8 @@ class BinaryToolchain:
 
     def prepare(self) -> None:
         """Begin both now, for the next time each is needed, if they can be. Raises UserError if one is not there."""
-        for command in (self.assembler, self.linker) if self.words else ():
-            waiting.begin(command[: self.words], _environment())
+        commands = (self.assembler, self.linker) if self.words else ()
+        waiting.begin(*(command[: self.words] for command in commands), env=_environment())
 
     def assemble(self, source: Path, output: Path, folder: Path | None = None, root: Path | None = None) -> None:
         """Assemble `source` (GNU syntax, named in messages as given) into the object `output`.
