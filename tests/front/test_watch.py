@@ -390,7 +390,7 @@ def test_a_run_ends_at_the_time_limit(checkout: Checkout) -> None:
 
 def test_while_a_run_takes_long_the_slower_claims_are_checked(checkout: Checkout) -> None:
     checkout.kernel(FOREVER, UART)
-    with watching(checkout, "--time-limit", "4") as watch:
+    with watching(checkout, "--time-limit", "8") as watch:
         assert set(watch.failed("run")["claims"]["hold"]) >= QUICK | BEHIND - {"barriers"}  # it stores no pointer
 
 
