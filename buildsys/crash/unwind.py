@@ -16,6 +16,10 @@ DEEPEST = 100_000  # frames
 # Nothing called these (src/runtime/asm_arm64.s); behind them there is nothing to be told.
 TOPS = ("runtime.goexit", "runtime.rt0_go", "runtime.mstart")
 INSERTED = ("runtime.sigpanic", "runtime.asyncPreempt")  # signal handlers make a frame seem to have called them
+# These call the system on another stack, of which their call frame information knows nothing, and keep their own
+# stack pointer in x20 meanwhile (src/runtime/sys_linux_arm64.s).
+ELSEWHERE = ("runtime.nanotime1", "runtime.walltime")
+_KEEP, _RETURN = 0x9100_03F4, 0x9100_029F  # C6.2 MOV (to/from SP): x20 from sp, sp from x20
 LINK_GUESS, POINTER_GUESS = "guess: the link register", "guess: the frame pointer"
 
 
@@ -62,6 +66,7 @@ class Unwinder:
             yield frame
             if frame.name in TOPS:
                 return
+            numbered = self._on_own_stack(pc, frame, numbered)
             below = self._caller(pc - 4 if at_call else pc, frame, numbered, not depth)
             if below is None:
                 return
@@ -73,6 +78,16 @@ class Unwinder:
                 at_call, numbered = False, self._interrupted(found)
             elif not self._goes_on(pc):
                 return
+
+    def _on_own_stack(self, pc: int, frame: Frame, registers: dict[int, int]) -> dict[int, int]:
+        """`registers` with the stack pointer that the function at `pc` keeps elsewhere, if it does at this moment."""
+        function = self._source.function(pc) if frame.name in ELSEWHERE else None
+        if function is None or 20 not in registers:
+            return registers
+        words = {at: self._elf.word(at) for at in range(function.value, function.end, 4)}
+        kept = next((at for at, word in words.items() if word == _KEEP), None)
+        returned = max((at for at, word in words.items() if word == _RETURN), default=0)
+        return registers | {SP: registers[20]} if kept is not None and kept < pc <= returned else registers
 
     def _interrupted(self, found: dict[int, int]) -> dict[int, int]:
         """The registers of who seems to have called what no instruction called.

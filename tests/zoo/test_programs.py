@@ -151,6 +151,28 @@ def test_below_a_supervisor_stands_what_it_interrupted_or_serves(failing: Failin
     assert frames[-1]["function"] in ("runtime.goexit", "runtime.rt0_go", "runtime.mstart")
 
 
+def test_a_clock_read_on_another_stack_is_told_with_who_reads_it(failing: Failing, program: Path) -> None:
+    failing("several", "embedded")  # which builds it
+    project = load(program)
+    image = project.build / "kernel.elf"
+    elf = Elf.read(image)
+    name = f"{PROGRAM}runtime.nanotime1.abi0"
+    [symbol] = elf.symbols.named(name)[name]
+    places = range(symbol.value, symbol.end, 4)
+    words = [elf.word(at) for at in places]
+    [switch, back] = [words.index(word) for word in (0x9100_003F, 0x9100_029F)]  # mov sp, x1; mov sp, x20
+    for address in (places[switch], places[switch + 1], places[words.index(0xD400_0001)], places[back]):  # svc #0
+        ends = {address: f"{PROGRAM}here"}
+        snapshot = embedded.run(image, project.board, 5, dead_ends=ends, snapshot=True).snapshot
+        assert snapshot is not None
+        assert snapshot.registers["pc"] == address
+        frames = report(snapshot, elf, project.board, Run("embedded", "", b""))["frames"]
+        assert frames[0]["function"] == "runtime.nanotime1"
+        assert frames[-1]["function"] in ("runtime.goexit", "runtime.rt0_go", "runtime.mstart")
+        # The other road: what it tells Go's own tracebacks, runtime.m.vdsoPC, of where it goes on.
+        assert int(frames[1]["pc"], 16) == snapshot.registers["x30"]
+
+
 def test_a_program_that_exits_with_a_status_of_its_own_is_no_crash(failing: Failing) -> None:
     for machine in MACHINES:
         assert failing("exit", machine) == (3, {})
