@@ -12,7 +12,7 @@ from functools import cache
 from io import FileIO
 from pathlib import Path
 
-from buildsys.processes import undisturbed
+from buildsys.signals import undisturbed
 
 LARGE = 1 << 20  # bytes
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # linux/fcntl.h, linux/fs.h

@@ -6,15 +6,13 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from types import FrameType
 
 from buildsys.errors import UserError
+from buildsys.signals import undisturbed
 
-# What asks a program to end: Ctrl-C, kill, a terminal that is closed.
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 # The tools that run now, in whatever thread: only this process as a whole can be interrupted.
@@ -73,33 +71,6 @@ def end_all() -> None:
     _no_more.set()
     for process in tuple(_running):
         end(process)
-
-
-@contextmanager
-def undisturbed() -> Iterator[None]:
-    """Inside, a signal that asks us to end waits until the block is done.
-
-    Not by blocking it: a process started inside would inherit that, and not notice it either.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # Python runs signal handlers in the main thread alone
-        return
-    seen: list[int] = []
-
-    def remember(number: int, frame: FrameType | None) -> None:
-        seen.append(number)
-
-    before = {number: signal.getsignal(number) for number in ENDING}
-    ours = [number for number, handler in before.items() if callable(handler)]
-    for number in ours:
-        signal.signal(number, remember)
-    try:
-        yield
-    finally:
-        for number in ours:
-            signal.signal(number, before[number])
-        for each in seen:
-            signal.raise_signal(each)
 
 
 def dies_with_parent(number: int = signal.SIGKILL) -> Callable[[], None]:

@@ -14,7 +14,8 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any
 
-from buildsys.processes import ENDING, dies_with_parent
+from buildsys.processes import dies_with_parent
+from buildsys.signals import ENDING
 
 TIDYING = 1.0  # seconds the other process is given to end its tools and remove its files
 

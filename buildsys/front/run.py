@@ -36,6 +36,7 @@ from buildsys.front.database import Database
 from buildsys.front.mistakes import USAGE, option_of, unknown_task, wrong_option
 from buildsys.front.modes import MODES, PROGRESS, chosen_anywhere, output, reporting
 from buildsys.front.reporter import Reporter
+from buildsys.signals import ENDING
 
 EMBEDDED = "run-embedded"
 TIDYING = 0.1  # seconds
@@ -222,10 +223,10 @@ def _interruptible() -> Iterator[None]:
     As an exception it reaches every `finally`. What comes after the first is ignored: cleaning up is
     on its way, and a second Ctrl-C would cut it short.
     """
-    before = {number: signal.getsignal(number) for number in processes.ENDING}
+    before = {number: signal.getsignal(number) for number in ENDING}
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        for each in processes.ENDING:
+        for each in ENDING:
             signal.signal(each, signal.SIG_IGN)
         raise KeyboardInterrupt
 

@@ -31,7 +31,7 @@ from buildsys.gotest.judge import Judge, Wanted
 from buildsys.gotest.output import Shown
 from buildsys.gotest.packages import Package
 from buildsys.gotest.results import FAILED, Result, result_of
-from buildsys.processes import ENDING
+from buildsys.signals import ENDING
 
 # Nothing reads the debugging information of a test program, and it is half of the object.
 NO_DEBUGGING = "-w"

@@ -12,7 +12,7 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
-from buildsys.processes import ENDING
+from buildsys.signals import ENDING
 
 
 class Interruption:

@@ -31,8 +31,9 @@ from buildsys.front.steps import Steps
 from buildsys.front.verify import case_of, check, copy_sources
 from buildsys.matrix.results import FAILED, NOT_RUN, PASSED, CellVerdict, Line, nothing
 from buildsys.matrix.rows import EMBEDDED, Row
-from buildsys.processes import ENDING, run
+from buildsys.processes import run
 from buildsys.proof.claim import Result
+from buildsys.signals import ENDING
 from buildsys.toolchains import zig
 from buildsys.toolchains.binary import BinaryToolchain
 
