@@ -97,6 +97,7 @@ class Linking(Artifacts):
             return Elf.mapped(path)  # which tells
         if self._read is None or self._read[0] != unlinked(stat):
             self._read = unlinked(stat), Elf.mapped(path)
+            self._read[1].name = str(self.unpatched)  # as messages call it
         return self._read[1]
 
     @contextmanager

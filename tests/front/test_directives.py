@@ -83,7 +83,7 @@ def test_a_directive_in_a_file_that_is_not_compiled_counts_for_nothing(checkout:
     checkout.doit("build").succeeded()
     assert not redirects(checkout)
     checkout.set('tags = ["elsewhere"]')
-    checkout.doit("build").refused("src/elsewhere.go:5: ", "has no function main.third")
+    checkout.doit("build").refused("src/elsewhere.go:5: ", "build/kernel.unpatched.elf has no function main.third")
 
 
 def test_what_is_in_another_package_is_named_with_it(checkout: Checkout) -> None:
