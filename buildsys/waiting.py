@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from buildsys import processes
+from buildsys.cache.fingerprint import stat_of
 
 
 class _Waiting(NamedTuple):
@@ -29,7 +30,7 @@ class _Waiting(NamedTuple):
 
     def fits(self, program: Sequence[str], env: Mapping[str, str] | None) -> bool:
         """Whether it still waits, is what would be started now, and in that environment."""
-        same = (self.env, self.file) == (env, _identity(program[0]))
+        same = (self.env, self.file) == (env, stat_of(program[0]))
         return same and self.process.poll() is None
 
 
@@ -50,7 +51,7 @@ def begin(*programs: Sequence[str], env: Mapping[str, str] | None = None) -> Non
 
 
 def _begin(program: tuple[str, ...], env: Mapping[str, str] | None) -> None:
-    file = _identity(program[0])
+    file = stat_of(program[0])
     reading, telling = os.pipe()
     try:
         process = processes.start([*program, f"@/proc/self/fd/{reading}"], None, env, (reading,))
@@ -104,11 +105,3 @@ def _told(command: Sequence[str], env: Mapping[str, str] | None) -> subprocess.P
 def _quoted(argument: str) -> str:
     """`argument` as a response file has it: a backslash before whatever would end it (TokenizeGNUCommandLine)."""
     return re.sub(r"""([\s\\'"])""", r"\\\1", argument) or '""'
-
-
-def _identity(program: str) -> tuple[int, ...]:
-    try:
-        status = os.stat(program)
-    except OSError:
-        return ()
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev

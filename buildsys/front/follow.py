@@ -80,7 +80,7 @@ class Chain:
         self._wrong: Failure | None = None
         self._modules = Modules()
         # Called before templates are rendered: what prepared them may still be at it.
-        self.foreseen: Callable[[], None] = lambda: None
+        self.before_rendering: Callable[[], None] = lambda: None
         self._changed: list[str] = []
         self._failed = ""
         self._made: list[str] = []  # in this look
@@ -190,7 +190,7 @@ class Chain:
                 share(image, self._trial)
                 tell(Written(self._trial, dead_ends))
 
-        self.steps.written, self.steps.foreseen = written, self.foreseen
+        self.steps.written, self.steps.before_rendering = written, self.before_rendering
         for name in STEPS:
             began = time.monotonic()
             try:

@@ -38,8 +38,8 @@ class Linking(Artifacts):
     """The sub-steps of `link`."""
 
     # Called before templates are rendered.
-    foreseen: Callable[[], object] = staticmethod(lambda: None)
-    _read: tuple[tuple[int, ...], Elf] | None = None  # what was last linked, and the stat of that file
+    before_rendering: Callable[[], object] = staticmethod(lambda: None)
+    _last_linked: tuple[tuple[int, ...], Elf] | None = None  # what was last linked, and the stat of that file
 
     def _linked(self, known: Mapping[str, int]) -> Linked:
         """A link of the Go object and of our own, bound to the addresses in `known`.
@@ -95,10 +95,10 @@ class Linking(Artifacts):
         stat = stat_of(path)
         if not stat:
             return Elf.mapped(path)  # which tells
-        if self._read is None or self._read[0] != unlinked(stat):
-            self._read = unlinked(stat), Elf.mapped(path)
-            self._read[1].name = str(self.unpatched)  # as messages call it
-        return self._read[1]
+        if self._last_linked is None or self._last_linked[0] != unlinked(stat):
+            self._last_linked = unlinked(stat), Elf.mapped(path)
+            self._last_linked[1].name = str(self.unpatched)  # as messages call it
+        return self._last_linked[1]
 
     @contextmanager
     def _packing(self) -> Iterator[None]:
@@ -141,7 +141,7 @@ class Linking(Artifacts):
             from buildsys.stages.objects import read_originals, read_runtime
             from buildsys.stages.rendering import COMPILED, Sources, render
 
-            self.foreseen()
+            self.before_rendering()
             sweep(build / COMPILED)
             offsets, plan = read_runtime(self.runtime_json)
             sources = Sources(

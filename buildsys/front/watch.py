@@ -277,7 +277,7 @@ class _Loop:
             with suppress(OSError):  # a newer save is compiled
                 compiling.poll(COMPILING)
 
-        self._chain.foreseen = wait
+        self._chain.before_rendering = wait
 
     def _look_if_asked(self) -> None:
         if self._looking is not None or not (self._asked or self._forced):
