@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -78,13 +79,25 @@ MOMENTS = {
 }
 
 
+def descended(process: int) -> Iterator[str]:
+    """The command lines of what `process` has started, and what that has: a linker is gone in some 50 ms.
+
+    To ask every process of the machine takes so long that it can be missed.
+    """
+    for children in Path(f"/proc/{process}/task").glob("*/children"):
+        with suppress(OSError):  # it has ended meanwhile
+            for child in map(int, children.read_text().split()):
+                yield Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+                yield from descended(child)
+
+
 def at(moment: str, checkout: Checkout, process: subprocess.Popen[str]) -> None:
     """Return at that moment of the build `process`."""
     kind, words = MOMENTS[moment][0].split(":")
     if kind == "line":
         wait_for(shown(process, words), moment)
     else:
-        wait_for(lambda: any(words in command for command in checkout.left()), moment)
+        wait_for(lambda: any(words in command for command in descended(process.pid)), moment)
 
 
 def begun(process: subprocess.Popen[str]) -> None:
